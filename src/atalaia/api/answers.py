@@ -1,0 +1,52 @@
+"""Loki's result types: streams, matrix, vector."""
+
+from __future__ import annotations
+
+import orjson
+
+from atalaia.api.execute import Row
+from atalaia.api.times import show_float, show_moment
+from atalaia.logql.matrix import Matrix
+
+
+def streams(rows: list[Row], categorised: bool) -> dict[str, object]:
+    """Entries by stream, streams in the order in which they first appear.
+
+    Categorised, a stream keeps its own labels only, and each entry tells its metadata and parsed labels apart.
+    """
+    found: dict[str, tuple[dict[str, str], list[list[object]]]] = {}
+    for row in rows:
+        labels = dict(row.stream) if categorised else row.labels()
+        key = orjson.dumps(labels, option=orjson.OPT_SORT_KEYS).decode()
+        value: list[object] = [str(row.ts), row.line]
+        if categorised:
+            value.append({k: dict(v) for k, v in (("structuredMetadata", row.metadata), ("parsed", row.parsed)) if v})
+        found.setdefault(key, (labels, []))[1].append(value)
+    result = [{"stream": labels, "values": values} for labels, values in found.values()]
+    data: dict[str, object] = {"resultType": "streams", "result": result, "stats": {}}
+    if categorised:
+        data["encodingFlags"] = ["categorize-labels"]
+    return data
+
+
+def matrix(found: Matrix, start: int, step: int) -> dict[str, object]:
+    """Series over time; moments without a sample are left out."""
+    moments = [show_moment(start + i * step) for i in range(found.values.shape[1])]
+    result = []
+    for labels, values, present in zip(found.labels, found.values, found.present, strict=True):
+        samples = [[moments[i], show_float(float(values[i]))] for i in present.nonzero()[0]]
+        if samples:
+            result.append({"metric": dict(labels), "values": samples})
+    return {"resultType": "matrix", "result": result, "stats": {}}
+
+
+def vector(found: Matrix, moment: int) -> dict[str, object]:
+    """Series at one moment."""
+    at = show_moment(moment)
+    rows = zip(found.labels, found.values, found.present, strict=True)
+    result = [
+        {"metric": dict(labels), "value": [at, show_float(float(values[0]))]}
+        for labels, values, present in rows
+        if present[0]
+    ]
+    return {"resultType": "vector", "result": result, "stats": {}}

@@ -1,0 +1,149 @@
+"""DuckDB for queries: one database in memory, a cursor a query, limits, and the functions that SQL lacks."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+from duckdb.func import FunctionNullHandling, PythonUDFType
+
+from atalaia.environment.errors import AtalaiaError
+from atalaia.environment.units import parse_duration, parse_size
+from atalaia.logql import extract
+
+_MAP = pa.map_(pa.utf8(), pa.utf8())
+
+
+class QueryTooExpensive(AtalaiaError):
+    """A query exceeded its memory or its time; the server goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryLimits:
+    """`memory` in bytes for all queries together, `seconds` for one."""
+
+    memory: int = 512 << 20
+    seconds: float = 60.0
+
+
+class Engine:
+    """Runs SQL over relations of the store."""
+
+    def __init__(self, limits: QueryLimits | None = None) -> None:
+        self.limits = limits or QueryLimits()
+        self._database = duckdb.connect(
+            config={
+                "threads": max(1, os.cpu_count() or 1),
+                "memory_limit": f"{self.limits.memory // 1_000_000}MB",
+                # Nothing is downloaded at run time.
+                "autoinstall_known_extensions": "false",
+                "autoload_known_extensions": "false",
+                "enable_object_cache": "true",
+                "preserve_insertion_order": "false",
+            }
+        )
+        _register(self._database)
+
+    @contextmanager
+    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection for one query, interrupted after the time limit.
+
+        Raises QueryTooExpensive when the query exceeded a limit.
+        """
+        connection = self._database.cursor()
+        expired = threading.Event()
+
+        def interrupt() -> None:
+            expired.set()
+            connection.interrupt()
+
+        timer = threading.Timer(self.limits.seconds, interrupt)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield connection
+        except duckdb.InterruptException as error:
+            if not expired.is_set():
+                raise
+            raise QueryTooExpensive(
+                f"the query took more than {self.limits.seconds:g} s",
+                "ask for a shorter time or a narrower selector",
+            ) from error
+        except duckdb.OutOfMemoryException as error:
+            raise QueryTooExpensive(
+                f"the query needs more than {self.limits.memory >> 20} MiB of memory",
+                "ask for a shorter time or fewer labels",
+            ) from error
+        finally:
+            timer.cancel()
+            connection.close()
+
+    def close(self) -> None:
+        """Release the database."""
+        self._database.close()
+
+
+def _register(connection: duckdb.DuckDBPyConnection) -> None:
+    """The functions that plans call; each works on a column of the rows that are left."""
+    text, boolean = duckdb.type("VARCHAR"), duckdb.type("BOOLEAN")
+    labels = duckdb.type("MAP(VARCHAR, VARCHAR)")
+
+    for name, one, arguments, result in (
+        ("line_json", _labels(extract.json_labels), [text], labels),
+        ("line_logfmt", _labels(extract.logfmt_labels), [text, boolean, boolean], labels),
+        ("line_json_at", _values(extract.json_value, pa.utf8()), [text, text], text),
+        ("duration_ns", _values(_or_none(parse_duration), pa.int64()), [text], duckdb.type("BIGINT")),
+        ("bytes_of", _values(_or_none(parse_size), pa.int64()), [text], duckdb.type("BIGINT")),
+    ):
+        connection.create_function(
+            name,
+            _ARITY[len(arguments)](one),
+            arguments,
+            result,
+            type=PythonUDFType.ARROW,
+            null_handling=FunctionNullHandling.SPECIAL,
+        )
+
+
+Function = Callable[..., pa.Array]
+# DuckDB reads a function's parameters from its signature.
+_ARITY: dict[int, Callable[[Function], Function]] = {
+    1: lambda f: lambda a: f(a),
+    2: lambda f: lambda a, b: f(a, b),
+    3: lambda f: lambda a, b, c: f(a, b, c),
+}
+
+
+def _labels(one: Callable[..., dict[str, str]]) -> Function:
+    """A function of a line as a function of columns that gives a map a row; null for a null line."""
+
+    def function(*columns: pa.Array) -> pa.Array:
+        rows = zip(*(column.to_pylist() for column in columns), strict=True)
+        return pa.array([None if row[0] is None else list(one(*row).items()) for row in rows], _MAP)
+
+    return function
+
+
+def _values(one: Callable[..., object], kind: pa.DataType) -> Function:
+    """The same for a function that gives one value."""
+
+    def function(*columns: pa.Array) -> pa.Array:
+        rows = zip(*(column.to_pylist() for column in columns), strict=True)
+        return pa.array([None if row[0] is None else one(*row) for row in rows], kind)
+
+    return function
+
+
+def _or_none(convert: Callable[[str], int]) -> Callable[[str], int | None]:
+    def one(text: str) -> int | None:
+        try:
+            return convert(text)
+        except ValueError:
+            return None
+
+    return one

@@ -1,0 +1,99 @@
+"""Loki's protobuf push, straight into Arrow. The schema: grafana/loki pkg/push/push.proto, as docs list it."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import cramjam
+import pyarrow as pa
+import pyarrow.compute as pc
+from google.protobuf import descriptor_pb2, descriptor_pool, timestamp_pb2
+from ptars import HandlerPool
+
+from atalaia.api.labels import parse_label_text
+from atalaia.store.batch import METADATA, SCHEMA, BatchError, canonical
+
+_FIELD = descriptor_pb2.FieldDescriptorProto
+_MESSAGES = {
+    "PushRequest": (("streams", 1, ".logproto.Stream", True),),
+    "Stream": (
+        ("labels", 1, "string", False),
+        ("entries", 2, ".logproto.Entry", True),
+        ("hash", 3, "uint64", False),
+    ),
+    "LabelPair": (("name", 1, "string", False), ("value", 2, "string", False)),
+    "Entry": (
+        ("timestamp", 1, ".google.protobuf.Timestamp", False),
+        ("line", 2, "string", False),
+        ("structuredMetadata", 3, ".logproto.LabelPair", True),
+    ),
+}
+
+
+def push_file() -> descriptor_pb2.FileDescriptorProto:
+    """The .proto file of a push, made here so that no generated code has to be kept."""
+    file = descriptor_pb2.FileDescriptorProto(name="logproto.proto", package="logproto", syntax="proto3")
+    file.dependency.append("google/protobuf/timestamp.proto")
+    for name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for field, number, kind, repeated in fields:
+            label = _FIELD.LABEL_REPEATED if repeated else _FIELD.LABEL_OPTIONAL
+            if kind.startswith("."):
+                message.field.add(name=field, number=number, label=label, type=_FIELD.TYPE_MESSAGE, type_name=kind)
+            else:
+                scalar = _FIELD.TYPE_STRING if kind == "string" else _FIELD.TYPE_UINT64
+                message.field.add(name=field, number=number, label=label, type=scalar)
+    return file
+
+
+@cache
+def _handler() -> object:
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(descriptor_pb2.FileDescriptorProto.FromString(timestamp_pb2.DESCRIPTOR.serialized_pb))
+    pool.Add(push_file())
+    descriptor = pool.FindMessageTypeByName("logproto.PushRequest")
+    return HandlerPool([descriptor.file]).get_for_message(descriptor)
+
+
+def decode_push(body: bytes, most: int) -> pa.Table:
+    """Entries of a raw-snappy `logproto.PushRequest`.
+
+    Raises BatchError when it is not one or unpacks beyond `most` bytes.
+    """
+    try:
+        # The frame tells its size before anything is unpacked.
+        size = cramjam.snappy.decompress_raw_len(body)
+        if size > most:
+            raise BatchError(f"the push unpacks to {size} bytes; the limit is {most}", "send smaller batches")
+        raw = bytes(cramjam.snappy.decompress_raw(body))
+        batch = _handler().list_to_record_batch([raw])  # type: ignore[attr-defined]  # ptars has no types
+    except BatchError:
+        raise
+    except Exception as error:  # ptars and cramjam raise types of their own
+        raise BatchError(
+            f"not a snappy-compressed logproto.PushRequest: {error}",
+            "see Loki's documentation of POST /loki/api/v1/push",
+        ) from error
+    streams = batch.column("streams").flatten()
+    labels = streams.field("labels")
+    entries = streams.field("entries")
+    stream_of = pc.list_parent_indices(entries)
+    flat = entries.flatten()
+    texts = [canonical(parse_label_text(text)) for text in labels.to_pylist()]
+    dictionary = pa.array(texts, pa.utf8()).dictionary_encode()
+    indices = dictionary.indices.take(stream_of)
+    pairs = flat.field("structuredMetadata")
+    columns = [
+        pc.cast(flat.field("timestamp"), pa.timestamp("ns")).cast(pa.int64()),
+        pa.DictionaryArray.from_arrays(indices, dictionary.dictionary),
+        flat.field("line"),
+        _metadata(pairs),
+    ]
+    return pa.Table.from_arrays(columns, schema=SCHEMA)
+
+
+def _metadata(pairs: pa.Array) -> pa.Array:
+    items = pairs.flatten()
+    if not len(items):
+        return pa.nulls(len(pairs), METADATA)
+    return pa.MapArray.from_arrays(pairs.offsets, items.field("name"), items.field("value"))

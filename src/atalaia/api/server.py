@@ -1,0 +1,100 @@
+"""Runs the log store as a server in the foreground, until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+
+from atalaia.api.app import create
+from atalaia.api.engine import Engine
+from atalaia.api.execute import Executor
+from atalaia.environment.errors import InputError
+from atalaia.store.store import Options, Store
+
+log = logging.getLogger("atalaia.store")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def bind(address: Address) -> socket.socket:
+    """A listening socket; raises InputError when the address cannot be had."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((address.host, address.port))
+        listening.listen(1024)
+    except OSError as error:
+        listening.close()
+        raise InputError(
+            f"cannot listen on {address}: {error.strerror}", "stop what listens there, or choose another port"
+        ) from error
+    listening.setblocking(False)
+    return listening
+
+
+def serve(directory: Path, address: Address, options: Options) -> None:
+    """Serve the store in `directory`; returns after a clean stop, memory written to a segment.
+
+    Raises InputError when the address is taken, AtalaiaError when the store cannot be opened.
+    """
+    listening = bind(address)
+    engine = Engine()
+    try:
+        store = Store(directory, options)
+    except BaseException:
+        listening.close()
+        engine.close()
+        raise
+    if store.recovered.replayed:
+        log.info("event=replayed entries=%d", store.recovered.replayed)
+    try:
+        log.info("event=listening address=%s directory=%s", address, directory)
+        asyncio.run(_run(create(store, Executor(store, engine)), listening))
+    finally:
+        engine.close()
+        store.close()
+        log.info("event=stopped")
+
+
+async def _run(app: Starlette, listening: socket.socket) -> None:
+    config = uvicorn.Config(
+        app, http="httptools", log_config=None, access_log=False, timeout_graceful_shutdown=10, lifespan="off"
+    )
+    server = uvicorn.Server(config)
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        server.should_exit = True
+
+    # uvicorn would raise the signal again after its stop; the store must be closed in peace first.
+    server.capture_signals = _no_signals  # type: ignore[method-assign,assignment]
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    await server.serve(sockets=[listening])
+
+
+class _no_signals:
+    """uvicorn's context manager for signals, without effect."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        return None

@@ -1,0 +1,149 @@
+"""serve and collect: the log store alone, the collector alone, in the foreground; and what `up` supervises."""
+
+from __future__ import annotations
+
+import ipaddress
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from atalaia.environment.errors import InputError
+from atalaia.environment.load import Environment, load
+from atalaia.environment.units import parse_duration, parse_size
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command()(serve)
+    app.command()(collect)
+    app.command(hidden=True)(supervise)
+
+
+def serve(
+    data: Annotated[Path | None, typer.Option("--data", help="The store's directory.", show_default=False)] = None,
+    listen: Annotated[str, typer.Option("--listen", help="HOST:PORT to listen on.")] = "127.0.0.1:3100",
+    retention_age: Annotated[str, typer.Option(help="Remove entries older than this.")] = "30d",
+    retention_size: Annotated[str, typer.Option(help="Remove the oldest entries beyond this size on disk.")] = "10GiB",
+    environment: Annotated[Path | None, typer.Option("--environment", hidden=True)] = None,
+) -> None:
+    """Run the log store alone: Loki's HTTP API over --data, in the foreground."""
+    from atalaia.api.server import Address, serve
+    from atalaia.runtime.logs import configure
+    from atalaia.store.retention import Retention
+    from atalaia.store.store import Options
+
+    if environment is not None:
+        found = load(environment) if environment.exists() else _default(environment)
+        ports = found.state.remembered().get("ports", {})
+        configure("store", found.state.own_logs / "store.log")
+        logs = found.settings.logs
+        address = Address(logs.listen, ports["store"])
+        data, retention_age, retention_size = found.store_directory, logs.retention_age, logs.retention_size
+    else:
+        if data is None:
+            raise InputError("serve needs --data DIR", "for example: atalaia serve --data logs --listen 127.0.0.1:3100")
+        configure("store", None)
+        address = parse_address(listen)
+    try:
+        retention = Retention(parse_duration(retention_age), parse_size(retention_size))
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    if data.exists() and not data.is_dir():
+        raise InputError(f"--data {data} is not a directory")
+    serve(data, address, Options(retention=retention))
+
+
+def _default(file: Path) -> Environment:
+    """The environment of a folder that has no atalaia.toml."""
+    from atalaia.environment.settings import Settings
+    from atalaia.environment.state import State
+
+    return Environment(file, Settings(), State(file.parent / ".atalaia"), {})
+
+
+def parse_address(text: str) -> Address:  # type: ignore[name-defined]  # noqa: F821 - imported where it is used, to start fast
+    """HOST:PORT, `[::1]:3100` for IPv6. Raises InputError; also for an address beyond loopback."""
+    from atalaia.api.server import Address
+
+    host, _, port = text.rpartition(":")
+    host = host.strip("[]") or "127.0.0.1"
+    if not port.isdigit() or not 0 < int(port) < 65536:
+        raise InputError(f"--listen {text!r} is not HOST:PORT", "for example 127.0.0.1:3100 or [::1]:3100")
+    try:
+        loopback = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host).is_loopback
+    except ValueError as error:
+        raise InputError(f"--listen {text!r}: {host!r} is not an IP address") from error
+    if not loopback:
+        raise InputError(
+            f"--listen {text!r} is not a loopback address, and the store has no authentication yet",
+            "put a proxy that authenticates before it",
+        )
+    return Address("127.0.0.1" if host == "localhost" else host, int(port))
+
+
+def collect(
+    config: Annotated[Path | None, typer.Option("--config", help="A promtail.yaml.", show_default=False)] = None,
+    check: Annotated[bool, typer.Option("--check", help="Only check the file.")] = False,
+    environment: Annotated[Path | None, typer.Option("--environment", hidden=True)] = None,
+) -> None:
+    """Run the collector alone, as a promtail.yaml says, in the foreground."""
+    from atalaia.collector import promtail
+    from atalaia.collector.collector import Collector
+    from atalaia.runtime.logs import configure
+
+    ready: Path | None = None
+    if environment is not None:
+        from atalaia.collector.own import environment_plan
+        from atalaia.supervisor.layout import recall
+
+        found = load(environment) if environment.exists() else _default(environment)
+        layout = recall(found)
+        if layout is None:
+            raise InputError("this environment was never brought up", "run `atalaia up`")
+        configure("collector", found.state.own_logs / "collector.log")
+        plan = environment_plan(
+            found, {name: cluster.directory for name, cluster in layout.clusters.items()}, layout.push_url
+        )
+        ready = found.state.run / "collector.ready"
+        ready.unlink(missing_ok=True)
+    else:
+        if config is None:
+            raise InputError("collect needs --config FILE", "for example: atalaia collect --config promtail.yaml")
+        configure("collector", None)
+        plan = promtail.load(config)
+        if check:
+            print(f"{config} is good: {len(plan.jobs)} jobs")
+            return
+    collector = Collector(plan, on_ready=(lambda: _mark(ready)) if ready else None)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: collector.stop())
+    collector.run()
+
+
+def _mark(ready: Path) -> None:
+    import os
+
+    from atalaia.environment.state import write_atomically
+
+    write_atomically(ready, f"{os.getpid()}\n")
+
+
+def supervise(environment: Annotated[Path, typer.Option("--environment")]) -> None:
+    """The supervisor itself, as `up` starts it."""
+    from atalaia.runtime.logs import configure
+    from atalaia.supervisor.layout import recall
+    from atalaia.supervisor.supervisor import Supervisor
+
+    found = load(environment) if environment.exists() else _default(environment)
+    layout = recall(found)
+    if layout is None:
+        raise InputError("this environment was never decided", "run `atalaia up`")
+    configure("supervisor", found.state.own_logs / "supervisor.log")
+    supervisor = Supervisor(layout)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: supervisor.stop())
+    supervisor.run()
+    sys.stdout.flush()

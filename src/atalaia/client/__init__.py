@@ -1,0 +1,4 @@
+"""Reads and queries any Loki-compatible server over HTTP.
+
+`entries.LogEntry` is what everybody who reads logs is handed; nothing here knows where the server runs.
+"""

@@ -1,0 +1,99 @@
+"""Queries to any server that speaks the Loki HTTP API. Satisfies diagnosis.LogReader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import httpx
+
+from atalaia.client.entries import LogEntry
+from atalaia.environment.errors import AtalaiaError, InputError
+
+_PAGE = 5000
+_CATEGORISED = {"X-Loki-Response-Encoding-Flags": "categorize-labels"}
+
+
+class LogsUnreachable(AtalaiaError):
+    """The log store does not answer."""
+
+
+class LokiClient:
+    """One server. `base` is its address without a path."""
+
+    def __init__(self, base: str, timeout: float = 120.0) -> None:
+        self.base = base.rstrip("/")
+        self._http = httpx.Client(timeout=httpx.Timeout(timeout, connect=5.0), trust_env=False)
+
+    def get(self, path: str, parameters: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Any:
+        """The `data` of an answer. Raises InputError for what the server refuses, LogsUnreachable, AtalaiaError."""
+        try:
+            answer = self._http.get(f"{self.base}{path}", params=dict(parameters), headers=dict(headers or {}))
+        except httpx.HTTPError as error:
+            raise LogsUnreachable(
+                f"the log store at {self.base} does not answer: {error}",
+                "`atalaia status` shows whether it runs; `atalaia up` starts it",
+            ) from error
+        if answer.status_code == 400:
+            raise InputError(answer.text.strip())
+        if answer.status_code != 200:
+            raise AtalaiaError(f"the log store answered {answer.status_code}: {answer.text.strip()[:1000]}")
+        try:
+            return answer.json()["data"]
+        except (ValueError, KeyError) as error:
+            raise AtalaiaError(
+                f"{self.base} does not answer as a Loki does", "check the address in [logs] url"
+            ) from error
+
+    def query_range(self, query: str, **parameters: Any) -> Any:
+        """Loki's data of a range query."""
+        return self.get("/loki/api/v1/query_range", {"query": query, **parameters}, _CATEGORISED)
+
+    def query(self, query: str, **parameters: Any) -> Any:
+        """Loki's data of an instant query."""
+        return self.get("/loki/api/v1/query", {"query": query, **parameters})
+
+    def page(self, query: str, *, start: int, end: int, limit: int, newest_first: bool) -> list[LogEntry]:
+        """One answer's entries of [start, end) ns, in order of time."""
+        direction = "backward" if newest_first else "forward"
+        data = self.query_range(query, start=start, end=end, limit=limit, direction=direction)
+        if data["resultType"] != "streams":
+            raise InputError(f"{query!r} gives numbers, not lines")
+        found = []
+        for stream in data["result"]:
+            for value in stream["values"]:
+                extra = value[2] if len(value) > 2 else {}
+                metadata = {**extra.get("structuredMetadata", {}), **extra.get("parsed", {})}
+                found.append(LogEntry(int(value[0]), stream["stream"], value[1], metadata))
+        # Within a stream the server's order is that of arrival, which a stable sort keeps.
+        found.sort(key=lambda e: e.ts, reverse=newest_first)
+        return found
+
+    def entries(
+        self, query: str, *, start: int, end: int, limit: int | None = None, newest_first: bool = False
+    ) -> Iterator[LogEntry]:
+        """Entries of [start, end) ns in order of time, however many there are, page by page."""
+        given = 0
+        size = _PAGE if limit is None else min(_PAGE, limit)
+        skip = 0
+        while limit is None or given < limit:
+            page = self.page(query, start=start, end=end, limit=size, newest_first=newest_first)
+            fresh = page[skip:]
+            for entry in fresh if limit is None else fresh[: limit - given]:
+                yield entry
+                given += 1
+            if len(page) < size:
+                return
+            # The next page begins at the last time again; what was given of that time is skipped.
+            last = page[-1].ts
+            same = sum(1 for entry in page if entry.ts == last)
+            if same == len(page):
+                # A page of one single moment: only a larger page gets past it.
+                size, skip = size * 2, len(page)
+                continue
+            size, skip = max(_PAGE if limit is None else min(_PAGE, limit), same + 1), same
+            start, end = (start, last + 1) if newest_first else (last, end)
+
+    def close(self) -> None:
+        """Close connections."""
+        self._http.close()

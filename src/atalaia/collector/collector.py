@@ -1,0 +1,246 @@
+"""The collector: reads files, prepares batches, delivers them in order; positions move after acknowledgement.
+
+Two threads: one reads and runs the stages, one encodes and pushes, so that both cores work. At most `_AHEAD` batches
+are in between; while the sink is away nothing more is read, and the files keep what is not delivered.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from atalaia.collector.entries import Entries
+from atalaia.collector.files import Files
+from atalaia.collector.job import Plan
+from atalaia.collector.lines import cut_long, valid_utf8
+from atalaia.collector.sink import Answer, Sink, Unreachable, connect
+from atalaia.collector.tail import BLOCK, Chunk, Tail
+from atalaia.store.batch import Source
+
+log = logging.getLogger("atalaia.collector")
+_AHEAD = 2
+_IDLE = 0.15  # seconds between looks at quiet files
+_DISCOVER = 1.0  # seconds between looks for new files
+T = TypeVar("T")
+_DAY = 86_400_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    table: pa.Table
+    sources: tuple[Source, ...]
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    batch: _Batch
+    answer: Answer
+
+
+class Collector:
+    """One run of a plan. `run` returns when `stop` is set and what was in flight is settled."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        connector: Callable[[], Sink] | None = None,
+        on_ready: Callable[[], None] | None = None,
+    ) -> None:
+        """`connector` gives the sink or raises Unreachable (default: by the output).
+
+        `on_ready` is called once files are about to be read.
+        """
+        self._plan = plan
+        self._connect = connector or (lambda: connect(plan.output))
+        self._files = Files(plan)
+        self._batches: queue.Queue[_Batch | None] = queue.Queue(_AHEAD)
+        self._done: queue.SimpleQueue[_Done] = queue.SimpleQueue()
+        self._epoch = 0
+        self._flying = 0
+        self._stop = threading.Event()
+        self._hard_stop = threading.Event()
+        self._on_ready = on_ready
+
+    def stop(self) -> None:
+        """Ask `run` to end."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Collect until `stop`."""
+        sink = self._patiently(self._connect)
+        stored = self._patiently(lambda: sink.positions(self._files.known_ids())) if sink else None
+        if sink is None or stored is None:
+            self._files.close()
+            return
+        self._files.resume(stored)
+        self._files.discover()
+        if self._on_ready:
+            self._on_ready()
+        log.info("event=collecting files=%d output=%s", len(self._files.tails), self._plan.output.base)
+        pusher = threading.Thread(target=self._push_loop, args=(sink,), name="push", daemon=True)
+        pusher.start()
+        try:
+            self._read_loop()
+            self._finish()
+        finally:
+            self._hard_stop.set()
+            self._offer(None)
+            pusher.join(10)
+            self._settle()
+            self._files.close()
+            sink.close()
+
+    def _finish(self) -> None:
+        """Give what is in flight a few seconds to be acknowledged."""
+        deadline = time.monotonic() + 5
+        while self._flying and time.monotonic() < deadline:
+            self._settle(wait=0.1)
+
+    def _read_loop(self) -> None:
+        discovered = time.monotonic()
+        while not self._stop.is_set():
+            self._settle()
+            if time.monotonic() - discovered > _DISCOVER:
+                self._files.discover()
+                discovered = time.monotonic()
+            chunks = self._gather()
+            if chunks:
+                self._offer(self._prepare(chunks))
+            elif self._flying:
+                self._settle(wait=_IDLE)
+            else:
+                self._files.save()
+                self._stop.wait(_IDLE)
+
+    def _gather(self) -> list[tuple[Tail, Chunk]]:
+        """What is new in the files, a block at most, each file in its turn."""
+        chunks: list[tuple[Tail, Chunk]] = []
+        left = BLOCK
+        for tail in list(self._files.tails.values()):
+            chunk = tail.read(max(left, 1 << 16), self._files.final(tail))
+            if chunk is not None:
+                chunks.append((tail, chunk))
+                left -= len(chunk.block)
+            if left <= 0:
+                break
+        if chunks:
+            # The file that was served last begins the next round's queue: none waits for a busy one.
+            for tail, _ in chunks:
+                self._files.tails[tail.known.identity] = self._files.tails.pop(tail.known.identity)
+        return chunks
+
+    def _prepare(self, chunks: Sequence[tuple[Tail, Chunk]]) -> _Batch:
+        parts = []
+        for tail, chunk in chunks:
+            block, replaced = valid_utf8(chunk.block)
+            if replaced:
+                self._files.tell_once("not_utf8", tail.known.path, "invalid bytes became U+FFFD")
+            entries = tail.job.entries(block, chunk.read_at, tail.labels)
+            lines, cut = cut_long(entries.lines, self._plan.max_line_size)
+            if cut or chunk.cut:
+                self._files.tell_once(
+                    "line_cut",
+                    tail.known.path,
+                    f"lines beyond {self._plan.max_line_size} bytes are cut there",
+                )
+            parts.append(
+                _in_range(replace(entries, lines=lines), chunk.read_at).record_batch(self._plan.output.external_labels)
+            )
+        table = pa.Table.from_batches(parts).unify_dictionaries()
+        sources = tuple(Source(chunk.known_id, chunk.start, chunk.end) for _, chunk in chunks)
+        return _Batch(table, sources, self._epoch)
+
+    def _offer(self, batch: _Batch | None) -> None:
+        """Hand a batch to the pushing thread; waits while it has enough."""
+        while True:
+            try:
+                self._batches.put(batch, timeout=0.2)
+                self._flying += batch is not None
+                return
+            except queue.Full:
+                if self._stop.is_set() and batch is not None:
+                    return
+                self._settle()
+
+    def _settle(self, wait: float = 0.0) -> None:
+        """Take in what the pushing thread has finished."""
+        while True:
+            try:
+                done = self._done.get(timeout=wait) if wait else self._done.get_nowait()
+            except queue.Empty:
+                return
+            wait = 0.0
+            self._flying -= 1
+            if done.batch.epoch != self._epoch:
+                continue
+            by_id = {tail.known.id: tail for tail in self._files.tails.values()}
+            if done.answer.conflict is not None:
+                self._rewind(by_id, done.answer.conflict)
+                continue
+            if done.answer.refused:
+                log.warning("event=entries_refused reason=%r", done.answer.refused)
+            for source in done.batch.sources:
+                if source.id in by_id:
+                    self._files.acknowledged(by_id[source.id], source.end)
+
+    def _rewind(self, by_id: dict[str, Tail], stands: Mapping[str, int]) -> None:
+        """The store stands elsewhere (a push whose answer was lost, a store put back): go on from there."""
+        log.info("event=resynchronised sources=%d", len(stands))
+        self._epoch += 1
+        for key, tail in by_id.items():
+            if key in stands:
+                self._files.acknowledged(tail, stands[key])
+            tail.rewind(tail.known.offset)
+
+    # -- the pushing thread
+
+    def _push_loop(self, sink: Sink) -> None:
+        broken = -1
+        while (batch := self._batches.get()) is not None:
+            # Batches behind a conflict were read from the wrong place.
+            if batch.epoch <= broken:
+                self._done.put(_Done(batch, Answer()))
+                continue
+            answer = self._patiently(partial(sink.push, batch.table, batch.sources), self._hard_stop)
+            if answer is None:
+                return
+            if answer.conflict is not None:
+                broken = batch.epoch
+            self._done.put(_Done(batch, answer))
+
+    def _patiently(self, action: Callable[[], T], stop: threading.Event | None = None) -> T | None:
+        """Do it again until the sink can be reached; None when stopped. Told once when it fails, once when it works."""
+        stop = stop or self._stop
+        delay = self._plan.output.min_backoff
+        failing = False
+        while not stop.is_set():
+            try:
+                result = action()
+            except Unreachable as error:
+                if not failing:
+                    log.warning("event=sink_unreachable reason=%r", str(error))
+                failing = True
+                stop.wait(delay)
+                delay = min(delay * 2, self._plan.output.max_backoff, 5.0)
+            else:
+                if failing:
+                    log.info("event=sink_back")
+                return result
+        return None
+
+
+def _in_range(entries: Entries, now: int) -> Entries:
+    """Times before 1970 or over a day ahead, which no store takes, become the time of reading."""
+    ts = entries.ts
+    wrong = (ts < 0) | (ts > now + _DAY)
+    return replace(entries, ts=np.where(wrong, now, ts)) if wrong.any() else entries

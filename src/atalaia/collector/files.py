@@ -1,0 +1,170 @@
+"""Which files are read: found by their globs, known again after rotation and restart, given up when they are done."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from atalaia.collector import positions
+from atalaia.collector.job import Job, Plan, Target
+from atalaia.collector.positions import Known
+from atalaia.collector.tail import Tail, looks_binary
+
+log = logging.getLogger("atalaia.collector")
+_GRACE = 3.0  # seconds that a renamed or deleted file is still watched for a last write
+
+
+class Files:
+    """The open files of a plan. Used by the reading thread alone."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Take up the files that the positions file knows. Raises InputError when that is damaged."""
+        self._plan = plan
+        self._jobs = {job.name: job for job in plan.jobs}
+        self._known: dict[str, Known] = positions.read(plan.positions)
+        self.tails: dict[tuple[int, int], Tail] = {}
+        self._told: set[tuple[str, str]] = set()
+        self._dirty = False
+        self._resumed = False
+
+    def known_ids(self) -> list[str]:
+        """The ids of all files that were read before."""
+        return list(self._known)
+
+    def resume(self, stored: Mapping[str, int]) -> None:
+        """Begin where the sink stands, which may be behind or ahead of the positions file."""
+        for key, offset in stored.items():
+            if key in self._known and self._known[key].offset != offset:
+                self._known[key] = positions.moved(self._known[key], offset, None)
+        self._resumed = True
+
+    def discover(self) -> None:
+        """Open what is new, notice what was renamed, deleted or truncated, finish what is done."""
+        seen: set[tuple[int, int]] = set()
+        for job in self._plan.jobs:
+            for target in job.targets:
+                for path in target.paths():
+                    identity = self._look(job, target, path)
+                    if identity:
+                        seen.add(identity)
+        if self._resumed:
+            self._find_rotated(seen)
+            self._resumed = False
+        self._give_up(seen)
+        self.save()
+
+    def _look(self, job: Job, target: Target, path: str) -> tuple[int, int] | None:
+        try:
+            status = os.stat(path)
+            identity = (status.st_dev, status.st_ino)
+            tail = self.tails.get(identity)
+            if tail is not None:
+                tail.orphan_since = None
+                if tail.truncated():
+                    self._begin_again(tail)
+                return identity
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._tell("unreadable", path, error.strerror or str(error))
+            return None
+        if looks_binary(descriptor):
+            self._tell("binary", path, "it is not text; skipped")
+            os.close(descriptor)
+            return None
+        self._open(job, job.labels_of(target, path), path, descriptor)
+        return identity
+
+    def _open(self, job: Job, labels: dict[str, str], path: str, descriptor: int, known: Known | None = None) -> None:
+        if known is None:
+            same_inode = [k for k in self._known.values() if k.identity == positions_identity(descriptor)]
+            known = next((k for k in same_inode if positions.still_is(k, descriptor)), None)
+        if known is None:
+            known = positions.begin(job.name, path, descriptor)
+            self._known[known.id] = known
+            self._dirty = True
+        self.tails[known.identity] = Tail(job, labels, known, descriptor, self._plan.max_line_size)
+        self._told = {told for told in self._told if told[1] != path}
+
+    def _begin_again(self, tail: Tail) -> None:
+        """A file that shrank holds other lines now: it becomes another source, read from its beginning."""
+        log.info("event=truncated file=%s read=%d size=%d", tail.known.path, tail.position, tail.size)
+        tail.known = positions.begin(tail.job.name, tail.known.path, tail.descriptor)
+        self._known[tail.known.id] = tail.known
+        self._dirty = True
+        tail.rewind(0)
+
+    def _find_rotated(self, seen: set[tuple[int, int]]) -> None:
+        """Files that were renamed while nobody looked: sought by inode in the folder where they were."""
+        for known in list(self._known.values()):
+            job = self._jobs.get(known.job)
+            if job is None or known.identity in seen or known.identity in self.tails:
+                continue
+            with contextlib.suppress(OSError):
+                for entry in os.scandir(Path(known.path).parent):
+                    if entry.inode() == known.inode and entry.is_file(follow_symlinks=False):
+                        self._take_rotated(job, known, entry.path)
+
+    def _take_rotated(self, job: Job, known: Known, path: str) -> None:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        target = next((t for t in job.targets if Path(known.path).match(t.pattern)), job.targets[0])
+        if positions.still_is(known, descriptor) and os.fstat(descriptor).st_size > known.offset:
+            self._open(job, job.labels_of(target, known.path), known.path, descriptor, known)
+        else:
+            os.close(descriptor)
+
+    def _give_up(self, seen: set[tuple[int, int]]) -> None:
+        now = time.monotonic()
+        for identity, tail in list(self.tails.items()):
+            if identity in seen:
+                continue
+            if tail.orphan_since is None:
+                tail.orphan_since = now
+            elif now - tail.orphan_since > _GRACE and tail.drained():
+                self._known[tail.known.id] = tail.known
+                tail.close()
+                del self.tails[identity]
+                self._dirty = True
+
+    def final(self, tail: Tail) -> bool:
+        """Whether nothing will be written to the file any more, so that a last line without newline is whole."""
+        return tail.orphan_since is not None and time.monotonic() - tail.orphan_since > _GRACE
+
+    def acknowledged(self, tail: Tail, offset: int) -> None:
+        """Move the position of a file."""
+        tail.acknowledged(offset)
+        self._known[tail.known.id] = tail.known
+        self._dirty = True
+
+    def save(self) -> None:
+        """Write the positions file when something changed."""
+        if self._dirty:
+            positions.write(self._plan.positions, self._known)
+            self._dirty = False
+
+    def _tell(self, what: str, path: str, why: str) -> None:
+        """Report something about a file once."""
+        if (what, path) not in self._told:
+            self._told.add((what, path))
+            log.warning("event=file_%s file=%s reason=%r", what, path, why)
+
+    def tell_once(self, what: str, path: str, why: str) -> None:
+        """Report something about a file the first time it happens."""
+        self._tell(what, path, why)
+
+    def close(self) -> None:
+        """Save and close everything."""
+        self.save()
+        for tail in self.tails.values():
+            tail.close()
+
+
+def positions_identity(descriptor: int) -> tuple[int, int]:
+    """Device and inode of an open file."""
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino

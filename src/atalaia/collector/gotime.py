@@ -1,0 +1,272 @@
+"""Go's reference-time layouts ("2006-01-02 15:04:05.000 MST"), parsed for whole columns at once.
+
+Layouts of fixed width are read digit by digit across the rows with NumPy; rows that this cannot read go, each distinct
+value once, through a regular expression made from the same layout. Source: Go's package time, `Layout` and `Parse`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+NS = 1_000_000_000
+NAMED = {
+    "ANSIC": "Mon Jan _2 15:04:05 2006",
+    "UnixDate": "Mon Jan _2 15:04:05 MST 2006",
+    "RubyDate": "Mon Jan 02 15:04:05 -0700 2006",
+    "RFC822": "02 Jan 06 15:04 MST",
+    "RFC822Z": "02 Jan 06 15:04 -0700",
+    "RFC850": "Monday, 02-Jan-06 15:04:05 MST",
+    "RFC1123": "Mon, 02 Jan 2006 15:04:05 MST",
+    "RFC1123Z": "Mon, 02 Jan 2006 15:04:05 -0700",
+    "RFC3339": "2006-01-02T15:04:05Z07:00",
+    "RFC3339Nano": "2006-01-02T15:04:05.999999999Z07:00",
+}
+UNIX = {"Unix": NS, "UnixMs": 1_000_000, "UnixUs": 1_000, "UnixNs": 1}
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_LONG_MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"]
+# Longest first, as Go's nextStdChunk looks for them.
+_CHUNK = re.compile(
+    r"January|Jan|Monday|Mon|MST|2006|__2|_2006|_2|002|01|02|03|04|05|06|15|PM|pm|"
+    r"Z07:00:00|Z070000|Z07:00|Z0700|Z07|-07:00:00|-070000|-07:00|-0700|-07|[.,]0+(?!\d)|[.,]9+(?!\d)|1|2|3|4|5"
+)
+_PATTERN = {
+    "January": r"(?P<month_name>[A-Za-z]+)",
+    "Jan": r"(?P<month_name>[A-Za-z]{3})",
+    "Monday": r"[A-Za-z]+",
+    "Mon": r"[A-Za-z]{3}",
+    "MST": r"(?P<zone>[A-Z]{3,5}|[+-]\d\d(?:\d\d)?)",
+    "2006": r"(?P<year>\d{4})",
+    "_2006": r"_(?P<year>\d{4})",
+    "_2": r"(?P<day> \d|\d\d)",
+    "__2": r"(?P<yday>  \d| \d\d|\d{3})",
+    "002": r"(?P<yday>\d{3})",
+    "01": r"(?P<month>\d\d)",
+    "1": r"(?P<month>\d\d?)",
+    "02": r"(?P<day>\d\d)",
+    "2": r"(?P<day>\d\d?)",
+    "15": r"(?P<hour>\d\d?)",
+    "03": r"(?P<hour12>\d\d)",
+    "3": r"(?P<hour12>\d\d?)",
+    "04": r"(?P<minute>\d\d)",
+    "4": r"(?P<minute>\d\d?)",
+    "05": r"(?P<second>\d\d)",
+    "5": r"(?P<second>\d\d?)",
+    "06": r"(?P<year2>\d\d)",
+    "PM": r"(?P<half>AM|PM)",
+    "pm": r"(?P<half>am|pm)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    kind: str
+    at: int
+    width: int
+
+
+class LayoutError(ValueError):
+    """A layout or location cannot be used."""
+
+
+class Layout:
+    """One layout with the location that times without a zone are meant in."""
+
+    def __init__(self, layout: str, location: str | None = None) -> None:
+        """Raises LayoutError for a layout without a year-free meaning or an unknown location."""
+        self.text = NAMED.get(layout, layout)
+        self.unix = UNIX.get(layout)
+        try:
+            self.zone: tzinfo = ZoneInfo(location) if location else UTC
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise LayoutError(f"unknown location {location!r}") from error
+        if self.unix is None and not _CHUNK.search(self.text):
+            raise LayoutError(f"{layout!r} has no part of Go's reference time 2006-01-02 15:04:05 in it")
+        self._pattern, self._fields, self._width = self._compile()
+
+    def _compile(self) -> tuple[re.Pattern[str], list[_Field], int]:
+        pattern, fields, at, width, fixed = "", [], 0, 0, True
+        for match in _CHUNK.finditer(self.text):
+            literal, chunk = self.text[at : match.start()], match[0]
+            pattern += re.escape(literal)
+            fields += [_Field(character, width + i, 0) for i, character in enumerate(literal)]
+            width += len(literal.encode())
+            at = match.end()
+            if chunk[0] in ".,":
+                pattern += (
+                    r"(?:[.,](?P<fraction>\d+))?" if chunk[1] == "9" else rf"[.,](?P<fraction>\d{{{len(chunk) - 1}}})"
+                )
+                fixed &= chunk[1] == "0"
+                fields.append(_Field("fraction", width + 1, len(chunk) - 1))
+            elif chunk[0] in "Z-" and len(chunk) > 1:
+                pattern += (
+                    r"(?P<offset>Z|[+-]\d\d:?\d\d(?::?\d\d)?|[+-]\d\d)"
+                    if chunk[0] == "Z"
+                    else r"(?P<offset>[+-]\d\d:?\d\d(?::?\d\d)?|[+-]\d\d)"
+                )
+                fixed = False
+            else:
+                pattern += _PATTERN[chunk]
+                # Go takes a fraction behind the seconds even where the layout has none.
+                if chunk in ("05", "5") and not re.match(r"[.,][09]", self.text[at:]):
+                    pattern += r"(?:[.,](?P<fraction>\d+))?"
+                fixed &= chunk in ("2006", "01", "02", "15", "04", "05", "MST")
+                fields.append(_Field(chunk, width, len(chunk)))
+            width += len(chunk)
+        literal = self.text[at:]
+        pattern += re.escape(literal)
+        fields += [_Field(character, width + i, 0) for i, character in enumerate(literal)]
+        fixed = fixed and self.zone is UTC and self.text.isascii() and any(f.kind == "2006" for f in fields)
+        try:
+            compiled = re.compile(pattern)
+        except re.error as error:
+            raise LayoutError(f"{self.text!r} names a part of the time twice") from error
+        return compiled, fields if fixed else [], width + len(literal)
+
+    def parse(self, values: pa.Array) -> pa.Array:
+        """Nanoseconds since 1970 (int64) of each value; null where a value does not follow the layout."""
+        if self.unix is not None:
+            return _unix(values, self.unix)
+        found = self._parse_fixed(values) if self._fields else pa.nulls(len(values), pa.int64())
+        left = pc.and_(pc.is_null(found), pc.is_valid(values))
+        if not pc.any(left).as_py():
+            return found
+        rest = values.filter(left).dictionary_encode()
+        parsed = pa.array([self.parse_one(text) for text in rest.dictionary.to_pylist()], pa.int64())
+        return pc.replace_with_mask(found, left, parsed.take(rest.indices))
+
+    def _parse_fixed(self, values: pa.Array) -> pa.Array:
+        good = pc.fill_null(pc.equal(pc.binary_length(values), self._width), False).to_numpy(zero_copy_only=False)
+        chosen = values if good.all() else values.filter(pa.array(good))
+        count = len(chosen)
+        result = np.zeros(len(values), np.int64)
+        if count:
+            start = int(np.frombuffer(chosen.buffers()[1], np.int32)[chosen.offset])
+            grid = np.frombuffer(chosen.buffers()[2], np.uint8)[start : start + count * self._width].reshape(
+                count, self._width
+            )
+            fine, total = _read_grid(grid, self._fields)
+            result[good] = total
+            good[good] = fine
+        return pa.array(result, mask=~good)
+
+    def parse_one(self, text: str) -> int | None:
+        """Nanoseconds since 1970, or None."""
+        match = self._pattern.fullmatch(text)
+        if not match:
+            return None
+        part = match.groupdict()
+        try:
+            return _assemble(part, self.zone)
+        except (ValueError, OverflowError):
+            return None
+
+
+def _read_grid(grid: np.ndarray, fields: list[_Field]) -> tuple[np.ndarray, np.ndarray]:
+    fine = np.ones(len(grid), bool)
+    part: dict[str, np.ndarray] = {}
+    for item in fields:
+        if item.width == 0:
+            fine &= grid[:, item.at] == ord(item.kind)
+        elif item.kind == "MST":
+            # Only UTC is certain without a table of zones; the rest goes the slow way.
+            fine &= (grid[:, item.at : item.at + 3] == np.frombuffer(b"UTC", np.uint8)).all(axis=1)
+        else:
+            digits = grid[:, item.at : item.at + item.width].astype(np.int64) - 48
+            fine &= ((digits >= 0) & (digits <= 9)).all(axis=1)
+            part[item.kind] = digits @ (10 ** np.arange(item.width - 1, -1, -1, dtype=np.int64))
+            if item.kind == "fraction":
+                fine &= np.isin(grid[:, item.at - 1], (44, 46))
+                part["fraction"] *= 10 ** (9 - item.width) if item.width <= 9 else 1
+    one, zero = np.ones(len(grid), np.int64), np.zeros(len(grid), np.int64)
+    year, month, day = part["2006"], part.get("01", one), part.get("02", one)
+    hour, minute, second = part.get("15", zero), part.get("04", zero), part.get("05", zero)
+    leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
+    lengths = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
+    fine &= (month >= 1) & (month <= 12) & (year >= 1678) & (year <= 2261)
+    in_month = lengths[np.where(fine, month, 0)] + (leap & (month == 2))
+    fine &= (day >= 1) & (day <= in_month) & (hour < 24) & (minute < 60) & (second < 60)
+    # Days since 1970 by Howard Hinnant's days_from_civil, valid for the proleptic Gregorian calendar.
+    shifted = year - (month <= 2)
+    era = shifted // 400
+    of_era = shifted - era * 400
+    of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
+    days = era * 146097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719468
+    seconds = days * 86400 + hour * 3600 + minute * 60 + second
+    return fine, np.where(fine, seconds, 0) * NS + part.get("fraction", zero)
+
+
+def _assemble(part: dict[str, str | None], zone: tzinfo) -> int:
+    def number(name: str, default: int) -> int:
+        text = part.get(name)
+        return int(text) if text else default
+
+    year = number("year", 0)
+    if part.get("year2"):
+        two = number("year2", 0)
+        year = two + (1900 if two >= 69 else 2000)
+    month = number("month", 1)
+    if name := part.get("month_name"):
+        month = (_MONTHS.index(name[:3].capitalize()) if len(name) == 3 else _LONG_MONTHS.index(name.capitalize())) + 1
+    hour = number("hour", 0)
+    if part.get("hour12"):
+        hour = number("hour12", 0) % 12 + (12 if (part.get("half") or "").lower() == "pm" else 0)
+    if offset := part.get("offset"):
+        zone = _offset(offset)
+    elif (abbreviation := part.get("zone")) and zone is UTC and abbreviation[0] in "+-":
+        zone = _offset(abbreviation)
+    if not year:
+        # A layout without a year (syslog): the year in which the moment is not far in the future.
+        today = datetime.now(zone)
+        year = today.year
+        guess = datetime(year, month, number("day", 1), tzinfo=zone)
+        year -= guess - today > timedelta(days=2)
+    if part.get("yday"):
+        moment = datetime(year, 1, 1, hour, number("minute", 0), number("second", 0), tzinfo=zone) + timedelta(
+            days=number("yday", 1) - 1
+        )
+    else:
+        moment = datetime(year, month, number("day", 1), hour, number("minute", 0), number("second", 0), tzinfo=zone)
+    fraction = ((part.get("fraction") or "") + "000000000")[:9]
+    delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    return (delta.days * 86400 + delta.seconds) * NS + int(fraction)
+
+
+def _offset(text: str) -> tzinfo:
+    if text == "Z":
+        return UTC
+    digits = text[1:].replace(":", "").ljust(4, "0")
+    minutes = int(digits[:2]) * 60 + int(digits[2:4])
+    return timezone(timedelta(minutes=-minutes if text[0] == "-" else minutes))
+
+
+def _unix(values: pa.Array, factor: int) -> pa.Array:
+    """Unix, UnixMs, UnixUs, UnixNs: integers; `Unix` may have a fraction, as Promtail takes it."""
+    whole = pc.match_substring_regex(values, r"^-?\d{1,18}$")
+    text = pc.if_else(whole, values, None)
+    integers = pc.cast(text, pa.int64())
+    try:
+        result = pc.multiply_checked(integers, factor)
+    except pa.ArrowInvalid:
+        result = pa.array(
+            [None if v is None or abs(v) > 2**63 // factor - 1 else v * factor for v in integers.to_pylist()],
+            pa.int64(),
+        )
+    if factor != NS:
+        return result
+    broken = pc.if_else(pc.match_substring_regex(values, r"^-?\d{1,10}\.\d{1,18}$"), values, None)
+    if broken.null_count == len(broken):
+        return result
+    exact = [None if v is None else _fractional(v) for v in broken.to_pylist()]
+    return pc.coalesce(result, pa.array(exact, pa.int64()))
+
+
+def _fractional(text: str) -> int:
+    whole, _, fraction = text.partition(".")
+    return int(whole) * NS + (-1 if whole.startswith("-") else 1) * int(fraction[:9].ljust(9, "0"))

@@ -1,0 +1,48 @@
+"""The plan of an environment's collector: its servers' logs, the targets of atalaia.toml, Atalaia's own logs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from atalaia.collector import promtail
+from atalaia.collector.job import Job, Output, Plan, Target
+from atalaia.collector.stages.labels import Labels, Timestamp
+from atalaia.collector.stages.text import Regex
+from atalaia.environment.load import Environment
+from atalaia.environment.units import parse_size
+
+_OWN = r"^ts=(?P<time>\S+) level=(?P<level>\w+) service=(?P<service>\w+) "
+
+
+def environment_plan(environment: Environment, servers: Mapping[str, Path], push: str) -> Plan:
+    """`servers` has each server's directory, `push` the address of the store."""
+    settings = environment.settings.collection
+    jobs = []
+    for name, directory in servers.items():
+        labels = {"job": "postgres", "server": name}
+        records = Target(f"{directory}/log/*.json", labels)
+        strays = (Target(f"{directory}/log/*.log", labels), Target(f"{directory}/stderr.log", labels))
+        jobs += [
+            Job(f"{name}.jsonlog", (records,), "jsonlog", filename=False),
+            Job(f"{name}.stderr", strays, "stderr", filename=False),
+        ]
+    if settings.targets:
+        jobs.append(
+            Job(
+                "varlogs",
+                tuple(Target(str(environment.resolve(Path(t))), {"job": "varlogs"}) for t in settings.targets),
+            )
+        )
+    if settings.promtail:
+        taken = {job.name for job in jobs}
+        jobs += [job for job in promtail.load_jobs(environment.resolve(settings.promtail)) if job.name not in taken]
+    own = Target(f"{environment.state.own_logs}/*.log", {"job": "atalaia"})
+    stages = (Regex(_OWN), Timestamp("time", "RFC3339Nano"), Labels({"level": None, "service": None}))
+    jobs.append(Job("atalaia", (own,), stages=stages, filename=False))
+    return Plan(
+        tuple(jobs),
+        Output(push, max_backoff=5.0),
+        environment.state.collector / "positions.json",
+        parse_size(settings.max_line_size),
+    )

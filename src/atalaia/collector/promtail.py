@@ -1,0 +1,273 @@
+"""promtail.yaml -> Plan. What is not built is refused with its line, never ignored; all problems at once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from atalaia.collector.gotime import LayoutError
+from atalaia.collector.job import Job, Output, Plan, Stage, Target
+from atalaia.collector.stages.labels import Labels, StaticLabels, Timestamp
+from atalaia.collector.stages.text import Json, Regex, StageError
+from atalaia.collector.yamlfile import Node, Reader, read_text
+from atalaia.environment.errors import ConfigurationError
+from atalaia.environment.units import parse_duration, parse_size
+
+log = logging.getLogger("atalaia.collector")
+_KINDS = [
+    "journal",
+    "syslog",
+    "loki_push_api",
+    "docker_sd_configs",
+    "gelf",
+    "kafka",
+    "gcplog",
+    "azure_event_hubs",
+    "cloudflare",
+    "heroku_drain",
+    "windows_events",
+]
+_SECONDS = 1e9
+
+
+def load(path: Path, positions: Path | None = None) -> Plan:
+    """The plan of a promtail.yaml. Raises ConfigurationError with every problem, InputError when it cannot be read."""
+    reader = Reader(path)
+    root = reader.mapping(
+        reader.load(read_text(path)),
+        "promtail.yaml",
+        {"server", "positions", "clients", "client", "scrape_configs", "limits_config", "target_config"},
+    )
+    output = _output(reader, root, path)
+    jobs = jobs_of(reader, root)
+    limits = reader.mapping(root.get("limits_config"), "limits_config", {"max_line_size", "max_line_size_truncate"})
+    size = _checked(reader, limits.get("max_line_size"), "max_line_size", parse_size) or 256 << 10
+    if "server" in root:
+        log.info("event=setting_unused setting=server file=%s reason='the collector serves no HTTP yet'", path.name)
+    kept = reader.mapping(root.get("positions"), "positions", {"filename", "sync_period", "ignore_invalid_yaml"})
+    written = reader.text(kept.get("filename"), "positions.filename")
+    if not jobs and not reader.problems:
+        reader.problem(
+            Node(None, 0),
+            "no scrape_configs: nothing would be collected",
+            "add a job with static_configs and __path__",
+        )
+    if reader.problems or output is None:
+        raise ConfigurationError(reader.problems)
+    place = positions or Path(f"{written or path.with_suffix('.positions')}.atalaia")
+    return Plan(tuple(jobs), output, place, size)
+
+
+def load_jobs(path: Path) -> list[Job]:
+    """Only the jobs of a promtail.yaml, for an environment that has its own output. Errors as `load`."""
+    reader = Reader(path)
+    root = reader.mapping(reader.load(read_text(path)), "promtail.yaml")
+    jobs = jobs_of(reader, root)
+    if reader.problems:
+        raise ConfigurationError(reader.problems)
+    return jobs
+
+
+def _output(reader: Reader, root: dict[str, Node], path: Path) -> Output | None:
+    clients = reader.sequence(root.get("clients"), "clients")
+    if "client" in root:
+        clients.append(root["client"])
+    if not clients:
+        reader.problem(
+            Node(None, 0),
+            f"{path.name} has no clients",
+            "add `clients:` with `- url: http://HOST:3100/loki/api/v1/push`",
+        )
+        return None
+    if len(clients) > 1:
+        reader.problem(
+            clients[1],
+            "several clients are not built yet",
+            "run one collector a client, each with its own positions file",
+        )
+    known = {
+        "url",
+        "tenant_id",
+        "external_labels",
+        "headers",
+        "basic_auth",
+        "bearer_token",
+        "bearer_token_file",
+        "timeout",
+    }
+    known |= {"batchwait", "batchsize", "backoff_config", "name"}
+    client = reader.mapping(clients[0], "clients", known)
+    url = reader.text(client.get("url"), "clients.url") or ""
+    if not url.startswith(("http://", "https://")):
+        reader.problem(
+            client.get("url", clients[0]),
+            f"clients.url is {url!r}",
+            "give the push address, such as http://127.0.0.1:3100/loki/api/v1/push",
+        )
+        return None
+    basic = reader.mapping(client.get("basic_auth"), "basic_auth", {"username", "password", "password_file"})
+    backoff = reader.mapping(
+        client.get("backoff_config"), "backoff_config", {"min_period", "max_period", "max_retries"}
+    )
+    user = reader.text(basic.get("username"), "basic_auth.username")
+    password = reader.text(basic.get("password"), "basic_auth.password") or _secret(reader, basic.get("password_file"))
+    external = {k: v for k, v in reader.texts(client.get("external_labels"), "external_labels").items() if v}
+    headers = {k: v for k, v in reader.texts(client.get("headers"), "headers").items() if v is not None}
+
+    def seconds(node: Node | None, what: str, default: float) -> float:
+        found = _checked(reader, node, what, parse_duration)
+        return default if found is None else found / _SECONDS
+
+    return Output(
+        url,
+        reader.text(client.get("tenant_id"), "tenant_id"),
+        external,
+        headers,
+        (user, password or "") if user else None,
+        reader.text(client.get("bearer_token"), "bearer_token") or _secret(reader, client.get("bearer_token_file")),
+        seconds(client.get("timeout"), "timeout", 10.0),
+        seconds(backoff.get("min_period"), "min_period", 0.5),
+        seconds(backoff.get("max_period"), "max_period", 300.0),
+    )
+
+
+def _secret(reader: Reader, node: Node | None) -> str | None:
+    name = reader.text(node, "file")
+    if node is None or name is None:
+        return None
+    try:
+        return Path(name).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reader.problem(node, f"{name} cannot be read: {error}", "name a file that the collector may read")
+        return None
+
+
+def _checked(reader: Reader, node: Node | None, what: str, convert: Callable[[str], int]) -> int | None:
+    text = reader.text(node, what)
+    if node is None or text is None:
+        return None
+    try:
+        return convert(text)
+    except ValueError as error:
+        reader.problem(node, f"{what}: {error}", "correct the value, or leave it out")
+        return None
+
+
+def jobs_of(reader: Reader, root: dict[str, Node]) -> list[Job]:
+    """The scrape_configs as jobs."""
+    jobs = []
+    for number, node in enumerate(reader.sequence(root.get("scrape_configs"), "scrape_configs")):
+        entry = reader.mapping(node, "scrape_configs")
+        for key, value in entry.items():
+            if key in _KINDS:
+                reader.problem(
+                    value,
+                    f"{key} is not built yet",
+                    "collect files with static_configs, or keep Promtail for this job",
+                )
+            elif key not in ("job_name", "static_configs", "pipeline_stages"):
+                reader.problem(
+                    value,
+                    f"scrape_configs: {key!r} is not built yet",
+                    "known here: job_name, static_configs, pipeline_stages",
+                )
+        name = reader.text(entry.get("job_name"), "job_name") or f"job {number}"
+        targets = [
+            t for s in reader.sequence(entry.get("static_configs"), "static_configs") if (t := _target(reader, s, name))
+        ]
+        stages = [
+            s for n in reader.sequence(entry.get("pipeline_stages"), "pipeline_stages") if (s := _stage(reader, n))
+        ]
+        if targets:
+            jobs.append(Job(name, tuple(targets), "plain", tuple(stages)))
+    return jobs
+
+
+def _target(reader: Reader, node: Node, job: str) -> Target | None:
+    entry = reader.mapping(node, "static_configs", {"targets", "labels"})
+    labels = {k: v for k, v in reader.texts(entry.get("labels"), "labels").items() if v is not None}
+    pattern = labels.pop("__path__", None)
+    exclude = labels.pop("__path_exclude__", None)
+    for name in [name for name in labels if name.startswith("__")]:
+        del labels[name]  # Prometheus' rule: labels that begin with __ are dropped after relabelling
+    if not pattern:
+        reader.problem(
+            node,
+            f"job {job!r} has a static_config without __path__",
+            'add `__path__: "/var/log/*log"` to its labels',
+        )
+        return None
+    return Target(pattern, {"job": job} | labels, exclude)
+
+
+def _stage(reader: Reader, node: Node) -> Stage | None:
+    entry = reader.mapping(node, "pipeline_stages")
+    if len(entry) != 1:
+        reader.problem(
+            node,
+            f"a stage has one name, this one has {len(entry)}",
+            "write `- regex:` and its settings below",
+        )
+        return None
+    name, body = next(iter(entry.items()))
+    builders: dict[str, Callable[[Reader, Node], Stage]] = {
+        "regex": _regex,
+        "json": _json,
+        "timestamp": _timestamp,
+        "labels": lambda r, b: Labels(r.texts(b, "labels")),
+        "static_labels": lambda r, b: StaticLabels({k: v for k, v in r.texts(b, "static_labels").items() if v}),
+    }
+    if name not in builders:
+        reader.problem(body, f"the stage {name!r} is not built yet", f"built are: {', '.join(builders)}")
+        return None
+    before = len(reader.problems)
+    try:
+        stage = builders[name](reader, body)
+    except (StageError, LayoutError) as error:
+        if len(reader.problems) == before:
+            reader.problem(
+                body,
+                f"the stage {name}: {error}",
+                "correct it as Promtail's documentation of the stage describes",
+            )
+        return None
+    return stage
+
+
+def _needed(reader: Reader, stage: str, body: dict[str, Node], key: str) -> str:
+    found = reader.text(body.get(key), f"{stage}.{key}")
+    if not found:
+        raise StageError(f"it needs {key!r}")
+    return found
+
+
+def _regex(reader: Reader, node: Node) -> Stage:
+    body = reader.mapping(node, "regex", {"expression", "source"})
+    return Regex(_needed(reader, "regex", body, "expression"), reader.text(body.get("source"), "regex.source"))
+
+
+def _json(reader: Reader, node: Node) -> Stage:
+    body = reader.mapping(node, "json", {"expressions", "source", "drop_malformed"})
+    if reader.text(body.get("drop_malformed"), "json.drop_malformed") == "true":
+        raise StageError("drop_malformed is not built yet")
+    return Json(
+        reader.texts(body.get("expressions"), "json.expressions"),
+        reader.text(body.get("source"), "json.source"),
+    )
+
+
+def _timestamp(reader: Reader, node: Node) -> Stage:
+    body = reader.mapping(node, "timestamp", {"source", "format", "location", "fallback_formats", "action_on_failure"})
+    fallback = tuple(
+        t
+        for n in reader.sequence(body.get("fallback_formats"), "fallback_formats")
+        if (t := reader.text(n, "fallback_formats"))
+    )
+    return Timestamp(
+        _needed(reader, "timestamp", body, "source"),
+        _needed(reader, "timestamp", body, "format"),
+        reader.text(body.get("location"), "timestamp.location"),
+        fallback,
+        reader.text(body.get("action_on_failure"), "timestamp.action_on_failure") or "fudge",
+    )

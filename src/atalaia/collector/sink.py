@@ -1,0 +1,150 @@
+"""Sinks: where batches go. Atalaia's store takes Arrow and counts bytes; any other Loki takes JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import httpx
+import orjson
+import pyarrow as pa
+
+from atalaia.collector.job import Output
+from atalaia.store.batch import CONTENT_TYPE, Source, encode
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a sink said: taken; or not, because its sources stand elsewhere (`conflict`); `refused` is a message."""
+
+    conflict: Mapping[str, int] | None = None
+    refused: str | None = None
+
+
+class Unreachable(Exception):
+    """The sink cannot take the batch now; the same batch is to be sent again."""
+
+
+class Sink(Protocol):
+    """Takes one batch at a time, in order."""
+
+    def push(self, batch: pa.Table, sources: Sequence[Source]) -> Answer:
+        """Deliver; return once it is acknowledged. Raises Unreachable."""
+
+    def positions(self, ids: Sequence[str]) -> dict[str, int]:
+        """Up to where the sink has each source, for those that it knows. Raises Unreachable."""
+
+    def close(self) -> None:
+        """Close connections."""
+
+
+def client(output: Output) -> httpx.Client:
+    """An HTTP client with the output's credentials and headers."""
+    headers = dict(output.headers)
+    if output.tenant:
+        headers["X-Scope-OrgID"] = output.tenant
+    if output.bearer_token:
+        headers["Authorization"] = f"Bearer {output.bearer_token}"
+    return httpx.Client(
+        headers=headers,
+        auth=output.basic_auth,
+        timeout=httpx.Timeout(output.timeout, read=max(60.0, output.timeout)),
+        trust_env=False,
+    )
+
+
+def connect(output: Output) -> Sink:
+    """The sink that fits the server at the output's address. Raises Unreachable while there is no server."""
+    http = client(output)
+    try:
+        answer = http.post(f"{output.base}/atalaia/v1/positions", json={"ids": []})
+        if answer.status_code >= 500:
+            raise Unreachable(f"{output.base} answered {answer.status_code}")
+    except httpx.HTTPError as error:
+        http.close()
+        raise Unreachable(f"{output.base}: {error}") from error
+    return AtalaiaSink(output, http) if answer.status_code == 200 else LokiSink(output, http)
+
+
+class AtalaiaSink:
+    """Atalaia's own store: Arrow with sources; a batch sent twice is recognised."""
+
+    def __init__(self, output: Output, http: httpx.Client) -> None:
+        self._output = output
+        self._http = http
+
+    def positions(self, ids: Sequence[str]) -> dict[str, int]:
+        """See Sink."""
+        try:
+            answer = self._http.post(f"{self._output.base}/atalaia/v1/positions", json={"ids": list(ids)})
+            answer.raise_for_status()
+        except httpx.HTTPError as error:
+            raise Unreachable(str(error)) from error
+        found: dict[str, int] = answer.json()["positions"]
+        return found
+
+    def push(self, batch: pa.Table, sources: Sequence[Source]) -> Answer:
+        """See Sink."""
+        try:
+            answer = self._http.post(
+                self._output.url, content=encode(batch, sources), headers={"Content-Type": CONTENT_TYPE}
+            )
+        except httpx.HTTPError as error:
+            raise Unreachable(str(error) or type(error).__name__) from error
+        if answer.status_code == 409:
+            return Answer(conflict=answer.json()["positions"])
+        if answer.status_code == 204:
+            return Answer()
+        if answer.status_code == 200:
+            return Answer(refused=answer.json().get("refused"))
+        if answer.status_code >= 500 or answer.status_code in (401, 403, 404, 408, 429):
+            raise Unreachable(f"{self._output.url} answered {answer.status_code}: {answer.text[:200].strip()}")
+        return Answer(refused=answer.text[:500])
+
+    def close(self) -> None:
+        """See Sink."""
+        self._http.close()
+
+
+class LokiSink:
+    """Any Loki, over JSON: at least once, with the same timestamps when a batch is sent again."""
+
+    def __init__(self, output: Output, http: httpx.Client) -> None:
+        self._output = output
+        self._http = http
+
+    def positions(self, ids: Sequence[str]) -> dict[str, int]:
+        """A Loki knows nothing of sources."""
+        return {}
+
+    def push(self, batch: pa.Table, sources: Sequence[Source]) -> Answer:
+        """See Sink. What Loki refuses for its content (400) is not sent again: it would be refused for ever."""
+        try:
+            answer = self._http.post(
+                self._output.url, content=loki_json(batch), headers={"Content-Type": "application/json"}
+            )
+        except httpx.HTTPError as error:
+            raise Unreachable(str(error) or type(error).__name__) from error
+        if answer.status_code < 300:
+            return Answer()
+        if answer.status_code in (400, 413, 422):
+            return Answer(refused=answer.text[:500].strip())
+        raise Unreachable(f"{self._output.url} answered {answer.status_code}: {answer.text[:200].strip()}")
+
+    def close(self) -> None:
+        """See Sink."""
+        self._http.close()
+
+
+def loki_json(batch: pa.Table) -> bytes:
+    """Loki's JSON push of a batch. Python walks the rows here: only a foreign Loki needs it."""
+    streams: dict[str, list[list[object]]] = {}
+    for row in batch.to_pylist():
+        value: list[object] = [str(row["ts"]), row["line"]]
+        if row["metadata"]:
+            value.append(dict(row["metadata"]))
+        streams.setdefault(row["labels"], []).append(value)
+    return orjson.dumps(
+        {"streams": [{"stream": orjson.loads(labels), "values": values} for labels, values in streams.items()]}
+    )

@@ -1,0 +1,102 @@
+"""Stages that set labels and the time: labels, static_labels, timestamp."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from atalaia.collector.entries import Entries, LabelValue
+from atalaia.collector.gotime import Layout, LayoutError
+from atalaia.collector.stages.text import StageError
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """`labels`: extracted values become labels, under their own or another name."""
+
+    names: Mapping[str, str | None]
+
+    def __call__(self, entries: Entries) -> Entries:
+        """See the class."""
+        found: dict[str, LabelValue] = {}
+        for label, source in self.names.items():
+            value = entries.extracted.get(source or label)
+            if value is None:
+                continue
+            before = entries.labels.get(label)
+            if before is not None and isinstance(value, pa.Array) and value.null_count:
+                value = pc.coalesce(value, before)
+            found[label] = value
+        return entries.with_labels(found)
+
+
+@dataclass(frozen=True, slots=True)
+class StaticLabels:
+    """`static_labels`: the same labels for every entry."""
+
+    values: Mapping[str, str]
+
+    def __call__(self, entries: Entries) -> Entries:
+        """See the class."""
+        return entries.with_labels(self.values)
+
+
+@dataclass(slots=True)
+class Timestamp:
+    """`timestamp`: the time of an extracted value.
+
+    What cannot be parsed is left with the time of reading (`skip`), or gets the time of the entry before it plus one
+    nanosecond (`fudge`, the default), as Promtail does.
+    """
+
+    source: str
+    format: str
+    location: str | None = None
+    fallback_formats: tuple[str, ...] = ()
+    action_on_failure: str = "fudge"
+    _layouts: tuple[Layout, ...] = field(init=False)
+    _last: int | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        if self.action_on_failure not in ("fudge", "skip"):
+            raise StageError(f"action_on_failure is {self.action_on_failure!r}; it can be fudge or skip")
+        try:
+            self._layouts = tuple(Layout(text, self.location) for text in (self.format, *self.fallback_formats))
+        except LayoutError as error:
+            raise StageError(str(error)) from error
+
+    def __call__(self, entries: Entries) -> Entries:
+        """See the class."""
+        if not len(entries):
+            return entries
+        text = entries.source(self.source)
+        found = self._layouts[0].parse(text)
+        for layout in self._layouts[1:]:
+            if not found.null_count:
+                break
+            found = pc.coalesce(found, layout.parse(text))
+        known = pc.is_valid(found).to_numpy(zero_copy_only=False)
+        ts = pc.fill_null(found, 0).to_numpy(zero_copy_only=False)
+        if not known.all():
+            ts = (
+                self._fudged(entries.ts, ts, known)
+                if self.action_on_failure == "fudge"
+                else np.where(known, ts, entries.ts)
+            )
+        if known.any():
+            self._last = int(ts[-1])
+        return replace(entries, ts=ts)
+
+    def _fudged(self, read_at: np.ndarray, ts: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Each unknown time is the last known one plus one ns a row; without any before, the time of reading."""
+        rows = np.arange(len(ts))
+        before = np.maximum.accumulate(np.where(known, rows, -1))
+        first = before < 0
+        filled = np.where(first, read_at, ts[np.maximum(before, 0)] + (rows - before))
+        if self._last is not None:
+            filled = np.where(first, self._last + 1 + rows, filled)
+        return filled

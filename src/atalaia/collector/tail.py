@@ -1,0 +1,114 @@
+"""One open file: whole lines in blocks, never more than a block in memory, whatever its lines are like."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+
+from atalaia.collector import positions
+from atalaia.collector.job import Job
+from atalaia.collector.lines import shorten
+from atalaia.collector.positions import Known
+
+BLOCK = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The bytes `start` to `end` of a file: whole lines, ready to be parsed. `cut`: size of a line that was cut."""
+
+    known_id: str
+    start: int
+    end: int
+    block: bytes
+    read_at: int
+    cut: int = 0
+
+
+class Tail:
+    """Reads one file from where it is acknowledged. `position` is the next byte to read."""
+
+    def __init__(self, job: Job, labels: dict[str, str], known: Known, descriptor: int, max_line: int) -> None:
+        self.job = job
+        self.labels = labels
+        self.known = known
+        self.descriptor = descriptor
+        self.position = known.offset
+        self.orphan_since: float | None = None
+        self._max_line = max_line
+        self._head = b""
+        self._long = 0  # bytes of an overlong line that were passed over already
+
+    @property
+    def size(self) -> int:
+        """The file's size now, in bytes."""
+        return os.fstat(self.descriptor).st_size
+
+    def rewind(self, offset: int) -> None:
+        """Read again from `offset`."""
+        self.position = offset
+        self._head, self._long = b"", 0
+
+    def truncated(self) -> bool:
+        """Whether the file is shorter than what was read of it."""
+        return self.size < self.position
+
+    def read(self, most: int = BLOCK, final: bool = False) -> Chunk | None:
+        """The next whole lines, at most `most` bytes; with `final` also a last line that has no newline."""
+        if self._long:
+            return self._pass_over(final)
+        data = os.pread(self.descriptor, most, self.position)
+        if not data:
+            return None
+        end = data.rfind(b"\n") + 1
+        if end:
+            return self._chunk(data[:end] if end < len(data) else data, end)
+        if len(data) >= most:
+            self._head, self._long = data[: self._max_line], len(data)
+            return self._pass_over(final)
+        if final:
+            return self._chunk(data + b"\n", len(data))
+        return None
+
+    def _pass_over(self, final: bool) -> Chunk | None:
+        """Go through an overlong line without keeping more of it than its head."""
+        while True:
+            data = os.pread(self.descriptor, BLOCK, self.position + self._long)
+            end = data.find(b"\n")
+            if end < 0:
+                self._long += len(data)
+                if data:
+                    continue
+                if not final:
+                    return None
+                size, length = self._long, self._long
+            else:
+                size, length = self._long + end, self._long + end + 1
+            line = shorten(self._head, size, self._max_line)
+            chunk = self._chunk(line.encode() + b"\n", length, cut=size)
+            self._head, self._long = b"", 0
+            return chunk
+
+    def _chunk(self, block: bytes, length: int, cut: int = 0) -> Chunk:
+        start = self.position
+        self.position += length
+        return Chunk(self.known.id, start, self.position, block, time.time_ns(), cut)
+
+    def acknowledged(self, offset: int) -> None:
+        """The sink has everything up to `offset`."""
+        self.known = positions.moved(self.known, offset, self.descriptor)
+
+    def drained(self) -> bool:
+        """Whether all that can be read is acknowledged."""
+        return self.known.offset >= self.size
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self.descriptor)
+
+
+def looks_binary(descriptor: int) -> bool:
+    """Whether a file's beginning is not text: a tenth or more of it NUL bytes (lastlog, wtmp, btmp, journals)."""
+    data = os.pread(descriptor, 4096, 0)
+    return data.count(0) * 10 > len(data)

@@ -1,0 +1,115 @@
+"""YAML with line numbers: every value knows where it stands, so that a wrong one can be named with its line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from atalaia.environment.errors import ConfigurationError, InputError, Problem
+
+
+@dataclass(slots=True)
+class Node:
+    """A value at a line (from 1); `value` is a scalar, a list of Nodes, or a dictionary of key -> Node."""
+
+    value: Any
+    line: int
+
+    def plain(self) -> Any:
+        """The value without positions."""
+        if isinstance(self.value, dict):
+            return {key: node.plain() for key, node in self.value.items()}
+        if isinstance(self.value, list):
+            return [node.plain() for node in self.value]
+        return self.value
+
+
+class Reader:
+    """Takes values out of nodes and gathers what is wrong with them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.problems: list[Problem] = []
+
+    def load(self, text: str) -> Node:
+        """The root node; raises ConfigurationError when the text is not YAML."""
+        try:
+            root = yaml.compose(text, Loader=yaml.SafeLoader)
+            return _node(root, yaml.SafeLoader("")) if root is not None else Node({}, 1)
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            line = mark.line + 1 if mark else 0
+            what = getattr(error, "problem", None) or str(error)
+            raise ConfigurationError(
+                [Problem(self.path, line, f"not YAML: {what}", "check indentation and quotes at this line")]
+            ) from error
+
+    def problem(self, node: Node, message: str, remedy: str) -> None:
+        """Note a problem at a node's line."""
+        self.problems.append(Problem(self.path, node.line, message, remedy))
+
+    def mapping(self, node: Node | None, what: str, known: set[str] | None = None) -> dict[str, Node]:
+        """The node as a mapping; keys beyond `known` are problems. Empty for none or something else."""
+        if node is None or node.value is None:
+            return {}
+        if not isinstance(node.value, dict):
+            self.problem(node, f"{what} is {node.plain()!r}, not a mapping", "write `key: value` lines below it")
+            return {}
+        found: dict[str, Node] = node.value
+        if known is not None:
+            for key in found.keys() - known:
+                remedy = f"known here: {', '.join(sorted(known))}"
+                self.problem(found[key], f"{what}: {key!r} is not known to this version of Atalaia", remedy)
+        return found
+
+    def sequence(self, node: Node | None, what: str) -> list[Node]:
+        """The node as a list."""
+        if node is None or node.value is None:
+            return []
+        if not isinstance(node.value, list):
+            self.problem(node, f"{what} is {node.plain()!r}, not a list", "write `- ` before each of its parts")
+            return []
+        items: list[Node] = node.value
+        return items
+
+    def text(self, node: Node | None, what: str) -> str | None:
+        """The node as text; numbers and booleans are taken as they are written."""
+        if node is None or node.value is None:
+            return None
+        if isinstance(node.value, (dict, list)):
+            self.problem(node, f"{what} is not a single value", "write one value")
+            return None
+        if isinstance(node.value, bool):
+            return "true" if node.value else "false"
+        return str(node.value)
+
+    def texts(self, node: Node | None, what: str) -> dict[str, str | None]:
+        """The node as a mapping of texts."""
+        return {key: self.text(value, f"{what}.{key}") for key, value in self.mapping(node, what).items()}
+
+
+def read_text(path: Path) -> str:
+    """The text of a configuration file; raises InputError when it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}", "name an existing UTF-8 file that you may read") from error
+
+
+def _node(node: yaml.Node, loader: yaml.SafeLoader) -> Node:
+    line = node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        loader.flatten_mapping(node)
+        return Node({str(_node(key, loader).value): _at(_node(value, loader), key) for key, value in node.value}, line)
+    if isinstance(node, yaml.SequenceNode):
+        return Node([_node(item, loader) for item in node.value], line)
+    return Node(loader.construct_object(node), line)
+
+
+def _at(node: Node, key: yaml.Node) -> Node:
+    """A value is looked for where its key stands."""
+    node.line = key.start_mark.line + 1
+    return node

@@ -1,0 +1,165 @@
+"""atalaia.toml -> Environment. All problems of a file are reported at once, each with line, value and remedy."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from atalaia.environment.errors import ConfigurationError, InputError, Problem
+from atalaia.environment.locate import key_lines, line_of
+from atalaia.environment.settings import (
+    BackupsSettings,
+    CollectionSettings,
+    LogsSettings,
+    RuntimeSettings,
+    ServerSettings,
+    Settings,
+)
+from atalaia.environment.state import State
+
+FILE_NAME = "atalaia.toml"
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "servers": ServerSettings,
+    "collection": CollectionSettings,
+    "logs": LogsSettings,
+    "backups": BackupsSettings,
+    "runtime": RuntimeSettings,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Settings with the place they hold for: relative paths are meant from `folder`, state lies in `state`."""
+
+    file: Path
+    settings: Settings
+    state: State
+    lines: dict[tuple[str, ...], int]
+
+    @property
+    def folder(self) -> Path:
+        """The folder that holds atalaia.toml, or would."""
+        return self.file.parent
+
+    def resolve(self, path: Path) -> Path:
+        """`path` as meant from the file's folder."""
+        return path if path.is_absolute() else self.folder / path
+
+    @property
+    def store_directory(self) -> Path:
+        """Where the embedded log store keeps its files."""
+        given = self.settings.logs.directory
+        return self.resolve(given) if given else self.state.logs
+
+    @property
+    def repository(self) -> Path:
+        """Where backups are kept."""
+        given = self.settings.backups.repository
+        return self.resolve(given) if given else self.state.backups
+
+    def problem(self, path: tuple[str | int, ...], message: str, remedy: str) -> Problem:
+        """A problem at the line where `path` stands."""
+        return Problem(self.file, line_of(path, self.lines), message, remedy)
+
+
+def find(start: Path | None = None) -> Path:
+    """The atalaia.toml (or .atalaia directory) of `start` or the nearest folder above; else where one would be."""
+    folder = (start or Path.cwd()).resolve()
+    for candidate in (folder, *folder.parents):
+        if (candidate / FILE_NAME).is_file() or (candidate / ".atalaia" / "state.json").is_file():
+            return candidate / FILE_NAME
+    return folder / FILE_NAME
+
+
+def load(file: Path | None = None) -> Environment:
+    """The environment that `file` (default: the nearest atalaia.toml) describes; without a file, the seed's.
+
+    Raises ConfigurationError with every problem of the file, InputError when a named file cannot be read.
+    """
+    if file is not None and not file.is_file():
+        raise InputError(
+            f"{file} does not exist",
+            "`atalaia init` writes one; without --file the seed's environment is used",
+        )
+    path = (file or find()).resolve()
+    if not path.is_file():
+        return Environment(path, Settings(), State(path.parent / ".atalaia"), {})
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}", "it must be a UTF-8 text file that you may read") from error
+    settings, lines = parse(text, path)
+    return Environment(path, settings, State(path.parent / ".atalaia"), lines)
+
+
+def parse(text: str, path: Path) -> tuple[Settings, dict[tuple[str, ...], int]]:
+    """Settings and the lines of their keys; raises ConfigurationError."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        problem = Problem(
+            path,
+            getattr(error, "lineno", 0) or _line_in(str(error)),
+            f"not TOML: {error}",
+            "compare with `atalaia init --print`",
+        )
+        raise ConfigurationError([problem]) from error
+    lines = key_lines(text)
+    try:
+        return Settings.model_validate(data), lines
+    except ValidationError as error:
+        problems = [_problem(dict(item), path, lines) for item in error.errors(include_url=False)]
+        raise ConfigurationError(problems) from error
+
+
+def _line_in(message: str) -> int:
+    _, _, after = message.rpartition("at line ")
+    digits = after.split(",")[0]
+    return int(digits) if digits.isdigit() else 0
+
+
+def _problem(item: dict[str, Any], path: Path, lines: dict[tuple[str, ...], int]) -> Problem:
+    location: tuple[str | int, ...] = item["loc"]
+    line = line_of(location, lines)
+    dotted = ".".join(str(part) for part in location if not isinstance(part, int))
+    if item["type"] == "extra_forbidden":
+        known = _known(location)
+        near = difflib.get_close_matches(str(location[-1]), known, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        return Problem(path, line, f"unknown key {dotted!r}", f"{hint}known here: {', '.join(known)}")
+    if dotted == "runtime.kind":
+        return Problem(
+            path,
+            line,
+            f"runtime.kind = {item['input']!r} is not available",
+            'use "process", which needs no Docker',
+        )
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return Problem(path, line, f"{dotted} = {item['input']!r}: {message[0].lower()}{message[1:]}", _remedy(dotted))
+
+
+def _known(location: tuple[str | int, ...]) -> list[str]:
+    if len(location) == 1:
+        return list(_SECTIONS)
+    return list(_SECTIONS[str(location[0])].model_fields)
+
+
+def _remedy(dotted: str) -> str:
+    last = dotted.rpartition(".")[2]
+    return {
+        "port": "give a free port from 1 to 65535, or leave it out to take the next free one",
+        "version": "give a major version such as 16, without quotes",
+        "listen": 'give a list of addresses, such as ["127.0.0.1", "::1"]',
+        "settings": 'give a table of PostgreSQL settings, such as { work_mem = "16MB" }',
+        "targets": 'give a list of globs, such as ["/var/log/*log"]',
+        "servers": "write [servers.NAME] and its keys",
+        "url": 'give the address of a Loki, such as "http://127.0.0.1:3100"',
+        "retention_age": "give a duration such as 30d",
+        "retention_size": "give a size such as 10GiB",
+        "max_line_size": "give a size such as 256KiB",
+    }.get(last, "correct the value, or leave the key out for its default")

@@ -1,0 +1,150 @@
+"""The typed form of atalaia.toml. Defaults are the seed's environment: two PostgreSQL 16 servers."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+
+from atalaia.environment.units import parse_duration, parse_size
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+# Atalaia decides these itself, because collection, adoption or diagnosis depend on them.
+MANAGED_SETTINGS = {
+    "port": "set `port` of the server instead",
+    "listen_addresses": "set `listen` of the server instead",
+    "data_directory": "data directories live below .atalaia/servers",
+    "hba_file": "pg_hba.conf lies in the data directory",
+    "log_destination": "the collector reads jsonlog",
+    "logging_collector": "the collector reads the files that it writes",
+    "log_directory": "the collector reads from .atalaia/servers/NAME/log",
+    "log_filename": "the collector finds the files by it",
+    "log_timezone": "times are stored in UTC",
+    "log_line_prefix": "messages that precede the log collector are read by it",
+    "password_encryption": "passwords are SCRAM",
+    "unix_socket_directories": "servers are reached over TCP",
+}
+
+
+def _duration(text: str) -> str:
+    parse_duration(text)
+    return text
+
+
+def _size(text: str) -> str:
+    parse_size(text)
+    return text
+
+
+DurationText = Annotated[str, AfterValidator(_duration)]
+SizeText = Annotated[str, AfterValidator(_size)]
+Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServerSettings(_Section):
+    """`[servers.NAME]`: one PostgreSQL server. Without `port` it takes the next free one from 5432 and keeps it."""
+
+    version: Annotated[int, Field(ge=14, le=30, strict=True)] = 16
+    port: Port | None = None
+    listen: tuple[str, ...] = ("127.0.0.1", "::1")
+    settings: dict[str, str | int | float | bool] = {}
+    binaries: Path | None = None
+
+    @field_validator("listen")
+    @classmethod
+    def _addresses(cls, listen: tuple[str, ...]) -> tuple[str, ...]:
+        if not listen:
+            raise ValueError('an empty list: name at least one address, such as "127.0.0.1"')
+        for address in listen:
+            if address != "*":
+                try:
+                    ipaddress.ip_address(address)
+                except ValueError:
+                    raise ValueError(f'{address!r} is not an IP address (or "*" for all)') from None
+        return listen
+
+    @field_validator("settings")
+    @classmethod
+    def _unmanaged(cls, settings: dict[str, str | int | float | bool]) -> dict[str, str | int | float | bool]:
+        for name in settings:
+            if name.lower() in MANAGED_SETTINGS:
+                raise ValueError(f"{name!r} is managed by Atalaia: {MANAGED_SETTINGS[name.lower()]}")
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_$.]*", name):
+                raise ValueError(f"{name!r} is not the name of a PostgreSQL setting")
+        return settings
+
+
+class CollectionSettings(_Section):
+    """`[collection]`: which files are read besides the servers' own logs."""
+
+    targets: tuple[str, ...] = ("/var/log/*log",)
+    promtail: Path | None = None
+    max_line_size: SizeText = "256KiB"
+
+
+class LogsSettings(_Section):
+    """`[logs]`: the embedded store, or the `url` of a Loki to use in its place."""
+
+    directory: Path | None = None
+    port: Port | None = None
+    listen: str = "127.0.0.1"
+    retention_age: DurationText = "30d"
+    retention_size: SizeText = "10GiB"
+    url: str | None = None
+
+    @field_validator("listen")
+    @classmethod
+    def _loopback(cls, listen: str) -> str:
+        try:
+            loopback = ipaddress.ip_address(listen).is_loopback
+        except ValueError:
+            raise ValueError(f"{listen!r} is not an IP address") from None
+        if not loopback:
+            raise ValueError(f"{listen!r} is not a loopback address, and the store has no authentication yet")
+        return listen
+
+    @field_validator("url")
+    @classmethod
+    def _http(cls, url: str | None) -> str | None:
+        if url is not None and not re.match(r"https?://[^/\s]+", url):
+            raise ValueError(f'{url!r} is not an address such as "https://loki.example:3100"')
+        return url.rstrip("/") if url else url
+
+
+class BackupsSettings(_Section):
+    """`[backups]`: where backups are kept."""
+
+    repository: Path | None = None
+
+
+class RuntimeSettings(_Section):
+    """`[runtime]`: what starts the services. As root, servers run under `account` (default: postgres, or nobody)."""
+
+    kind: Literal["process"] = "process"
+    account: str | None = None
+
+
+class Settings(_Section):
+    """The whole of atalaia.toml."""
+
+    servers: dict[str, ServerSettings] = {"postgres_a": ServerSettings(), "postgres_b": ServerSettings()}
+    collection: CollectionSettings = CollectionSettings()
+    logs: LogsSettings = LogsSettings()
+    backups: BackupsSettings = BackupsSettings()
+    runtime: RuntimeSettings = RuntimeSettings()
+
+    @field_validator("servers")
+    @classmethod
+    def _names(cls, servers: dict[str, ServerSettings]) -> dict[str, ServerSettings]:
+        for name in servers:
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is not a server name: lower-case letters, digits and _, a letter first")
+        return servers

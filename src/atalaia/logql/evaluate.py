@@ -1,0 +1,39 @@
+"""Evaluates the tree of a metric query; the leaves, range aggregations, are answered by whoever has the entries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .matrix import Matrix, aggregate
+from .plan import NotBuilt
+from .tree import Binary, Grouping, Metric, RangeAggregation, Scalar, VectorAggregation, VectorFn
+
+COUNTING = ("count_over_time", "rate", "bytes_over_time", "bytes_rate")
+Leaf = Callable[[RangeAggregation, Grouping | None], Matrix]
+
+
+def evaluate(tree: Metric, leaf: Leaf, moments: int) -> Matrix:
+    """The series of a metric query at all its moments. Raises NotBuilt for what this version cannot compute.
+
+    `leaf` computes a range aggregation, its series grouped by the given labels, or by all labels for None.
+    """
+    if isinstance(tree, RangeAggregation):
+        return leaf(tree, tree.grouping)
+    if isinstance(tree, VectorAggregation):
+        inner = tree.inner
+        # A sum of counts is the count of the larger group: the series in between need not exist.
+        if (
+            tree.op == "sum"
+            and isinstance(inner, RangeAggregation)
+            and inner.op in COUNTING
+            and not (tree.grouping and tree.grouping.without)
+        ):
+            return leaf(inner, tree.grouping or Grouping(False, ()))
+        return aggregate(tree, evaluate(inner, leaf, moments))
+    if isinstance(tree, VectorFn):
+        return Matrix(((),), np.full((1, moments), tree.value), np.ones((1, moments), bool))
+    if isinstance(tree, (Scalar, Binary)):
+        raise NotBuilt("arithmetic between series")
+    raise NotBuilt(f"`{type(tree).__name__}`")

@@ -1,0 +1,107 @@
+"""Series of samples: what metric queries are computed in, and the aggregations over them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .tree import Grouping, VectorAggregation
+
+Labels = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """`values` float[S, T]: S series at T moments; NaN, with `present` false, where there is no sample."""
+
+    labels: tuple[Labels, ...]
+    values: np.ndarray
+    present: np.ndarray
+    ordered: bool = False
+
+    @staticmethod
+    def empty(moments: int) -> Matrix:
+        """No series."""
+        return Matrix((), np.zeros((0, moments)), np.zeros((0, moments), bool))
+
+
+def label_key(labels: Mapping[str, str]) -> Labels:
+    """Labels as a sorted tuple, which can be compared and hashed."""
+    return tuple(sorted(labels.items()))
+
+
+def grouped(labels: Labels, grouping: Grouping | None) -> Labels:
+    """What is left of labels by a grouping; nothing without one. `by` leaves out labels that are absent."""
+    if grouping is None:
+        return ()
+    names = set(grouping.labels)
+    return tuple((name, value) for name, value in labels if (name in names) != grouping.without)
+
+
+def aggregate(tree: VectorAggregation, matrix: Matrix) -> Matrix:
+    """sum, avg, count, min, max, stddev, stdvar, topk, bottomk, sort, sort_desc over series."""
+    if tree.op in ("sort", "sort_desc"):
+        return _sorted(matrix, tree.op == "sort_desc")
+    keys = [grouped(labels, tree.grouping) for labels in matrix.labels]
+    if tree.op in ("topk", "bottomk", "approx_topk"):
+        return _top(matrix, keys, int(tree.parameter or 0), tree.op != "bottomk")
+    distinct = list(dict.fromkeys(keys))
+    rows = {key: [] for key in distinct}  # type: dict[Labels, list[int]]
+    for row, key in enumerate(keys):
+        rows[key].append(row)
+    values = np.full((len(distinct), matrix.values.shape[1]), np.nan)
+    present = np.zeros(values.shape, bool)
+    for number, key in enumerate(distinct):
+        part, there = matrix.values[rows[key]], matrix.present[rows[key]]
+        values[number], present[number] = _reduced(tree.op, part, there), there.any(axis=0)
+    return Matrix(tuple(distinct), values, present)
+
+
+def _reduced(op: str, part: np.ndarray, there: np.ndarray) -> np.ndarray:
+    count = there.sum(axis=0)
+    total = np.where(there, part, 0.0).sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        match op:
+            case "sum":
+                result = total
+            case "count":
+                result = count.astype(float)
+            case "avg":
+                result = total / count
+            case "min":
+                result = np.where(there, part, np.inf).min(axis=0)
+            case "max":
+                result = np.where(there, part, -np.inf).max(axis=0)
+            case _:
+                spread = np.where(there, (part - total / count) ** 2, 0.0).sum(axis=0) / count
+                result = np.sqrt(spread) if op == "stddev" else spread
+    return np.where(count > 0, result, np.nan)
+
+
+def _top(matrix: Matrix, keys: Sequence[Labels], most: int, largest: bool) -> Matrix:
+    """At each moment the `most` largest (or smallest) samples of each group; series keep their labels."""
+    kept = np.zeros(matrix.present.shape, bool)
+    groups: dict[Labels, list[int]] = {}
+    for row, key in enumerate(keys):
+        groups.setdefault(key, []).append(row)
+    for members in groups.values():
+        rows = np.array(members)
+        worth = matrix.values[rows] if largest else -matrix.values[rows]
+        worth = np.where(matrix.present[rows], np.nan_to_num(worth, nan=-np.inf), -np.inf)
+        order = np.argsort(-worth, axis=0, kind="stable")[:most]
+        for at in range(matrix.values.shape[1]):
+            kept[rows[order[:, at]], at] = True
+    kept &= matrix.present
+    alive = np.flatnonzero(kept.any(axis=1))
+    found = Matrix(tuple(matrix.labels[i] for i in alive), matrix.values[alive], kept[alive])
+    return _sorted(found, largest) if found.values.shape[1] == 1 else found
+
+
+def _sorted(matrix: Matrix, descending: bool) -> Matrix:
+    if matrix.values.shape[1] != 1:
+        return matrix
+    worth = matrix.values[:, 0]
+    order = np.argsort(-worth if descending else worth, kind="stable")
+    return Matrix(tuple(matrix.labels[i] for i in order), matrix.values[order], matrix.present[order], ordered=True)

@@ -1,0 +1,170 @@
+"""Group commit: one thread writes waiting pushes to the log, syncs once, and only then lets them be seen."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from atalaia.environment.errors import AtalaiaError
+from atalaia.store.batch import Refused, Source, encode
+from atalaia.store.memory import SCHEMA
+from atalaia.store.streams import Streams
+from atalaia.store.wal import LogFile, Record
+
+_GROUP_BYTES = 64 << 20
+
+
+class StoreUnavailable(AtalaiaError):
+    """The store cannot take entries at the moment (disk full, stopping). Send the same push again later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """The answer to a push: entries stored, entries refused, or for a repeated push where its sources stand."""
+
+    rows: int
+    refused: Refused | None = None
+    conflict: Mapping[str, int] | None = None
+
+
+@dataclass(slots=True)
+class Push:
+    """Entries that wait to be written. `payload` is their encoded form, when it is at hand."""
+
+    table: pa.Table
+    tenant: str
+    sources: tuple[Source, ...]
+    payload: bytes | None
+    refused: Refused | None
+    done: Future[Appended] = field(default_factory=Future)
+
+
+def stored_batch(table: pa.Table, tenant: str, streams: Streams, seq: int) -> pa.RecordBatch:
+    """Entries in transit -> rows of the memory table, numbered from `seq`."""
+    whole = table.combine_chunks().unify_dictionaries()
+    labels = whole.column("labels").combine_chunks()
+    columns = [
+        whole.column("ts").combine_chunks(),
+        pa.array(np.arange(seq, seq + len(whole), dtype=np.int64)),
+        streams.numbers(tenant, labels),
+        whole.column("line").combine_chunks(),
+        whole.column("metadata").combine_chunks(),
+    ]
+    return pa.RecordBatch.from_arrays(
+        [c.chunk(0) if isinstance(c, pa.ChunkedArray) else c for c in columns], schema=SCHEMA
+    )
+
+
+class Committer:
+    """Owns the log file being written, the sources' positions and the next seq; runs until `stop`."""
+
+    def __init__(
+        self,
+        log: LogFile,
+        seq: int,
+        positions: dict[str, int],
+        streams: Streams,
+        publish: Callable[[pa.RecordBatch, tuple[Source, ...]], None],
+        tick: Callable[[], LogFile | None],
+    ) -> None:
+        """`publish` makes a durable batch visible; `tick` runs after each group and may give the next log file."""
+        self.positions = positions
+        self._log = log
+        self._seq = seq
+        self._streams = streams
+        self._publish = publish
+        self._tick = tick
+        self._queue: queue.SimpleQueue[Push | None] = queue.SimpleQueue()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
+        self._thread.start()
+
+    def submit(self, push: Push) -> Future[Appended]:
+        """Hand over a push; its future is resolved once it is durable and visible."""
+        if self._stopping:
+            push.done.set_exception(StoreUnavailable("the store is stopping", "send the push again later"))
+        else:
+            self._queue.put(push)
+        return push.done
+
+    def wake(self) -> None:
+        """Run `tick` soon, even when nothing is pushed."""
+        self._queue.put(None)
+
+    def stop(self) -> None:
+        """Write what waits, then end."""
+        self._stopping = True
+        self._queue.put(None)
+        self._thread.join()
+        self._log.close()
+
+    def _run(self) -> None:
+        while True:
+            group = self._next_group()
+            if group:
+                self._commit(group)
+            elif self._stopping:
+                return
+            following = self._tick()
+            if following is not None:
+                self._log.close()
+                self._log = following
+
+    def _next_group(self) -> list[Push]:
+        group: list[Push] = []
+        size = 0
+        try:
+            item = self._queue.get(timeout=1.0)
+            while True:
+                if item is not None:
+                    group.append(item)
+                    size += len(item.payload) if item.payload else item.table.nbytes
+                if size >= _GROUP_BYTES:
+                    break
+                item = self._queue.get_nowait()
+        except queue.Empty:
+            pass
+        return group
+
+    def _commit(self, group: list[Push]) -> None:
+        ahead: dict[str, int] = {}
+        writing: list[tuple[Push, Record, pa.RecordBatch]] = []
+        seq = self._seq
+        for push in group:
+            standing = {s.id: ahead.get(s.id, self.positions.get(s.id, s.start)) for s in push.sources}
+            if any(standing[s.id] != s.start for s in push.sources):
+                push.done.set_result(Appended(0, None, standing))
+                continue
+            try:
+                batch = stored_batch(push.table, push.tenant, self._streams, seq)
+                payload = push.payload if push.payload is not None else encode(push.table)
+            except (pa.ArrowException, ValueError) as error:
+                push.done.set_exception(error)
+                continue
+            ahead.update({s.id: s.end for s in push.sources})
+            writing.append((push, Record(seq, push.tenant, push.sources, payload), batch))
+            seq += len(batch)
+        if not writing:
+            return
+        try:
+            self._log.append([record for _, record, _ in writing])
+        except OSError as error:
+            for push, _, _ in writing:
+                push.done.set_exception(
+                    StoreUnavailable(
+                        f"the write-ahead log cannot be written: {error}",
+                        "free disk space; pushes are taken again then",
+                    )
+                )
+            return
+        self._seq = seq
+        self.positions.update(ahead)
+        for push, _, batch in writing:
+            self._publish(batch, push.sources)
+            push.done.set_result(Appended(len(batch), push.refused))

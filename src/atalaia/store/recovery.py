@@ -1,0 +1,102 @@
+"""Opening a store after anything: what the catalogue says exists, then what the log still holds."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from atalaia.environment.errors import AtalaiaError
+from atalaia.environment.state import sync_directory
+from atalaia.store import wal
+from atalaia.store.batch import decode
+from atalaia.store.catalogue import Catalogue
+from atalaia.store.commit import stored_batch
+from atalaia.store.memory import MemoryTable
+from atalaia.store.streams import Streams
+
+log = logging.getLogger("atalaia.store")
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What was found: memory tables (one a log file, oldest first, the last one is written on), next seq, sources."""
+
+    tables: list[MemoryTable]
+    seq: int
+    positions: dict[str, int]
+    replayed: int
+    cuts: list[wal.Cut]
+
+
+def lock(directory: Path) -> int:
+    """Take the store's directory for this process; the descriptor holds the lock.
+
+    Raises AtalaiaError when another process has it.
+    """
+    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o640)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise AtalaiaError(
+            f"another process has the store at {directory} open",
+            "stop it first (`atalaia status` shows it), or give another directory",
+        ) from error
+    return descriptor
+
+
+def log_path(directory: Path, generation: int) -> Path:
+    """The write-ahead log of a generation."""
+    return directory / "wal" / f"{generation:016d}.wal"
+
+
+def recover(directory: Path, catalogue: Catalogue, streams: Streams) -> Recovered:
+    """Remove what never came to exist, replay the rest of the log. Damaged tails are cut off and logged."""
+    _sweep(directory, catalogue)
+    done = catalogue.generation
+    found = Recovered([], catalogue.last_seq() + 1, catalogue.sources(), 0, [])
+    removed = False
+    for path in sorted((directory / "wal").glob("*.wal")):
+        generation = int(path.stem)
+        if generation <= done:
+            path.unlink()
+            removed = True
+            continue
+        table = MemoryTable(generation, born=time.monotonic())
+        for record in wal.scan(path):
+            if isinstance(record, wal.Cut):
+                wal.cut_off(record)
+                found.cuts.append(record)
+                log.warning("event=wal_cut file=%s offset=%d lost_bytes=%d", path.name, record.offset, record.lost)
+                break
+            entries, _ = decode(record.payload)
+            batch = stored_batch(entries, record.tenant, streams, record.seq)
+            table.add(batch, record.sources)
+            found.positions.update({s.id: s.end for s in record.sources})
+            found.seq = max(found.seq, record.seq + len(batch))
+            found.replayed += len(batch)
+        found.tables.append(table)
+    if removed:
+        sync_directory(directory / "wal")
+    if not found.tables:
+        found.tables.append(MemoryTable(done + 1, born=time.monotonic()))
+    return found
+
+
+def _sweep(directory: Path, catalogue: Catalogue) -> None:
+    """Remove segment files that have no catalogue row; a row without its file is told."""
+    exist = {segment.name for segment, _ in catalogue.segments()}
+    there = {path.name for path in (directory / "segments").iterdir()}
+    for name in there - exist:
+        (directory / "segments" / name).unlink()
+    missing = sorted(exist - there)
+    if missing:
+        log.error("event=segments_missing count=%d first=%s", len(missing), missing[0])
+        raise AtalaiaError(
+            f"{len(missing)} segments of the store at {directory} are missing, {missing[0]} first",
+            "put the files back from a copy; the catalogue lists them in table segments",
+        )

@@ -1,0 +1,240 @@
+"""The log store: open it, push entries, take snapshots to read, close it. Safe to use from any thread."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from atalaia.store import recovery, segment
+from atalaia.store.batch import Limits, Source, keep_valid
+from atalaia.store.catalogue import Catalogue
+from atalaia.store.commit import Appended, Committer, Push, StoreUnavailable
+from atalaia.store.memory import MemoryTable, StreamRange
+from atalaia.store.retention import Retention, expired
+from atalaia.store.segment import Segment
+from atalaia.store.streams import Streams
+from atalaia.store.wal import LogFile
+
+log = logging.getLogger("atalaia.store")
+_FROZEN_MOST = 2  # full memory tables that may wait for their segment before pushes wait too
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`flush_bytes`: size of a memory table; `flush_seconds`: its age, at which it becomes a segment."""
+
+    flush_bytes: int = 64 << 20
+    flush_seconds: float = 900.0
+    limits: Limits = field(default_factory=Limits)
+    retention: Retention = field(default_factory=Retention)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A segment or a memory table as a snapshot sees it."""
+
+    path: Path | None
+    batches: tuple[pa.RecordBatch, ...]
+    rows: int
+    min_ts: int
+    max_ts: int
+    streams: Mapping[int, StreamRange]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that was acknowledged at one moment; segments first."""
+
+    parts: tuple[Part, ...]
+    streams: Streams
+
+
+class Store:
+    """One open store directory."""
+
+    def __init__(self, directory: Path, options: Options | None = None) -> None:
+        """Open or create. Raises AtalaiaError when another process has it, or it cannot be read."""
+        self.options = options or Options()
+        self.directory = directory
+        for folder in (directory, directory / "wal", directory / "segments"):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._lock_descriptor = recovery.lock(directory)
+        self._catalogue = Catalogue(directory / "catalogue.sqlite")
+        self.streams = self._catalogue.load_streams()
+        found = recovery.recover(directory, self._catalogue, self.streams)
+        self.recovered = found
+        self._guard = threading.Condition()
+        self._segments = self._catalogue.segments()
+        self._memory = found.tables.pop()
+        self._frozen = found.tables
+        self._readers = 0
+        self._retired: list[Path] = []
+        self._flush_wanted = False
+        self._closing = False
+        self._failure: str | None = None
+        log_file = LogFile(recovery.log_path(directory, self._memory.generation))
+        self._committer = Committer(log_file, found.seq, found.positions, self.streams, self._publish, self._rotate)
+        self._flusher = threading.Thread(target=self._flush_loop, name="flush", daemon=True)
+        self._flusher.start()
+
+    def append(
+        self, table: pa.Table, tenant: str, sources: tuple[Source, ...] = (), payload: bytes | None = None
+    ) -> Future[Appended]:
+        """Push entries (schema `batch.SCHEMA`). The future resolves once they are on disk and can be queried.
+
+        Entries beyond a limit are refused alone. The future raises StoreUnavailable when nothing could be stored.
+        """
+        valid, refused = keep_valid(table, self.options.limits)
+        return self._committer.submit(Push(valid, tenant, sources, None if refused else payload, refused))
+
+    def position(self, source: str) -> int | None:
+        """Up to which byte `source` is stored; None when it is not known."""
+        return self._committer.positions.get(source)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """What is stored now. Files that the snapshot names stay until it is left."""
+        with self._guard:
+            self._readers += 1
+            parts = [_segment_part(self.directory, found, held) for found, held in self._segments]
+            parts += [_memory_part(table) for table in (*self._frozen, self._memory) if table.rows]
+        try:
+            yield Snapshot(tuple(parts), self.streams)
+        finally:
+            with self._guard:
+                self._readers -= 1
+                self._unlink_retired()
+
+    def flush(self, seconds: float = 60.0) -> None:
+        """Make a segment of everything in memory. Raises StoreUnavailable when that takes longer than `seconds`."""
+        with self._guard:
+            self._flush_wanted = True
+        self._committer.wake()
+        with self._guard:
+            if not self._guard.wait_for(lambda: not self._flush_wanted and not self._frozen, seconds):
+                raise StoreUnavailable(
+                    f"memory could not be written to a segment: {self._failure or 'too slow'}",
+                    "see the store's log",
+                )
+
+    def close(self) -> None:
+        """Stop taking pushes, write memory to a segment, release the directory."""
+        try:
+            self.flush()
+        except StoreUnavailable as error:
+            log.warning("event=close_without_flush reason=%r", str(error))
+        self._committer.stop()
+        with self._guard:
+            self._closing = True
+            self._guard.notify_all()
+        self._flusher.join()
+        self._catalogue.close()
+        os.close(self._lock_descriptor)
+
+    # -- called by the commit thread
+
+    def _publish(self, batch: pa.RecordBatch, sources: tuple[Source, ...]) -> None:
+        with self._guard:
+            if not self._memory.rows:
+                self._memory.born = time.monotonic()
+            self._memory.add(batch, sources)
+
+    def _rotate(self) -> LogFile | None:
+        """Begin a new generation when the memory table is full or old."""
+        memory = self._memory
+        with self._guard:
+            # A table without rows still holds positions that its log file alone knows.
+            has_something = bool(memory.rows or memory.sources)
+            full = memory.size >= self.options.flush_bytes
+            old = memory.rows > 0 and time.monotonic() - memory.born > self.options.flush_seconds
+            wanted, self._flush_wanted = self._flush_wanted and has_something, False
+            if not (full or old or wanted):
+                self._guard.notify_all()
+                return None
+        try:
+            following = LogFile(recovery.log_path(self.directory, memory.generation + 1))
+        except OSError as error:
+            log.warning("event=no_new_wal reason=%r", str(error))
+            return None
+        with self._guard:
+            self._frozen.append(memory)
+            self._memory = MemoryTable(memory.generation + 1, born=time.monotonic())
+            self._guard.notify_all()
+            # Pushes wait here when segments cannot be written as fast as entries come.
+            self._guard.wait_for(lambda: len(self._frozen) < _FROZEN_MOST or self._closing)
+        return following
+
+    # -- the flush thread
+
+    def _flush_loop(self) -> None:
+        checked = time.monotonic()
+        while True:
+            with self._guard:
+                self._guard.wait_for(lambda: bool(self._frozen) or self._closing, timeout=5.0)
+                table = self._frozen[0] if self._frozen else None
+                if table is None and self._closing:
+                    return
+            if table is not None:
+                try:
+                    self._make_segment(table)
+                    self._failure = None
+                except Exception as error:  # noqa: BLE001 - the thread must go on; the entries are safe in the log
+                    self._failure = str(error)
+                    log.error("event=segment_failed generation=%d reason=%r", table.generation, str(error))
+                    with self._guard:
+                        if self._closing:
+                            return
+                        self._guard.wait_for(lambda: self._closing, timeout=1.0)
+            if table is not None or time.monotonic() - checked > 60:
+                checked = time.monotonic()
+                self._expire()
+
+    def _make_segment(self, table: MemoryTable) -> None:
+        made: Segment | None = None
+        if table.rows:
+            made = segment.write(table.batches, self.streams, table.generation, self.directory / "segments")
+        self._catalogue.add(made, table.streams, self.streams, table.sources, table.generation)
+        with self._guard:
+            self._frozen.remove(table)
+            if made is not None:
+                self._segments = sorted([*self._segments, (made, table.streams)], key=lambda s: s[0].min_ts)
+            self._guard.notify_all()
+        recovery.log_path(self.directory, table.generation).unlink(missing_ok=True)
+
+    def _expire(self) -> None:
+        with self._guard:
+            gone = expired([found for found, _ in self._segments], self.options.retention)
+        if not gone:
+            return
+        names = {found.name for found in gone}
+        self._catalogue.remove(names)
+        log.info("event=retention segments=%d rows=%d", len(gone), sum(found.rows for found in gone))
+        with self._guard:
+            self._segments = [pair for pair in self._segments if pair[0].name not in names]
+            self._retired += [self.directory / "segments" / name for name in names]
+            self._unlink_retired()
+
+    def _unlink_retired(self) -> None:
+        if not self._readers:
+            while self._retired:
+                self._retired.pop().unlink(missing_ok=True)
+
+
+def _segment_part(directory: Path, found: Segment, held: Mapping[int, StreamRange]) -> Part:
+    return Part(directory / "segments" / found.name, (), found.rows, found.min_ts, found.max_ts, held)
+
+
+def _memory_part(table: MemoryTable) -> Part:
+    # Copies: the commit thread goes on widening the ranges.
+    held = {stream: StreamRange(r.rows, r.min_ts, r.max_ts) for stream, r in table.streams.items()}
+    low, high = min(r.min_ts for r in held.values()), max(r.max_ts for r in held.values())
+    return Part(None, tuple(table.batches), table.rows, low, high, held)

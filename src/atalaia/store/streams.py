@@ -1,0 +1,59 @@
+"""The registry of streams: every (tenant, label set) has one number for the life of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One stream; `text` is the canonical spelling of `labels`."""
+
+    id: int
+    tenant: str
+    text: str
+    labels: Mapping[str, str]
+
+
+class Streams:
+    """Streams by number and by label set. Filled by one thread, read by any."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[tuple[str, str], int] = {}
+        self._all: dict[int, Stream] = {}
+        self._next = 1
+
+    def __getitem__(self, number: int) -> Stream:
+        return self._all[number]
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def restore(self, number: int, tenant: str, text: str) -> None:
+        """Put back a stream that the catalogue has."""
+        self._all[number] = Stream(number, tenant, text, orjson.loads(text))
+        self._by_key[tenant, text] = number
+        self._next = max(self._next, number + 1)
+
+    def number(self, tenant: str, text: str) -> int:
+        """The number of a stream, a new one when it was never seen."""
+        key = (tenant, text)
+        number = self._by_key.get(key)
+        if number is None:
+            number = self._next
+            self.restore(number, tenant, text)
+        return number
+
+    def numbers(self, tenant: str, labels: pa.DictionaryArray) -> pa.Array:
+        """The stream number of each row (int32)."""
+        known = np.array([self.number(tenant, text) for text in labels.dictionary.to_pylist()], np.int32)
+        return pa.array(known[labels.indices.to_numpy()])
+
+    def of(self, tenant: str) -> list[Stream]:
+        """All streams of a tenant, oldest first."""
+        return [stream for stream in list(self._all.values()) if stream.tenant == tenant]
