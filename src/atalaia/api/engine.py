@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -103,7 +104,7 @@ def _register(connection: duckdb.DuckDBPyConnection) -> None:
         connection.create_function(
             name,
             _ARITY[len(arguments)](one),
-            arguments,
+            list[Any](arguments),
             result,
             type=PythonUDFType.ARROW,
             null_handling=FunctionNullHandling.SPECIAL,

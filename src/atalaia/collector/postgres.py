@@ -19,8 +19,39 @@ from atalaia.collector.entries import Entries, metadata_map
 from atalaia.collector.gotime import Layout
 from atalaia.collector.lines import split
 
-_TEXTS = ["timestamp", "user", "dbname", "remote_host", "session_id", "ps", "session_start", "vxid", "error_severity", "state_code", "message", "detail", "hint", "internal_query", "context", "statement", "func_name", "file_name", "application_name", "backend_type"]
-_NUMBERS = ["pid", "remote_port", "line_num", "txid", "internal_position", "cursor_position", "file_line_num", "leader_pid", "query_id"]
+_TEXTS = [
+    "timestamp",
+    "user",
+    "dbname",
+    "remote_host",
+    "session_id",
+    "ps",
+    "session_start",
+    "vxid",
+    "error_severity",
+    "state_code",
+    "message",
+    "detail",
+    "hint",
+    "internal_query",
+    "context",
+    "statement",
+    "func_name",
+    "file_name",
+    "application_name",
+    "backend_type",
+]
+_NUMBERS = [
+    "pid",
+    "remote_port",
+    "line_num",
+    "txid",
+    "internal_position",
+    "cursor_position",
+    "file_line_num",
+    "leader_pid",
+    "query_id",
+]
 _SCHEMA = pa.schema([(name, pa.utf8()) for name in _TEXTS] + [(name, pa.int64()) for name in _NUMBERS])
 _METADATA = {
     "pid": "pid",
