@@ -1,0 +1,180 @@
+"""backup now, list, verify, restore."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from atalaia.cli.common import FileOption, JsonOption, command_name, console, environment_of, print_json, table
+from atalaia.environment.errors import InputError
+from atalaia.environment.load import Environment
+from atalaia.environment.units import show_size
+
+if TYPE_CHECKING:
+    from atalaia.backup.model import Backup
+    from atalaia.postgres.cluster import Cluster
+
+_COLOURS = {"verified": "green", "complete": "yellow", "running": "yellow", "failed": "red"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    group = typer.Typer(no_args_is_help=True, help="Back up servers, prove that backups restore, restore them.")
+    for name, command in (("now", now), ("list", list_), ("verify", verify), ("restore", restore)):
+        group.command(name)(command)
+    app.add_typer(group, name="backup")
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _prepare(file: Path | None) -> Environment:
+    """The environment, with what happens to backups written to its logs."""
+    from atalaia.runtime.logs import configure
+
+    environment = environment_of(file)
+    if environment.state.root.is_dir():
+        configure("backup", environment.state.own_logs / "backup.log")
+    return environment
+
+
+def _clusters(environment: Environment, servers: list[str] | None) -> list[Cluster]:
+    from atalaia.supervisor.layout import recall
+
+    for server in servers or ():
+        if server not in environment.settings.servers:
+            raise InputError(f"there is no server {server!r}", f"there are: {', '.join(environment.settings.servers)}")
+    layout = recall(environment)
+    if layout is None:
+        raise InputError("this environment was never started", f"run `{command_name()} up`")
+    return [cluster for name, cluster in layout.clusters.items() if not servers or name in servers]
+
+
+def now(
+    servers: Annotated[list[str] | None, typer.Argument(help="Servers (default: all).", show_default=False)] = None,
+    as_json: JsonOption = False,
+    file: FileOption = None,
+) -> None:
+    """Back up servers, then restore each backup into a temporary server and compare."""
+    from atalaia.backup import service, site
+
+    environment = _prepare(file)
+    place = site.of(environment)
+    made = [service.backup_now(cluster, place, _tell) for cluster in _clusters(environment, servers)]
+    _print(made, as_json)
+
+
+def list_(as_json: JsonOption = False, file: FileOption = None) -> None:
+    """Show all backups, oldest first. Only those that are complete or verified can be restored."""
+    from atalaia.backup import service
+
+    environment = _prepare(file)
+    found = service.list_backups(environment.repository, _tell)
+    if not found and not as_json:
+        print(f"there are no backups yet; `{command_name()} backup now` makes one", file=sys.stderr)
+        return
+    _print(found, as_json)
+
+
+def verify(
+    backups: Annotated[list[str] | None, typer.Argument(help="Backups (default: the last of each server).", show_default=False)] = None,
+    as_json: JsonOption = False,
+    file: FileOption = None,
+) -> None:
+    """Restore backups into a temporary server and compare. Exit code 1 when one does not restore."""
+    from atalaia.backup import service, site
+    from atalaia.backup.model import State
+
+    environment = _prepare(file)
+    checked = service.verify(site.of(environment), backups or (), _tell)
+    if not checked and not as_json:
+        raise InputError("there is no backup to verify", f"`{command_name()} backup now` makes one")
+    _print(checked, as_json)
+    if any(backup.state is not State.VERIFIED for backup in checked):
+        raise typer.Exit(1)
+
+
+def restore(
+    backup: Annotated[str, typer.Argument(help="Which backup, as `backup list` names it.")],
+    to: Annotated[Path | None, typer.Option("--to", help="The new server's directory (default: .atalaia/restored/BACKUP).", show_default=False)] = None,
+    start: Annotated[bool, typer.Option("--start", help="Leave the restored server running.")] = False,
+    as_json: JsonOption = False,
+    file: FileOption = None,
+) -> None:
+    """Restore a backup into a new server, beside the existing ones; nothing is overwritten."""
+    from atalaia.backup import service, site
+    from atalaia.postgres import connect
+
+    environment = _prepare(file)
+    done = service.restore(site.of(environment), backup, to.resolve() if to else None, _tell, keep_running=start)
+    if as_json:
+        data: dict[str, Any] = {
+            "backup": done.backup.id,
+            "directory": str(done.cluster.directory),
+            "port": done.cluster.port,
+            "dsn": connect.dsn(done.cluster),
+            "password_file": str(done.cluster.password_file),
+            "seconds": round(done.seconds, 3),
+            "running": done.process is not None,
+            "commands": list(done.commands),
+        }
+        print_json(data)
+        return
+    print(f"restored {done.backup.id} to {done.cluster.directory} in {done.seconds:.1f} s")
+    for command in done.commands:
+        print(f"  {command}")
+
+
+def as_dict(backup: Backup) -> dict[str, Any]:
+    """A backup for programs."""
+    return {
+        "id": backup.id,
+        "server": backup.server,
+        "state": backup.state.value,
+        "kind": backup.kind,
+        "file": backup.file,
+        "started": backup.started.isoformat(),
+        "finished": backup.finished.isoformat() if backup.finished else None,
+        "server_version": backup.server_version,
+        "client_version": backup.client_version,
+        "size": backup.size,
+        "raw_size": backup.raw_size,
+        "rows": backup.rows,
+        "sha256": backup.sha256,
+        "error": backup.error,
+        "verifications": [
+            {"at": v.at.isoformat(), "passed": v.passed, "seconds": round(v.seconds, 3), "detail": v.detail}
+            for v in backup.verifications
+        ],
+    }
+
+
+def _print(backups: list[Backup], as_json: bool) -> None:
+    if as_json:
+        print_json([as_dict(backup) for backup in backups])
+        return
+    rows = []
+    for b in backups:
+        colour = _COLOURS[b.state.value]
+        proof = next((v for v in reversed(b.verifications) if v.passed), None)
+        rows.append(
+            [
+                b.id,
+                b.server,
+                f"[{colour}]{b.state.value}[/{colour}]",
+                f"{b.started:%Y-%m-%d %H:%M:%S}Z",
+                show_size(b.size) if b.size else "-",
+                str(b.rows) if b.contents else "-",
+                f"in {proof.seconds:.1f} s" if proof else "-",
+                b.sha256[:12] or "-",
+            ]
+        )
+    columns = ("BACKUP", "SERVER", "STATE", "STARTED", "SIZE", "ROWS", "RESTORED", "SHA-256")
+    console().print(table(columns, rows))
+    for b in backups:
+        if b.error:
+            console().print(f"{b.id}: {b.error}", markup=False)

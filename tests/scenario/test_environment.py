@@ -1,0 +1,167 @@
+"""Both servers under a real workload: every line that was written is found by LogQL exactly once."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import soak
+from tests.scenario.support import Home, assert_all_stored_once, home, wait_for
+from tests.scenario.workload import Workload, deadlock, http_request, long_statement, wrong_password
+
+SERVERS = ("postgres_a", "postgres_b")
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Iterator[Home]:
+    tmp_path.chmod(0o755)
+    for folder in tmp_path.parents:
+        if os.geteuid() == 0 and not folder.stat().st_mode & 0o001:
+            folder.chmod(folder.stat().st_mode | 0o011)  # the servers' account must get there
+    with home(tmp_path / "env") as made:
+        yield made
+
+
+def _last_numbers_stored(environment: Home, workload: Workload) -> bool:
+    for server in SERVERS:
+        last = workload.acknowledged[server][-1]
+        if not environment.stored(f'{{job="postgres", server="{server}"}} |= "number {server}-{last}-end"'):
+            return False
+    return all(
+        environment.stored(f'{{filename="{environment.varlog / name}"}} |= "line {last}-end"')
+        for name, last in workload.written.items()
+    )
+
+
+def _check_files(environment: Home, workload: Workload) -> int:
+    """Lines of the stand-in for /var/log, counted by their numbers."""
+    total = 0
+    for name, last in workload.written.items():
+        stored = environment.stored(f'{{job="varlogs", filename="{environment.varlog / name}"}}')
+        counted = Counter(e.line for e in stored)
+        assert counted == Counter(f"{name} line {n}-end ção" for n in range(1, last + 1))
+        total += last
+    return total
+
+
+def _check_servers(environment: Home, workload: Workload) -> int:
+    """Every record once; and every message that a client saw confirmed is among them."""
+    total = 0
+    for server in SERVERS:
+        total += assert_all_stored_once(environment, server)
+        lines = Counter(e.line for e in environment.stored(f'{{job="postgres", server="{server}", severity="LOG"}} |= "number {server}-"'))
+        for number in workload.acknowledged[server]:
+            assert sum(lines[line] for line in lines if f"number {server}-{number}-end" in line.split("\n")[0]) == 1
+    return total
+
+
+def test_every_line_is_stored_once(environment: Home) -> None:
+    shown = environment.run("up").stdout
+    for server in SERVERS:
+        assert re.search(rf"^{server}\s+ready", shown, re.M)
+        assert f"postgresql://postgres@127.0.0.1:{environment.ports()[server]}/postgres" in shown
+    workload = Workload(environment)
+    workload.start()
+    for server in SERVERS:
+        http_request(environment.ports()[server])
+        wrong_password(environment, server)
+        deadlock(environment, server)
+        long_statement(environment, server)
+    workload.stop()
+    wait_for(lambda: _last_numbers_stored(environment, workload), "the last lines are stored")
+    total = _check_servers(environment, workload) + _check_files(environment, workload)
+    print(f"{total} lines, each stored once")
+
+    def count(query: str) -> int:
+        return len(environment.stored(query))
+
+    for server in SERVERS:
+        mine = f'job="postgres", server="{server}"'
+        assert count(f'{{{mine}, severity="LOG"}} |= "invalid length of startup packet"') == 1
+        assert count(f'{{{mine}, severity="FATAL"}} |= "password authentication failed"') == 1
+        assert count(f'{{{mine}, severity="ERROR"}} |= "deadlock detected"') == 1
+        assert count(f'{{{mine}, severity="LOG"}} |~ "duration: 1[0-9]{{3}}.* pg_sleep"') == 1
+        failed = environment.stored(f'{{{mine}, severity="FATAL"}} |= "password authentication failed"')[0]
+        assert failed.metadata["sqlstate"] == "28P01"
+        assert failed.metadata["remote_host"] == "127.0.0.1"
+    # Again after a clean stop, with the servers' last words; nothing comes twice.
+    environment.run("down")
+    environment.run("up")
+    wait_for(lambda: count('{job="postgres"} |= "database system is shut down"') == 2, "the last words are stored")
+    total = _check_files(environment, workload)
+    for server in SERVERS:
+        total += _settled(environment, server)
+    print(f"{total} lines after a restart, each stored once")
+
+
+def _settled(environment: Home, server: str) -> int:
+    """Check a server that still writes: what it logs of our own look at it may be under way."""
+
+    def good() -> bool:
+        try:
+            assert_all_stored_once(environment, server)
+        except AssertionError:
+            return False
+        return True
+
+    wait_for(good, f"all of {server} is stored", 20)
+    return assert_all_stored_once(environment, server)
+
+
+def _pid(environment: Home, name: str) -> int:
+    if name == "supervisor":
+        return int(json.loads((environment.state / "run" / "supervisor.json").read_text())["pid"])
+    return int(environment.service(name)["pid"])
+
+
+def test_kill_9_of_every_part_loses_and_repeats_nothing(environment: Home, rng: random.Random) -> None:
+    environment.run("up")
+    workload = Workload(environment)
+    workload.start()
+    rounds = 10 if soak() else 1
+    for _ in range(rounds):
+        parts = ["store", "collector", "supervisor", *SERVERS]
+        rng.shuffle(parts)
+        for part in parts:
+            before = {s["name"]: s["pid"] for s in environment.status()["services"]}
+            victim = _pid(environment, part)
+            os.kill(victim, signal.SIGKILL)
+            if part == "supervisor":
+                wait_for(lambda: environment.status()["supervisor"] is None, "the supervisor is gone")
+                environment.run("up")
+                adopted = {s["name"]: s["pid"] for s in environment.status()["services"]}
+                assert adopted == before, "the services that ran are adopted, not started again"
+            else:
+                wait_for(
+                    lambda part=part, victim=victim: (s := environment.service(part))["state"] == "ready" and s["pid"] != victim,
+                    f"{part} is back",
+                    120,
+                )
+    http_request(environment.ports()["postgres_a"])
+    workload.stop()
+    wait_for(lambda: _last_numbers_stored(environment, workload), "the last lines are stored", 120)
+    for server in SERVERS:
+        _settled(environment, server)
+    total = _check_servers(environment, workload) + _check_files(environment, workload)
+    print(f"{rounds} rounds, 5 kills each: {total} lines, each stored once")
+    environment.run("down")
+
+
+def test_up_and_down_are_idempotent(environment: Home) -> None:
+    environment.run("up")
+    first = {s["name"]: s["pid"] for s in environment.status()["services"]}
+    environment.run("up")
+    assert {s["name"]: s["pid"] for s in environment.status()["services"]} == first
+    assert "stopped" in environment.run("down").stdout
+    assert "nothing runs" in environment.run("down").stdout
+    assert all(s["pid"] is None for s in environment.status()["services"])
+    for pid in first.values():
+        assert not Path(f"/proc/{pid}").exists() or Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
