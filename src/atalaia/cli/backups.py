@@ -81,7 +81,9 @@ def list_(as_json: JsonOption = False, file: FileOption = None) -> None:
 
 
 def verify(
-    backups: Annotated[list[str] | None, typer.Argument(help="Backups (default: the last of each server).", show_default=False)] = None,
+    backups: Annotated[
+        list[str] | None, typer.Argument(help="Backups (default: the last of each server).", show_default=False)
+    ] = None,
     as_json: JsonOption = False,
     file: FileOption = None,
 ) -> None:
@@ -100,7 +102,12 @@ def verify(
 
 def restore(
     backup: Annotated[str, typer.Argument(help="Which backup, as `backup list` names it.")],
-    to: Annotated[Path | None, typer.Option("--to", help="The new server's directory (default: .atalaia/restored/BACKUP).", show_default=False)] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--to", help="The new server's directory (default: .atalaia/restored/BACKUP).", show_default=False
+        ),
+    ] = None,
     start: Annotated[bool, typer.Option("--start", help="Leave the restored server running.")] = False,
     as_json: JsonOption = False,
     file: FileOption = None,

@@ -34,7 +34,9 @@ def diagnose(
     servers: Annotated[list[str] | None, typer.Argument(help="Servers (default: all).", show_default=False)] = None,
     since: Annotated[str, typer.Option(help="How far back.")] = "24h",
     language: LanguageOption = Language.ENGLISH,
-    url: Annotated[str | None, typer.Option(help="Read this Loki instead of the environment's store.", show_default=False)] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Read this Loki instead of the environment's store.", show_default=False)
+    ] = None,
     as_json: JsonOption = False,
     file: FileOption = None,
 ) -> None:
@@ -50,7 +52,9 @@ def diagnose(
     start, end = span(since, None, None)
     chosen = tuple(servers) if servers else None if url else tuple(known)
     ports = environment.state.remembered().get("ports", {})
-    found = diagnose(client_of(environment, url), start=start, end=end, servers=chosen, language=language.value, port_of=ports)
+    found = diagnose(
+        client_of(environment, url), start=start, end=end, servers=chosen, language=language.value, port_of=ports
+    )
     if as_json:
         print_json(to_json(found))
     else:

@@ -25,8 +25,10 @@ def register(app: typer.Typer) -> None:
 def serve(
     data: Annotated[Path | None, typer.Option("--data", help="The store's directory.", show_default=False)] = None,
     listen: Annotated[str, typer.Option("--listen", help="HOST:PORT to listen on.")] = "127.0.0.1:3100",
-    retention_age: Annotated[str, typer.Option(help="Remove entries older than this.")] = "30d",
-    retention_size: Annotated[str, typer.Option(help="Remove the oldest entries beyond this size on disk.")] = "10GiB",
+    retention_age: Annotated[str | None, typer.Option(help="Remove entries older than this, such as 30d.")] = None,
+    retention_size: Annotated[
+        str | None, typer.Option(help="Remove the oldest beyond this size, such as 10GiB.")
+    ] = None,
     environment: Annotated[Path | None, typer.Option("--environment", hidden=True)] = None,
 ) -> None:
     """Run the log store alone: Loki's HTTP API over --data, in the foreground."""
@@ -48,7 +50,8 @@ def serve(
         configure("store", None)
         address = parse_address(listen)
     try:
-        retention = Retention(parse_duration(retention_age), parse_size(retention_size))
+        age = parse_duration(retention_age) if retention_age else None
+        retention = Retention(age, parse_size(retention_size) if retention_size else None)
     except ValueError as error:
         raise InputError(str(error)) from error
     if data.exists() and not data.is_dir():

@@ -23,12 +23,12 @@ def valid_utf8(block: bytes) -> tuple[bytes, bool]:
 
 def split(block: bytes) -> pa.Array:
     """The lines of a valid UTF-8 block that ends with a newline, without their newlines (utf8)."""
-    data = np.frombuffer(block, np.uint8)
-    is_end = data == NEWLINE
-    ends = np.flatnonzero(is_end)
+    ends = np.flatnonzero(np.frombuffer(block, np.uint8) == NEWLINE)
     offsets = np.zeros(len(ends) + 1, np.int32)
     offsets[1:] = ends - np.arange(len(ends))
-    return pa.Array.from_buffers(pa.utf8(), len(ends), [None, pa.py_buffer(offsets), pa.py_buffer(data[~is_end])])
+    return pa.Array.from_buffers(
+        pa.utf8(), len(ends), [None, pa.py_buffer(offsets), pa.py_buffer(block.replace(b"\n", b""))]
+    )
 
 
 def cut_long(lines: pa.Array, most: int) -> tuple[pa.Array, int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from atalaia.collector import promtail
 from atalaia.collector.job import Job, Output, Plan, Target
 from atalaia.collector.stages.labels import Labels, Timestamp
+from atalaia.collector.stages.narrow import narrowed
 from atalaia.collector.stages.text import Regex
 from atalaia.environment.load import Environment
 from atalaia.environment.units import parse_size
@@ -39,7 +40,7 @@ def environment_plan(environment: Environment, servers: Mapping[str, Path], push
         jobs += [job for job in promtail.load_jobs(environment.resolve(settings.promtail)) if job.name not in taken]
     own = Target(f"{environment.state.own_logs}/*.log", {"job": "atalaia"})
     stages = (Regex(_OWN), Timestamp("time", "RFC3339Nano"), Labels({"level": None, "service": None}))
-    jobs.append(Job("atalaia", (own,), stages=stages, filename=False))
+    jobs.append(Job("atalaia", (own,), stages=narrowed(stages), filename=False))
     return Plan(
         tuple(jobs),
         Output(push, max_backoff=5.0),

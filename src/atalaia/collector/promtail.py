@@ -9,6 +9,7 @@ from pathlib import Path
 from atalaia.collector.gotime import LayoutError
 from atalaia.collector.job import Job, Output, Plan, Stage, Target
 from atalaia.collector.stages.labels import Labels, StaticLabels, Timestamp
+from atalaia.collector.stages.narrow import narrowed
 from atalaia.collector.stages.text import Json, Regex, StageError
 from atalaia.collector.yamlfile import Node, Reader, read_text
 from atalaia.environment.errors import ConfigurationError
@@ -180,7 +181,7 @@ def jobs_of(reader: Reader, root: dict[str, Node]) -> list[Job]:
             s for n in reader.sequence(entry.get("pipeline_stages"), "pipeline_stages") if (s := _stage(reader, n))
         ]
         if targets:
-            jobs.append(Job(name, tuple(targets), "plain", tuple(stages)))
+            jobs.append(Job(name, tuple(targets), "plain", narrowed(stages)))
     return jobs
 
 

@@ -11,7 +11,7 @@ from atalaia.collector.job import Job
 from atalaia.collector.lines import shorten
 from atalaia.collector.positions import Known
 
-BLOCK = 8 << 20
+BLOCK = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)

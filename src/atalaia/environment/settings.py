@@ -96,8 +96,8 @@ class LogsSettings(_Section):
     directory: Path | None = None
     port: Port | None = None
     listen: str = "127.0.0.1"
-    retention_age: DurationText = "30d"
-    retention_size: SizeText = "10GiB"
+    retention_age: DurationText | None = None
+    retention_size: SizeText | None = "10GiB"
     url: str | None = None
 
     @field_validator("listen")

@@ -21,8 +21,8 @@ targets = ["/var/log/*log"]        # the servers' own logs are always collected
 [logs]
 # directory = ".atalaia/store"
 # port = 3100                      # Loki's; without it: the next free port from 3100, remembered
-# retention_age = "30d"            # whichever comes first
-# retention_size = "10GiB"
+# retention_age = "30d"            # without it: any age
+# retention_size = "10GiB"         # the oldest go first; whichever bound is met first
 # url = "http://127.0.0.1:3100"    # a Loki to use in place of the embedded store
 
 [backups]

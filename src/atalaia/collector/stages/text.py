@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,11 +25,13 @@ class StageError(ValueError):
 class Regex:
     """`regex`: named groups of an RE2 expression become extracted values.
 
-    A line that does not match keeps what it had.
+    A line that does not match keeps what it had. `wanted` are the groups that a later stage reads (None: all of
+    them); taking out no others saves half of the work.
     """
 
     expression: str
     source: str | None = None
+    wanted: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -43,18 +45,26 @@ class Regex:
     def __call__(self, entries: Entries) -> Entries:
         """See the class."""
         text = entries.source(self.source)
-        found = pc.extract_regex(text, self._all_named())
+        names = [name for name in re2.compile(self.expression).groupindex if self.wanted is None or name in self.wanted]
+        if not names:
+            return entries
+        found = pc.extract_regex(text, self._groups(names))
         missed = pc.is_null(found)
         values = {}
-        for name in re2.compile(self.expression).groupindex:
+        for name in names:
             value = found.field(name)
             # A row that does not match has a null struct, whose fields Arrow leaves empty instead of null.
             values[name] = pc.if_else(missed, None, value) if found.null_count else value
         return entries.with_extracted(values)
 
-    def _all_named(self) -> str:
-        """Arrow wants every group named; groups without a name become non-capturing."""
-        return re.sub(r"(\\.|\[(?:\\.|\[:\w+:\]|[^\]\\])+\])|\((?!\?)", lambda m: m[1] or "(?:", self.expression)
+    def _groups(self, names: Sequence[str]) -> str:
+        """The expression with only these groups: Arrow wants every group named, and each one costs."""
+        keep = {f"(?P<{name}>" for name in names}
+        return _GROUP.sub(lambda m: m[0] if m[1] or m[0] in keep else "(?:", self.expression)
+
+
+# An escape or a character class, which are left alone; or the beginning of a capturing group.
+_GROUP = re.compile(r"(\\Q.*?(?:\\E|$)|\\.|\[\^?\]?(?:\\.|\[:\w+:\]|[^\]\\])*\])|\((?:\?P?<\w+>|(?!\?))", re.DOTALL)
 
 
 _JMES_NAME = re.compile(r'\s*(?:([A-Za-z_][A-Za-z0-9_]*)|"((?:[^"\\]|\\.)+)")')
