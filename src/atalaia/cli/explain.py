@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from atalaia.cli.common import FileOption, JsonOption, environment_of, print_json
+from atalaia.cli.common import FileOption, JsonOption, command_name, environment_of, print_json
 from atalaia.cli.logs import client_of, span
 from atalaia.environment.errors import InputError
 
@@ -28,6 +25,7 @@ LanguageOption = Annotated[Language, typer.Option("--language", "-l", help="Lang
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
     app.command()(diagnose)
+    app.command()(runbook)
 
 
 def diagnose(
@@ -59,3 +57,23 @@ def diagnose(
         print_json(to_json(found))
     else:
         print(render_text(found), end="")
+
+
+def runbook(
+    language: LanguageOption = Language.PORTUGUESE,
+    since: Annotated[str, typer.Option(help="How far back problems are told.")] = "7d",
+    file: FileOption = None,
+) -> None:
+    """Write the environment's document anew, as Markdown: how to rebuild it, services, backups, problems seen."""
+    from atalaia.runbook.gather import gather
+    from atalaia.runbook.write import write
+    from atalaia.supervisor.layout import recall
+
+    environment = environment_of(file)
+    start, end = span(since, None, None)
+    layout = recall(environment)
+    if layout is None:
+        raise InputError(
+            "this environment was never started", f"run `{command_name()} up`; the document tells what runs"
+        )
+    print(write(gather(environment, layout, language.value, end - start, "atalaia"), language.value), end="")

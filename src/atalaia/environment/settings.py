@@ -52,7 +52,7 @@ class _Section(BaseModel):
 class ServerSettings(_Section):
     """`[servers.NAME]`: one PostgreSQL server. Without `port` it takes the next free one from 5432 and keeps it."""
 
-    version: Annotated[int, Field(ge=14, le=30, strict=True)] = 16
+    version: Annotated[int, Field(ge=15, le=30, strict=True)] = 16
     port: Port | None = None
     listen: tuple[str, ...] = ("127.0.0.1", "::1")
     settings: dict[str, str | int | float | bool] = {}

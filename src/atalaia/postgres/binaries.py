@@ -65,8 +65,7 @@ def _configured(major: int, configured: Path) -> Installation:
     if missing:
         raise InputError(
             f"binaries = {str(configured)!r} lacks {', '.join(missing)}",
-            "give the directory that holds PostgreSQL's server and client programs, such as "
-            "/usr/lib/postgresql/16/bin",
+            "give the directory that holds PostgreSQL's server and client programs, such as /usr/lib/postgresql/16/bin",
         )
     installation = inspect(bindir, "configured")
     if installation is None:
@@ -76,8 +75,7 @@ def _configured(major: int, configured: Path) -> Installation:
         )
     if installation.major != major:
         raise InputError(
-            f"binaries = {str(configured)!r} is PostgreSQL {installation.version}, but the server's "
-            f"version is {major}",
+            f"binaries = {str(configured)!r} is PostgreSQL {installation.version}, but the server's version is {major}",
             "correct `version` or `binaries`",
         )
     return installation

@@ -69,9 +69,7 @@ def ready(cluster: Cluster, seconds: int = 5) -> Readiness:
     except psycopg.Error as error:
         return _why(str(error))
     if row is None or row[0] != str(cluster.data.resolve()):
-        return Readiness(
-            Answer.REFUSED, reason=f"another server answers on {cluster.host} port {cluster.port}"
-        )
+        return Readiness(Answer.REFUSED, reason=f"another server answers on {cluster.host} port {cluster.port}")
     return Readiness(Answer.READY, version.split(" ")[0])
 
 

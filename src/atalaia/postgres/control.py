@@ -75,9 +75,7 @@ def wait_ready(cluster: Cluster, process: Process, seconds: float = 60) -> str:
             return seen.version
         where = f"{cluster.name} ({cluster.host} port {cluster.port})"
         if seen.answer is connect.Answer.REFUSED:
-            raise AtalaiaError(
-                f"{where} runs but refuses Atalaia: {seen.reason}", _refused(cluster, seen.reason)
-            )
+            raise AtalaiaError(f"{where} runs but refuses Atalaia: {seen.reason}", _refused(cluster, seen.reason))
         if process.wait(0.05):
             process.reap()
             raise AtalaiaError(

@@ -64,8 +64,7 @@ def require(cluster: Cluster, wanted: Condition) -> None:
     where = f"the data directory of {cluster.name}, {cluster.data},"
     if seen.condition is Condition.WRONG_MAJOR:
         raise AtalaiaError(
-            f"{where} is of PostgreSQL {seen.found}, but the server's version is "
-            f"{cluster.installation.major}",
+            f"{where} is of PostgreSQL {seen.found}, but the server's version is {cluster.installation.major}",
             f"set `version = {seen.found}` for it, or move {cluster.directory} away to begin an "
             "empty server; "
             "to change the version of one with data, restore a backup of it into the new server",

@@ -28,9 +28,7 @@ def prune(log: Path, limit: int, delivered: Callable[[Path], bool]) -> Pruned:
     finished: list[tuple[str, Path, int]] = []
     for kind in KINDS:
         # Names hold the UTC time, so they sort by age.
-        finished += [
-            (path.stem, path, path.stat().st_size) for path in sorted(log.glob(f"postgresql-*{kind}"))[:-1]
-        ]
+        finished += [(path.stem, path, path.stat().st_size) for path in sorted(log.glob(f"postgresql-*{kind}"))[:-1]]
     total = sum(size for _, _, size in finished)
     removed: list[Path] = []
     lost: list[Path] = []

@@ -99,9 +99,7 @@ def hba_block(cluster: Cluster) -> str:
         if any(address == "*" or not ipaddress.ip_address(address).is_loopback for address in cluster.listen):
             sources += ["0.0.0.0/0", "::/0"]
         lines += [
-            f"host {what:<11} all {source:<12} scram-sha-256"
-            for what in ("all", "replication")
-            for source in sources
+            f"host {what:<11} all {source:<12} scram-sha-256" for what in ("all", "replication") for source in sources
         ]
     return "\n".join([*lines, _END]) + "\n"
 

@@ -18,14 +18,13 @@ from atalaia.postgres import control, init
 from atalaia.postgres.binaries import Installation
 from atalaia.postgres.cluster import Cluster, Setting
 from atalaia.postgres.places import make
-from atalaia.postgres.settings import CONF
 from atalaia.runtime import process as processes
 from atalaia.runtime.accounts import Account
 from atalaia.runtime.process import Process
 
 _OWNER = "owner.json"
 _FOLDER_PREFIX = "server-"
-_SOCKET_PREFIX = "atalaia-"
+_SOCKET = "socket"
 # A crash may destroy it: nobody will miss it.
 FAST: Mapping[str, Setting] = {
     "fsync": False,
@@ -57,24 +56,21 @@ def temporary(
     """
     folder = _own(parent, account)
     try:
-        cluster = private(
-            Cluster(
-                name="the temporary server",
-                directory=folder,
-                port=5432,
-                listen=(),
-                installation=installation,
-                account=account,
-                settings={**FAST, **(settings or {})},
-                password_file=folder / "password",
-            )
+        cluster = Cluster(
+            name="the temporary server",
+            directory=folder,
+            port=5432,
+            listen=(),
+            installation=installation,
+            account=account,
+            settings={**FAST, **(settings or {})},
+            password_file=folder / "password",
         )
         write_atomically(cluster.password_file, secrets.token_urlsafe(24), mode=0o600)
-        with contextlib.ExitStack() as stack:
-            stack.callback(_remove_socket, cluster)
-            init.initialise(cluster, durable=False)
-            with running(cluster, patience=5):
-                yield cluster
+        with private(cluster) as hidden:
+            init.initialise(hidden, durable=False)
+            with running(hidden, patience=5):
+                yield hidden
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -90,23 +86,26 @@ def running(cluster: Cluster, patience: float = 60, *, unfinished: bool = False)
             processes.stop(process, ((signal.SIGKILL, 10.0),))
 
 
-def private(cluster: Cluster) -> Cluster:
-    """`cluster` listening on no address, only on a socket in a new directory of mode 0700."""
-    # sun_path holds 107 bytes (unix(7)); a long TMPDIR would not fit.
-    base = tempfile.gettempdir()
-    base = base if len(base) < 60 else "/tmp"  # noqa: S108 - mkdtemp makes a directory of its own in it
-    socket = Path(tempfile.mkdtemp(prefix=_SOCKET_PREFIX, dir=base))
-    if cluster.account:
-        if not cluster.account.reaches(socket.parent):
-            socket.rmdir()
-            socket = Path(tempfile.mkdtemp(prefix=_SOCKET_PREFIX, dir="/tmp"))
-        os.chown(socket, cluster.account.uid, cluster.account.gid)
-    return replace(cluster, socket=socket)
+@contextlib.contextmanager
+def private(cluster: Cluster) -> Iterator[Cluster]:
+    """`cluster` listening on no address, only on a socket in a new directory of mode 0700, removed at the end.
 
-
-def _remove_socket(cluster: Cluster) -> None:
-    if cluster.socket:
-        shutil.rmtree(cluster.socket, ignore_errors=True)
+    Where that is stands in the file `socket` of the cluster's directory, for whoever comes after a kill.
+    """
+    # sun_path holds 107 bytes (unix(7)); a long TMPDIR would not fit, and a private one lets no account pass.
+    base = Path(tempfile.gettempdir())
+    if len(str(base)) > 60 or (cluster.account and not cluster.account.reaches(base)):
+        base = Path("/tmp")  # noqa: S108 - mkdtemp makes a directory of its own in it
+    socket = Path(tempfile.mkdtemp(prefix="atalaia-", dir=base))
+    note = cluster.directory / _SOCKET
+    try:
+        write_atomically(note, str(socket))
+        if cluster.account:
+            os.chown(socket, cluster.account.uid, cluster.account.gid)
+        yield replace(cluster, socket=socket)
+    finally:
+        shutil.rmtree(socket, ignore_errors=True)
+        note.unlink(missing_ok=True)
 
 
 def _own(parent: Path, account: Account | None) -> Path:
@@ -131,20 +130,28 @@ def sweep(parent: Path) -> list[Path]:
 
 
 def end_abandoned(folder: Path) -> None:
-    """End the private server of a folder, left running by a process that was killed, and remove its socket.
+    """End what a process that was killed has left running in `folder`, and remove its socket.
 
     Raises AtalaiaError when it does not end.
     """
-    cluster = Cluster("", folder, 0, (), Installation(0, "", Path(), ""), None, {}, folder)
-    process = control.postmaster(cluster)
-    if process and not processes.stop(process, ((signal.SIGQUIT, 15.0), (signal.SIGKILL, 10.0))):
-        raise AtalaiaError(
-            f"the server {process.pid}, left behind in {folder}, does not end",
-            f"end it, then delete {folder}",
-        )
+    for process in _processes_of(folder.resolve()):
+        # First the server, which ends its own; then what has not ended, such as an initdb in the middle of its work.
+        if not processes.stop(process, ((signal.SIGQUIT, 5.0), (signal.SIGKILL, 10.0))):
+            raise AtalaiaError(
+                f"the process {process.pid}, left behind in {folder}, does not end", f"end it, then delete {folder}"
+            )
     with contextlib.suppress(OSError):
-        for line in (cluster.data / CONF).read_text().splitlines():
-            name, _, value = line.partition(" = ")
-            socket = Path(value.strip("'"))
-            if name == "unix_socket_directories" and socket.name.startswith(_SOCKET_PREFIX):
-                shutil.rmtree(socket, ignore_errors=True)
+        shutil.rmtree((folder / _SOCKET).read_text())
+
+
+def _processes_of(folder: Path) -> Iterator[Process]:
+    """PostgreSQL's processes that work in `folder`, oldest first, as long as they run."""
+    for path in sorted(Path("/proc").glob("[0-9]*"), key=lambda path: int(path.name)):
+        try:
+            name = (path / "comm").read_text().strip()
+            inside = (path / "cwd").readlink().is_relative_to(folder)
+            named = os.fsencode(folder) in (path / "cmdline").read_bytes()
+        except OSError:
+            continue  # it has ended, or is another user's
+        if name in ("postgres", "initdb") and (inside or named) and (process := Process.of(int(path.name))):
+            yield process
