@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,9 +37,16 @@ class Home:
     def run(self, *arguments: str, code: int | None = 0, seconds: float = 180) -> subprocess.CompletedProcess[str]:
         """Run `atalaia`; its exit code must be `code`."""
         done = subprocess.run(
-            [sys.executable, "-m", "atalaia", *arguments], cwd=self.folder, capture_output=True, text=True, timeout=seconds, check=False
+            [sys.executable, "-m", "atalaia", *arguments],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
         )
-        assert code is None or done.returncode == code, f"{arguments} -> {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert code is None or done.returncode == code, (
+            f"{arguments} -> {done.returncode}\n{done.stdout}\n{done.stderr}"
+        )
         assert "Traceback" not in done.stdout + done.stderr
         return done
 
@@ -55,7 +63,13 @@ class Home:
         return (self.state / "secrets" / f"{server}.password").read_text().strip()
 
     def connect(self, server: str, **options: Any) -> psycopg.Connection[Any]:
-        given = {"host": "127.0.0.1", "port": self.ports()[server], "user": "postgres", "dbname": "postgres", "password": self.password(server)}
+        given = {
+            "host": "127.0.0.1",
+            "port": self.ports()[server],
+            "user": "postgres",
+            "dbname": "postgres",
+            "password": self.password(server),
+        }
         return psycopg.connect(**{**given, "autocommit": True, "connect_timeout": 10, **options})
 
     def logs(self) -> LokiClient:
@@ -85,6 +99,9 @@ class Home:
                 text = command.read_bytes()
                 if b"atalaia" in text or str(self.state).encode() in text:
                     os.kill(pid, signal.SIGKILL)
+        for link in (self.state / "servers", self.state / "restored", self.state / "temporary"):
+            if link.is_symlink():
+                shutil.rmtree(link.resolve().parent, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -105,7 +122,13 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float = 60) -> N
 
 
 _PREFIX = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} \w+ \[\d+\] (?:[^@ ]*@[^ ]* )?")
-_WORDS = (("DETAIL", "detail"), ("HINT", "hint"), ("QUERY", "internal_query"), ("CONTEXT", "context"), ("STATEMENT", "statement"))
+_WORDS = (
+    ("DETAIL", "detail"),
+    ("HINT", "hint"),
+    ("QUERY", "internal_query"),
+    ("CONTEXT", "context"),
+    ("STATEMENT", "statement"),
+)
 
 
 def written_records(home: Home, server: str) -> Counter[Line]:
@@ -142,5 +165,7 @@ def assert_all_stored_once(home: Home, server: str) -> int:
     for (_, _, text), count in rest.items():
         for line in text.split("\n"):
             rest_lines[line] += count
-    assert rest_lines == lines, f"{server}: stored and not written {rest_lines - lines}; written and not stored {lines - rest_lines}"
+    assert rest_lines == lines, (
+        f"{server}: stored and not written {rest_lines - lines}; written and not stored {lines - rest_lines}"
+    )
     return sum(records.values()) + sum(lines.values())

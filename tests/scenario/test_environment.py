@@ -8,26 +8,13 @@ import random
 import re
 import signal
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.conftest import soak
-from tests.scenario.support import Home, assert_all_stored_once, home, wait_for
+from tests.scenario.support import Home, assert_all_stored_once, wait_for
 from tests.scenario.workload import Workload, deadlock, http_request, long_statement, wrong_password
 
 SERVERS = ("postgres_a", "postgres_b")
-
-
-@pytest.fixture
-def environment(tmp_path: Path) -> Iterator[Home]:
-    tmp_path.chmod(0o755)
-    for folder in tmp_path.parents:
-        if os.geteuid() == 0 and not folder.stat().st_mode & 0o001:
-            folder.chmod(folder.stat().st_mode | 0o011)  # the servers' account must get there
-    with home(tmp_path / "env") as made:
-        yield made
 
 
 def _last_numbers_stored(environment: Home, workload: Workload) -> bool:
@@ -57,7 +44,10 @@ def _check_servers(environment: Home, workload: Workload) -> int:
     total = 0
     for server in SERVERS:
         total += assert_all_stored_once(environment, server)
-        lines = Counter(e.line for e in environment.stored(f'{{job="postgres", server="{server}", severity="LOG"}} |= "number {server}-"'))
+        lines = Counter(
+            e.line
+            for e in environment.stored(f'{{job="postgres", server="{server}", severity="LOG"}} |= "number {server}-"')
+        )
         for number in workload.acknowledged[server]:
             assert sum(lines[line] for line in lines if f"number {server}-{number}-end" in line.split("\n")[0]) == 1
     return total
@@ -141,7 +131,9 @@ def test_kill_9_of_every_part_loses_and_repeats_nothing(environment: Home, rng: 
                 assert adopted == before, "the services that ran are adopted, not started again"
             else:
                 wait_for(
-                    lambda part=part, victim=victim: (s := environment.service(part))["state"] == "ready" and s["pid"] != victim,
+                    lambda part=part, victim=victim: (
+                        (s := environment.service(part))["state"] == "ready" and s["pid"] != victim
+                    ),
                     f"{part} is back",
                     120,
                 )
@@ -164,4 +156,7 @@ def test_up_and_down_are_idempotent(environment: Home) -> None:
     assert "nothing runs" in environment.run("down").stdout
     assert all(s["pid"] is None for s in environment.status()["services"])
     for pid in first.values():
-        assert not Path(f"/proc/{pid}").exists() or Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+        assert (
+            not Path(f"/proc/{pid}").exists()
+            or Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+        )

@@ -22,7 +22,10 @@ class Workload:
         self.acknowledged: dict[str, list[int]] = {server: [] for server in servers}
         self.written: dict[str, int] = {}
         self._threads = [threading.Thread(target=self._write_sql, args=(server,)) for server in servers]
-        self._threads += [threading.Thread(target=self._append, args=(home.varlog / name,)) for name in ("syslog", "applog", "mail.log")]
+        self._threads += [
+            threading.Thread(target=self._append, args=(home.varlog / name,))
+            for name in ("syslog", "applog", "mail.log")
+        ]
 
     def start(self) -> None:
         for thread in self._threads:

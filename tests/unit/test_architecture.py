@@ -68,7 +68,9 @@ def test_no_machine_is_named() -> None:
     for path in [*SOURCE.rglob("*"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md"), ROOT / "requirements.lock"]:
         if path.is_file() and path.suffix != ".pyc":
             text = path.read_text(errors="replace")
-            wrong += [f"{path.name}: {m[0]}" for m in re.finditer(r"/(?:root|work|home)/[a-z]\w+|pypi\.org|--index-url", text)]
+            wrong += [
+                f"{path.name}: {m[0]}" for m in re.finditer(r"/(?:root|work|home)/[a-z]\w+|pypi\.org|--index-url", text)
+            ]
     assert not wrong
 
 

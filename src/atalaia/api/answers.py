@@ -14,15 +14,16 @@ def streams(rows: list[Row], categorised: bool) -> dict[str, object]:
 
     Categorised, a stream keeps its own labels only, and each entry tells its metadata and parsed labels apart.
     """
-    found: dict[str, tuple[dict[str, str], list[list[object]]]] = {}
+    by_stream: dict[str, tuple[dict[str, str], list[list[object]]]] = {}
     for row in rows:
-        labels = dict(row.stream) if categorised else row.labels()
+        labels = dict(row.seen.stream) if categorised else row.seen.all()
         key = orjson.dumps(labels, option=orjson.OPT_SORT_KEYS).decode()
         value: list[object] = [str(row.ts), row.line]
         if categorised:
-            value.append({k: dict(v) for k, v in (("structuredMetadata", row.metadata), ("parsed", row.parsed)) if v})
-        found.setdefault(key, (labels, []))[1].append(value)
-    result = [{"stream": labels, "values": values} for labels, values in found.values()]
+            kinds = (("structuredMetadata", row.seen.metadata), ("parsed", row.seen.parsed))
+            value.append({kind: dict(found) for kind, found in kinds if found})
+        by_stream.setdefault(key, (labels, []))[1].append(value)
+    result = [{"stream": labels, "values": values} for labels, values in by_stream.values()]
     data: dict[str, object] = {"resultType": "streams", "result": result, "stats": {}}
     if categorised:
         data["encodingFlags"] = ["categorize-labels"]

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 import orjson
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
@@ -22,15 +22,15 @@ from atalaia.api.execute import Executor
 from atalaia.api.push import MOST, read_push
 from atalaia.api.times import bounds, default_step, parse_step, parse_time
 from atalaia.environment.errors import AtalaiaError, InputError
-from atalaia.logql.errors import LogQLError
+from atalaia.logql.errors import LogQLError, NotBuilt
 from atalaia.logql.parse import parse
 from atalaia.logql.tree import LogQuery
-from atalaia.store.batch import BatchError
 from atalaia.store.commit import StoreUnavailable
 from atalaia.store.store import Store
 
 log = logging.getLogger("atalaia.api")
-MAX_LIMIT = 5000
+MAX_LIMIT = 100_000
+MOST_FORM = 1 << 20  # bytes of a form
 MAX_POINTS = 11_000
 _TENANT = re.compile(r"[A-Za-z0-9!\-_.*'()]{1,150}")
 Handler = Callable[[Request], Awaitable[Response]]
@@ -49,6 +49,8 @@ def success(data: object) -> Response:
 def tenant_of(request: Request) -> str:
     """The tenant that X-Scope-OrgID names, or Loki's name for none."""
     name = request.headers.get("x-scope-orgid", "fake")
+    if "|" in name:
+        raise NotBuilt("reading several tenants at once")
     if not _TENANT.fullmatch(name):
         raise InputError(
             f"X-Scope-OrgID {name[:160]!r} is not a tenant's name: letters, digits and !-_.*'(), at most 150"
@@ -56,15 +58,36 @@ def tenant_of(request: Request) -> str:
     return name
 
 
+class TooLarge(InputError):
+    """The body of a request is larger than the server reads."""
+
+
+async def _body(request: Request, most: int) -> bytes:
+    """The body, as long as it has at most `most` bytes, whatever its header says. Raises TooLarge."""
+    parts: list[bytes] = []
+    size = 0
+    told = request.headers.get("content-length", "")
+    if told.isdigit() and int(told[:19]) > most:
+        raise TooLarge(f"the body of this request may have at most {most} bytes")
+    async for part in request.stream():
+        size += len(part)
+        if size > most:
+            raise TooLarge(f"the body of this request may have at most {most} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
 async def parameters_of(request: Request) -> list[tuple[str, str]]:
-    """The parameters of the address and, for a POST, of its form."""
-    found = list(request.query_params.multi_items())
-    if request.method == "POST":
-        try:
-            found += parse_qsl((await request.body()).decode(), keep_blank_values=True)
-        except UnicodeDecodeError as error:
-            raise InputError("the form is not UTF-8") from error
-    return found
+    """The parameters of the form of a POST, then those of the address."""
+    form = await _body(request, MOST_FORM) if request.method == "POST" else b""
+    try:
+        return [
+            pair
+            for text in (form, request.scope["query_string"])
+            for pair in parse_qsl(text.decode(), keep_blank_values=True, errors="strict")
+        ]
+    except ValueError as error:
+        raise InputError(f"the parameters cannot be read: {error}") from error
 
 
 class Api:
@@ -77,9 +100,7 @@ class Api:
     async def push(self, request: Request) -> Response:
         """POST /loki/api/v1/push: 204, or 409 when the sources of a repeated push stand elsewhere."""
         tenant = tenant_of(request)
-        if int(request.headers.get("content-length") or 0) > MOST:
-            return PlainTextResponse(f"a push may have at most {MOST} bytes\n", 413)
-        body = await request.body()
+        body = await _body(request, MOST)
         headers = request.headers
         pushed = await run_in_threadpool(
             read_push, body, headers.get("content-type", ""), headers.get("content-encoding", "")
@@ -98,7 +119,9 @@ class Api:
     async def positions(self, request: Request) -> Response:
         """POST /atalaia/v1/positions {"ids": […]}: up to which byte each known source is stored."""
         try:
-            ids = orjson.loads(await request.body())["ids"]
+            ids = orjson.loads(await _body(request, MOST))["ids"]
+            if not isinstance(ids, list):
+                raise TypeError(ids)
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise InputError('send {"ids": ["…"]}') from error
         found = {str(key): self._store.position(str(key)) for key in ids}
@@ -106,11 +129,13 @@ class Api:
 
     async def query_range(self, request: Request) -> Response:
         """/loki/api/v1/query_range: entries or series over a time."""
-        parameters = dict(await parameters_of(request))
+        parameters = _single(await parameters_of(request))
         tree = parse(_needed(parameters, "query"))
         start, end = bounds(parameters)
         tenant = tenant_of(request)
         if isinstance(tree, LogQuery):
+            if parameters.get("interval", "0") not in ("", "0", "0s"):
+                raise NotBuilt("the parameter `interval`")
             limit = _limit(parameters)
             backward = _backward(parameters)
             rows = await run_in_threadpool(self._executor.logs, tree, tenant, start, end, limit, backward)
@@ -126,7 +151,7 @@ class Api:
 
     async def query(self, request: Request) -> Response:
         """/loki/api/v1/query: a metric query at one moment."""
-        parameters = dict(await parameters_of(request))
+        parameters = _single(await parameters_of(request))
         tree = parse(_needed(parameters, "query"))
         if isinstance(tree, LogQuery):
             raise InputError(
@@ -153,7 +178,7 @@ class Api:
 
     async def _series(self, request: Request) -> list[dict[str, str]]:
         pairs = await parameters_of(request)
-        start, end = bounds(dict(pairs))
+        start, end = bounds(_single(pairs))
         texts = [value for key, value in pairs if key in ("match", "match[]", "query") and value]
         selectors = []
         for text in texts:
@@ -172,6 +197,11 @@ class Api:
         return json_response({"version": f"3.4.0-atalaia-{__version__}", "branch": "main", "goVersion": "none"})
 
 
+def _single(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    """The first of equal parameters counts."""
+    return dict(reversed(pairs))
+
+
 def _needed(parameters: dict[str, str], name: str) -> str:
     if not parameters.get(name):
         raise InputError(f"the parameter {name!r} is missing")
@@ -180,20 +210,26 @@ def _needed(parameters: dict[str, str], name: str) -> str:
 
 def _limit(parameters: dict[str, str]) -> int:
     text = parameters.get("limit") or "100"
-    if not re.fullmatch(r"[1-9]\d{0,6}", text) or int(text) > MAX_LIMIT:
-        raise InputError(f"limit={text!r} is not a number from 1 to {MAX_LIMIT}")
+    if not re.fullmatch(r"[1-9][0-9]{0,6}", text) or int(text) > MAX_LIMIT:
+        raise InputError(f"limit={text[:100]!r} is not a number from 1 to {MAX_LIMIT}")
     return int(text)
 
 
 def _backward(parameters: dict[str, str]) -> bool:
     direction = (parameters.get("direction") or "backward").lower()
     if direction not in ("forward", "backward"):
-        raise InputError(f"direction={direction!r} is neither forward nor backward")
+        raise InputError(f"direction={direction[:100]!r} is neither forward nor backward")
     return direction == "backward"
 
 
 def _categorised(request: Request) -> bool:
     return "categorize-labels" in request.headers.get("x-loki-response-encoding-flags", "")
+
+
+def _refusal(error: Exception, status: int) -> Response:
+    """What is wrong, without repeating a long request as a whole."""
+    text = str(error)
+    return PlainTextResponse(f"{text if len(text) <= 2000 else text[:2000] + '…'}\n", status)
 
 
 def _guarded(handler: Handler) -> Handler:
@@ -202,14 +238,40 @@ def _guarded(handler: Handler) -> Handler:
     async def guarded(request: Request) -> Response:
         try:
             return await handler(request)
-        except (LogQLError, InputError, BatchError) as error:
-            return PlainTextResponse(f"{error}\n", 400)
+        except TooLarge as error:
+            return _refusal(error, 413)
+        except (LogQLError, InputError) as error:
+            return _refusal(error, 400)
         except StoreUnavailable as error:
-            return PlainTextResponse(f"{error}\n", 503)
+            return _refusal(error, 503)
         except AtalaiaError as error:
-            return PlainTextResponse(f"{error}\n", 422)
+            return _refusal(error, 422)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody is there to read it
 
     return guarded
+
+
+async def not_built(request: Request) -> Response:
+    """What Loki answers and this version does not."""
+    raise NotBuilt(request.url.path)
+
+
+# Loki's other routes; a path that Loki does not have either is a 404.
+NOT_BUILT = (
+    "/otlp/v1/logs",
+    *(
+        f"/loki/api/v1/{name}"
+        for name in (
+            "index/stats", "index/volume", "index/volume_range", "patterns", "detected_fields",
+            "detected_field/{name}/values", "detected_labels", "format_query", "tail", "delete", "rules",
+            "rules/{path:path}",
+        )
+    ),
+    "/prometheus/api/v1/{path:path}",
+    "/api/prom/{path:path}",
+    "/metrics", "/config", "/services", "/log_level", "/flush",
+)  # fmt: skip
 
 
 def create(store: Store, executor: Executor) -> Starlette:
@@ -228,4 +290,10 @@ def create(store: Store, executor: Executor) -> Starlette:
         ("/loki/api/v1/status/buildinfo", api.build, ["GET"]),
         ("/ready", api.ready, ["GET"]),
     ]
-    return Starlette(routes=[Route(path, _guarded(handler), methods=methods) for path, handler, methods in routes])
+    everything = ["GET", "POST", "PUT", "DELETE"]
+    return Starlette(
+        routes=[
+            *(Route(path, _guarded(handler), methods=methods) for path, handler, methods in routes),
+            *(Route(path, _guarded(not_built), methods=everything) for path in NOT_BUILT),
+        ]
+    )

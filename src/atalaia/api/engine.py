@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -14,14 +15,18 @@ import pyarrow as pa
 from duckdb.func import FunctionNullHandling, PythonUDFType
 
 from atalaia.environment.errors import AtalaiaError
-from atalaia.environment.units import parse_duration, parse_size
-from atalaia.logql import extract
+from atalaia.logql import extract, values
 
+log = logging.getLogger("atalaia.api")
 _MAP = pa.map_(pa.utf8(), pa.utf8())
 
 
 class QueryTooExpensive(AtalaiaError):
     """A query exceeded its memory or its time; the server goes on."""
+
+
+class QueryFailed(AtalaiaError):
+    """DuckDB refused a query for any other reason; the server goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,8 @@ class Engine:
             config={
                 "threads": max(1, os.cpu_count() or 1),
                 "memory_limit": f"{self.limits.memory // 1_000_000}MB",
+                # A query beyond its memory fails; it does not go on in files of the working directory.
+                "temp_directory": "",
                 # Nothing is downloaded at run time.
                 "autoinstall_known_extensions": "false",
                 "autoload_known_extensions": "false",
@@ -80,6 +87,9 @@ class Engine:
                 f"the query needs more than {self.limits.memory >> 20} MiB of memory",
                 "ask for a shorter time or fewer labels",
             ) from error
+        except duckdb.Error as error:
+            log.error("event=query_failed reason=%r", str(error))
+            raise QueryFailed(f"the query failed: {str(error).splitlines()[0]}", "please report this") from error
         finally:
             timer.cancel()
             connection.close()
@@ -98,8 +108,7 @@ def _register(connection: duckdb.DuckDBPyConnection) -> None:
         ("line_json", _labels(extract.json_labels), [text], labels),
         ("line_logfmt", _labels(extract.logfmt_labels), [text, boolean, boolean], labels),
         ("line_json_at", _values(extract.json_value, pa.utf8()), [text, text], text),
-        ("duration_ns", _values(_or_none(parse_duration), pa.int64()), [text], duckdb.type("BIGINT")),
-        ("bytes_of", _values(_or_none(parse_size), pa.int64()), [text], duckdb.type("BIGINT")),
+        ("compare_label", _compared, [text] * 4, duckdb.type("INTEGER")),
     ):
         connection.create_function(
             name,
@@ -117,6 +126,7 @@ _ARITY: dict[int, Callable[[Function], Function]] = {
     1: lambda f: lambda a: f(a),
     2: lambda f: lambda a, b: f(a, b),
     3: lambda f: lambda a, b, c: f(a, b, c),
+    4: lambda f: lambda a, b, c, d: f(a, b, c, d),
 }
 
 
@@ -140,11 +150,15 @@ def _values(one: Callable[..., object], kind: pa.DataType) -> Function:
     return function
 
 
-def _or_none(convert: Callable[[str], int]) -> Callable[[str], int | None]:
-    def one(text: str) -> int | None:
-        try:
-            return convert(text)
-        except ValueError:
-            return None
+def _compared(labels: pa.Array, kind: pa.Array, op: pa.Array, wanted: pa.Array) -> pa.Array:
+    """values.compare of a column with one value, which DuckDB repeats for each row; a null label fails."""
+    if not len(labels):
+        return pa.array([], pa.int32())
+    distinct = _whole(labels).dictionary_encode()
+    how = kind[0].as_py(), op[0].as_py(), float(wanted[0].as_py())
+    codes = [values.compare(text, *how) for text in distinct.dictionary.to_pylist()]
+    return pa.array(codes, pa.int32()).take(distinct.indices).fill_null(values.FAILS)
 
-    return one
+
+def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

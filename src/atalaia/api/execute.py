@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from atalaia.api.engine import Engine
 from atalaia.environment.errors import InputError
-from atalaia.logql import evaluate, extract
+from atalaia.logql import evaluate, rows
+from atalaia.logql.errors import NotBuilt
+from atalaia.logql.extract import DETAILS, ERROR
+from atalaia.logql.literals import quote
 from atalaia.logql.matrix import Labels, Matrix, label_key
-from atalaia.logql.plan import NotBuilt, Pipeline, Streams, compile_pipeline
+from atalaia.logql.plan import Parser, Pipeline, Streams, compile_pipeline, needs_parsing
 from atalaia.logql.select import selector_test
-from atalaia.logql.tree import Grouping, Json, Logfmt, LogQuery, Metric, RangeAggregation, Selector
+from atalaia.logql.tree import Grouping, LogQuery, Metric, RangeAggregation, Selector
 from atalaia.logql.window import Grid, slide
 from atalaia.store.relation import chosen, relation
 from atalaia.store.store import Snapshot, Store
@@ -23,18 +27,12 @@ MAX_SERIES = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One entry of an answer: its stream's labels, structured metadata and what parsers found, apart."""
+    """One entry of an answer."""
 
     ts: int
     seq: int
     line: str
-    stream: Mapping[str, str]
-    metadata: Mapping[str, str]
-    parsed: Mapping[str, str]
-
-    def labels(self) -> dict[str, str]:
-        """All labels together, in Loki's precedence."""
-        return {**self.parsed, **self.metadata, **self.stream}
+    seen: rows.Seen
 
 
 class Executor:
@@ -49,10 +47,13 @@ class Executor:
         return Streams({s.id: s.labels for s in snapshot.streams.of(tenant) if test(s.labels)})
 
     def logs(self, query: LogQuery, tenant: str, start: int, end: int, limit: int, backward: bool) -> list[Row]:
-        """The first `limit` entries of [start, end) ns in the given direction; equal times in order of arrival."""
+        """The first `limit` entries of [start, end) ns in the given direction.
+
+        Equal times are in order of arrival; a backward answer is the exact mirror of a forward one.
+        """
         with self._store.snapshot() as snapshot:
             streams = self._streams(query, tenant, snapshot)
-            pipeline = compile_pipeline(query, streams)
+            where = compile_pipeline(query, streams).where()
             parts = chosen(snapshot.parts, streams.labels.keys(), start, end)
             parts.sort(key=lambda p: p.max_ts if backward else -p.min_ts, reverse=True)
             found: list[tuple[int, int, int, str, list[tuple[str, str]] | dict[str, str] | None]] = []
@@ -68,7 +69,6 @@ class Executor:
                 order = "DESC" if backward else "ASC"
                 with self._engine.cursor() as connection:
                     source = relation(connection, some, streams.labels.keys(), start, end)
-                    where = _where(pipeline)
                     columns = f"SELECT ts, seq, stream_id, line, metadata FROM ({source}){where}"
                     sql = f"{columns} ORDER BY ts {order}, seq {order} LIMIT {limit:d}"
                     found += connection.execute(sql).fetchall()
@@ -79,9 +79,8 @@ class Executor:
     @staticmethod
     def _row(query: LogQuery, streams: Streams, row: tuple[int, int, int, str, object]) -> Row:
         ts, seq, stream, line, metadata = row
-        own = streams.labels[stream]
-        kept = dict(metadata) if isinstance(metadata, dict) else {}
-        return Row(ts, seq, line, own, kept, parsed_labels(query, line, {**kept, **own}))
+        kept = metadata if isinstance(metadata, dict) else {}
+        return Row(ts, seq, line, rows.labels_of(query, line, streams.labels[stream], kept))
 
     def series(self, tenant: str, selectors: Sequence[Selector], start: int, end: int) -> list[dict[str, str]]:
         """The label sets of the streams with entries in [start, end] ns that any selector selects; all without one."""
@@ -120,27 +119,38 @@ class Executor:
         parts = chosen(snapshot.parts, streams.labels.keys(), first, last)
         if not parts:
             return Matrix.empty(grid.steps)
+        where = pipeline.where()
         if grouping is None:
-            keys = ["stream_id", "metadata", *pipeline.parsers, *pipeline.explicit.values()]
-        elif all(_only_stream(pipeline, name) for name in grouping.labels):
+            keys = ["stream_id", "metadata", *(sql for parser in pipeline.parsers for sql in _columns(parser))]
+        elif all(pipeline.on_every_stream(name) for name in grouping.labels):
             keys = ["stream_id"]
         else:
             keys = [pipeline.label(name) for name in grouping.labels]
+        fault = pipeline.error if needs_parsing(tree.query, grouping) else None
         sample = "count(*)" if tree.op in ("count_over_time", "rate") else "sum(octet_length(encode(line)))"
         named = "".join(f"{sql} AS k{i}, " for i, sql in enumerate(keys))
         with self._engine.cursor() as connection:
             source = relation(connection, parts, streams.labels.keys(), first, last)
-            sums = f"{grid.bucket_sql()} AS bucket, {sample}::DOUBLE AS v"
-            sql = f"SELECT {named}{sums} FROM ({source}){_where(pipeline)} GROUP BY ALL"
-            answer = connection.execute(sql).fetchnumpy() if keys == ["stream_id"] else None
-            rows = connection.execute(sql).fetchall() if answer is None else []
+            sums = f"max({fault or 'NULL::VARCHAR'}) AS fault, {grid.bucket_sql()} AS bucket, {sample}::DOUBLE AS v"
+            sql = f"SELECT {named}{sums} FROM ({source}){where} GROUP BY ALL"
+            if keys == ["stream_id"] and fault is None:
+                answer = connection.execute(sql).fetchnumpy()
+                found = []
+            else:
+                answer = None
+                found = connection.execute(sql).fetchall()
+                if any(row[-3] is not None for row in found):
+                    columns = "ts, seq, stream_id, line, metadata"
+                    where += f" {'AND' if where else 'WHERE'} ({fault}) IS NOT NULL LIMIT 1"
+                    row = connection.execute(f"SELECT {columns} FROM ({source}){where}").fetchall()[0]
+                    raise _failed(self._row(tree.query, streams, row))
         if answer is not None:
             labels, series = _stream_series(np.asarray(answer["k0"]), streams, grouping)
             buckets, values = np.asarray(answer["bucket"], np.int64), np.asarray(answer["v"])
         else:
-            labels, series = _series(rows, streams, pipeline, grouping)
-            buckets = np.array([row[-2] for row in rows], np.int64)
-            values = np.array([row[-1] for row in rows], float)
+            labels, series = _numbered([_key(row, keys, streams, pipeline, grouping) for row in found])
+            buckets = np.array([row[-2] for row in found], np.int64)
+            values = np.array([row[-1] for row in found], float)
         if len(labels) > MAX_SERIES:
             raise InputError(
                 f"the query has {len(labels)} series; at most {MAX_SERIES} are answered",
@@ -151,13 +161,19 @@ class Executor:
         return Matrix(matrix.labels, matrix.values / scale, matrix.present)
 
 
-def _where(pipeline: Pipeline) -> str:
-    return f" WHERE {' AND '.join(pipeline.conditions)}" if pipeline.conditions else ""
+def _columns(parser: Parser) -> list[str]:
+    """A parser's labels, as columns of a row."""
+    return [parser.labels] if parser.labels is not None else list(parser.named.values())
 
 
-def _only_stream(pipeline: Pipeline, name: str) -> bool:
-    """Whether the label can be told from the stream alone."""
-    return pipeline.on_every_stream(name)
+def _failed(row: Row) -> InputError:
+    labels = row.seen.all()
+    kind = labels.get(ERROR, "")
+    shown = ", ".join(f"{name}={quote(value)}" for name, value in labels.items())
+    return InputError(
+        f"pipeline error: '{kind}' for series {{{shown[:1000]}}}",
+        f'leave such entries out with | {ERROR}!="{kind}", or all that have an error with | {ERROR}=""',
+    )
 
 
 def _numbered(keys: list[Labels]) -> tuple[list[Labels], np.ndarray]:
@@ -173,63 +189,21 @@ def _stream_series(ids: np.ndarray, streams: Streams, grouping: Grouping | None)
     return labels, numbers[inverse] if len(numbers) else np.zeros(0, np.int64)
 
 
-def _series(
-    rows: list[tuple[object, ...]],
-    streams: Streams,
-    pipeline: Pipeline,
-    grouping: Grouping | None,
-) -> tuple[list[Labels], np.ndarray]:
-    keys = []
-    for row in rows:
-        if grouping is not None:
-            keys.append(
-                label_key(
-                    {
-                        name: str(value)
-                        for name, value in zip(grouping.labels, row, strict=False)
-                        if value not in (None, "")
-                    }
-                )
-            )
-            continue
-        stream, metadata, *parsed = row[:-2]
-        labels: dict[str, str] = dict(streams.labels[int(str(stream))])
-        labels = {**(metadata if isinstance(metadata, dict) else {}), **labels}
-        found: dict[str, str] = {}
-        for value in parsed[: len(pipeline.parsers)]:
-            found |= value if isinstance(value, dict) else {}
-        found |= {
-            name: str(value)
-            for name, value in zip(pipeline.explicit, parsed[len(pipeline.parsers) :], strict=True)
-            if value is not None
-        }
-        keys.append(label_key(_added(labels, found)))
-    return _numbered(keys)
-
-
-def _added(labels: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str]:
-    """Labels with what parsers found; a name that is taken gets the suffix _extracted."""
-    return {
-        **{(f"{name}_extracted" if name in labels else name): value for name, value in found.items()},
-        **labels,
-    }
-
-
-def parsed_labels(query: LogQuery, line: str, labels: Mapping[str, str]) -> dict[str, str]:
-    """What the query's parsers find in one line, named beside the labels that the entry has."""
+def _key(
+    row: tuple[Any, ...], keys: list[str], streams: Streams, pipeline: Pipeline, grouping: Grouping | None
+) -> Labels:
+    """The labels of a row's series."""
+    if grouping is not None:
+        if keys == ["stream_id"]:
+            own = streams.labels[row[0]]
+            return label_key({name: own[name] for name in grouping.labels})
+        return label_key({name: value for name, value in zip(grouping.labels, row, strict=False) if value})
+    stream, metadata, *columns = row[:-3]
+    at = iter(columns)
     found: dict[str, str] = {}
-    for stage in query.stages:
-        match stage:
-            case Json(expressions=()):
-                found |= extract.json_labels(line)
-            case Json():
-                found |= {name: extract.json_value(line, path) for name, path in stage.expressions}
-            case Logfmt(expressions=()):
-                found |= extract.logfmt_labels(line, stage.strict, stage.keep_empty)
-            case Logfmt():
-                whole = extract.logfmt_labels(line, stage.strict, stage.keep_empty)
-                found |= {name: whole[key] for name, key in stage.expressions if key in whole}
-            case _:
-                pass
-    both = _added(labels, found)
-    return {name: value for name, value in both.items() if name not in labels}
+    for parser in pipeline.parsers:
+        new = next(at) if parser.labels is not None else {name: next(at) for name in parser.named}
+        found = {**{name: value for name, value in (new or {}).items() if value is not None}, **found}
+    for name in (ERROR, DETAILS):
+        found.pop(name, None)
+    return label_key(rows.see(streams.labels[stream], metadata or {}, found).all())

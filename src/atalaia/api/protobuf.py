@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 from google.protobuf import descriptor_pb2, descriptor_pool, timestamp_pb2
 from ptars import HandlerPool
 
-from atalaia.api.labels import parse_label_text
-from atalaia.store.batch import METADATA, SCHEMA, BatchError, canonical
+from atalaia.api.labels import stream_text
+from atalaia.store.batch import METADATA, SCHEMA, BatchError
 
 _FIELD = descriptor_pb2.FieldDescriptorProto
 _MESSAGES = {
@@ -67,6 +67,8 @@ def decode_push(body: bytes, most: int) -> pa.Table:
             raise BatchError(f"the push unpacks to {size} bytes; the limit is {most}", "send smaller batches")
         raw = bytes(cramjam.snappy.decompress_raw(body))
         batch = _handler().list_to_record_batch([raw])  # type: ignore[attr-defined]  # ptars has no types
+        batch.validate(full=True)
+        return _table(batch)
     except BatchError:
         raise
     except Exception as error:  # ptars and cramjam raise types of their own
@@ -74,20 +76,22 @@ def decode_push(body: bytes, most: int) -> pa.Table:
             f"not a snappy-compressed logproto.PushRequest: {error}",
             "see Loki's documentation of POST /loki/api/v1/push",
         ) from error
+
+
+def _table(batch: pa.RecordBatch) -> pa.Table:
     streams = batch.column("streams").flatten()
-    labels = streams.field("labels")
     entries = streams.field("entries")
     stream_of = pc.list_parent_indices(entries)
     flat = entries.flatten()
-    texts = [canonical(parse_label_text(text)) for text in labels.to_pylist()]
+    texts = [stream_text(text) for text in streams.field("labels").to_pylist()]
     dictionary = pa.array(texts, pa.utf8()).dictionary_encode()
-    indices = dictionary.indices.take(stream_of)
-    pairs = flat.field("structuredMetadata")
+    # An entry without a timestamp is one of 1970, as a message without a field has the field's zero.
+    ts = pc.cast(flat.field("timestamp"), pa.timestamp("ns")).cast(pa.int64()).fill_null(0)
     columns = [
-        pc.cast(flat.field("timestamp"), pa.timestamp("ns")).cast(pa.int64()),
-        pa.DictionaryArray.from_arrays(indices, dictionary.dictionary),
+        ts,
+        pa.DictionaryArray.from_arrays(dictionary.indices.take(stream_of), dictionary.dictionary),
         flat.field("line"),
-        _metadata(pairs),
+        _metadata(flat.field("structuredMetadata")),
     ]
     return pa.Table.from_arrays(columns, schema=SCHEMA)
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import re
+import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import cramjam
+import numpy as np
 import orjson
 import pyarrow as pa
 
-from atalaia.api.labels import parse_label_text
+from atalaia.api.labels import stream_text
 from atalaia.api.protobuf import decode_push
 from atalaia.store.batch import CONTENT_TYPE, METADATA, SCHEMA, BatchError, Source, canonical, decode
 
 MOST = 256 << 20  # bytes of a body, unpacked
+_NANOSECONDS = re.compile(r"-?[0-9]{1,20}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +35,17 @@ def read_push(body: bytes, content_type: str, encoding: str) -> Pushed:
     """Entries of a push of any kind. Raises BatchError naming what is wrong with it."""
     kind = content_type.partition(";")[0].strip().lower()
     if kind == CONTENT_TYPE:
-        table, sources = decode(body)
-        return Pushed(table, sources, body)
+        plain = unpack(body, encoding)
+        table, sources = decode(plain)
+        if not unambiguous(table.column("metadata")):
+            raise BatchError("an entry's metadata has a key twice or a key without a value", "send each key once")
+        return Pushed(table, sources, plain)
     if kind == "application/json":
         return Pushed(read_json(unpack(body, encoding)), (), None)
     if kind in ("application/x-protobuf", ""):
-        return Pushed(decode_push(body, MOST), (), None)
+        # The protobuf push is snappy by itself; another encoding is around that.
+        packed = body if encoding.strip().lower() == "snappy" else unpack(body, encoding)
+        return Pushed(with_unique_keys(decode_push(packed, MOST)), (), None)
     raise BatchError(
         f"Content-Type {content_type!r} is not known",
         f"send application/json, application/x-protobuf or {CONTENT_TYPE}",
@@ -48,32 +60,60 @@ def unpack(body: bytes, encoding: str) -> bytes:
     codecs = {"gzip": cramjam.gzip, "deflate": cramjam.zlib, "snappy": cramjam.snappy}
     if name not in codecs:
         raise BatchError(f"Content-Encoding {encoding!r} is not known", "send gzip, deflate or snappy, or nothing")
-    room = cramjam.Buffer()
     try:
-        if name == "snappy":
-            if cramjam.snappy.decompress_raw_len(body) > MOST:
-                raise BatchError(f"the push unpacks to more than {MOST} bytes", "send smaller batches")
-            return bytes(cramjam.snappy.decompress_raw(body))
-        _bounded(name, body, room)
+        if name != "snappy":
+            return _inflate(body, name)
+        if cramjam.snappy.decompress_raw_len(body) > MOST:
+            raise BatchError(f"the push unpacks to more than {MOST} bytes", "send smaller batches")
+        return bytes(cramjam.snappy.decompress_raw(body))
     except BatchError:
         raise
     except Exception as error:  # cramjam raises types of its own
         raise BatchError(f"the body is not {name}: {error}", "compress it as Content-Encoding says") from error
-    room.seek(0)
-    return bytes(room.read())
 
 
-def _bounded(name: str, body: bytes, room: cramjam.Buffer) -> None:
-    import zlib
-
-    # zlib's own object can stop at a bound; a small body may unpack to the machine's memory otherwise.
-    unpacker = zlib.decompressobj(31 if name == "gzip" else 15)
-    data = unpacker.decompress(body, MOST + 1)
-    if len(data) > MOST:
+def _inflate(body: bytes, name: str) -> bytes:
+    """gzip, of several members too, or deflate, with zlib's header or without, as clients disagree about it."""
+    # Python's own objects can stop at a bound; a small body may unpack to the machine's memory otherwise.
+    if name == "gzip":
+        with gzip.GzipFile(fileobj=io.BytesIO(body)) as unpacker:
+            found = unpacker.read(MOST + 1)
+    else:
+        has_header = len(body) > 1 and body[0] & 15 == 8 and int.from_bytes(body[:2], "big") % 31 == 0
+        stream = zlib.decompressobj(15 if has_header else -15)
+        found = stream.decompress(body, MOST + 1)
+        if not stream.eof and len(found) <= MOST:
+            raise BatchError("the deflate body is cut short", "send it whole")
+    if len(found) > MOST:
         raise BatchError(f"the push unpacks to more than {MOST} bytes", "send smaller batches")
-    if not unpacker.eof:
-        raise BatchError(f"the {name} body is cut short", "send it whole")
-    room.write(data)
+    return found
+
+
+def unambiguous(metadata: pa.ChunkedArray) -> bool:
+    """Whether all keys have a value and no entry has a key twice; DuckDB cannot read such an entry."""
+    return all(_unambiguous(chunk) for chunk in metadata.chunks)
+
+
+def _unambiguous(chunk: pa.MapArray) -> bool:
+    # The entries' pairs are those between their offsets, in a slice too.
+    offsets = chunk.offsets.to_numpy()
+    first, count = int(offsets[0]), int(offsets[-1] - offsets[0])
+    keys, values = chunk.keys.slice(first, count), chunk.items.slice(first, count)
+    if keys.null_count or values.null_count:
+        return False
+    codes = keys.dictionary_encode()
+    entry = np.repeat(np.arange(len(chunk)), np.diff(offsets))
+    pairs = entry * np.int64(len(codes.dictionary)) + codes.indices.to_numpy()
+    return len(np.unique(pairs)) == count
+
+
+def with_unique_keys(table: pa.Table) -> pa.Table:
+    """The first of equal metadata keys stays, as of other labels."""
+    metadata = table.column("metadata")
+    if unambiguous(metadata):
+        return table
+    kept = [pairs and list(dict(reversed(pairs)).items())[::-1] for pairs in metadata.to_pylist()]
+    return table.set_column(table.schema.get_field_index("metadata"), "metadata", pa.array(kept, METADATA))
 
 
 def read_json(body: bytes) -> pa.Table:
@@ -93,21 +133,19 @@ def read_json(body: bytes) -> pa.Table:
     metadata: list[list[tuple[str, str]] | None] = []
     texts: dict[str, int] = {}
     for number, stream in enumerate(streams):
+        at = 0
         try:
-            labels = stream["stream"] if "stream" in stream else parse_label_text(stream["labels"])
-            text = canonical({str(k): _text(v) for k, v in labels.items()})
+            text = _stream(stream)
             index = texts.setdefault(text, len(texts))
-            for value in stream["values"]:
-                ts.append(int(value[0]))
+            for at, value in enumerate(stream["values"]):  # noqa: B007 - an error names it
+                ts.append(_timestamp(value[0]))
                 lines.append(_text(value[1]))
                 extra = value[2] if len(value) > 2 else None
-                metadata.append([(str(k), _text(v)) for k, v in extra.items()] if extra else None)
+                metadata.append([(k, _text(v)) for k, v in extra.items()] if extra else None)
                 indices.append(index)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            at = f"entry {len(lines) - 1 if len(lines) > len(indices) else len(indices)}"
             raise BatchError(
-                f"stream {number}, {at}: {type(error).__name__} {error}",
-                'an entry is ["<nanoseconds>", "<line>", {metadata}?]',
+                f"stream {number}, entry {at}: {_why(error)}", 'an entry is ["<nanoseconds>", "<line>", {metadata}?]'
             ) from error
     try:
         columns = [
@@ -124,7 +162,27 @@ def read_json(body: bytes) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=SCHEMA)
 
 
+def _stream(stream: Any) -> str:
+    if "stream" not in stream:
+        return stream_text(_text(stream["labels"]))
+    return canonical({name: _text(value) for name, value in stream["stream"].items()})
+
+
+def _timestamp(value: object) -> int:
+    if isinstance(value, str) and _NANOSECONDS.fullmatch(value):
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
+        return value
+    raise TypeError(f"{str(value)[:100]!r} is not a time in nanoseconds")
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    return "it is too short" if isinstance(error, IndexError) else str(error)
+
+
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not a string")
+        raise TypeError(f"{str(value)[:100]!r} is not a string")
     return value

@@ -63,8 +63,9 @@ def now(
     from atalaia.backup import service, site
 
     environment = _prepare(file)
+    clusters = _clusters(environment, servers)
     place = site.of(environment)
-    made = [service.backup_now(cluster, place, _tell) for cluster in _clusters(environment, servers)]
+    made = [service.backup_now(cluster, place, _tell) for cluster in clusters]
     _print(made, as_json)
 
 

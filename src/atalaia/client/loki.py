@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from atalaia.client.entries import LogEntry
 from atalaia.environment.errors import AtalaiaError, InputError
 
 _PAGE = 5000
+Labels = tuple[tuple[str, str], ...]
 _CATEGORISED = {"X-Loki-Response-Encoding-Flags": "categorize-labels"}
 
 
@@ -19,10 +21,11 @@ class LogsUnreachable(AtalaiaError):
 
 
 class LokiClient:
-    """One server. `base` is its address without a path."""
+    """One server. `base` is its address without a path; `page` entries are asked for at once."""
 
-    def __init__(self, base: str, timeout: float = 120.0) -> None:
+    def __init__(self, base: str, timeout: float = 120.0, page: int = _PAGE) -> None:
         self.base = base.rstrip("/")
+        self._page = page
         self._http = httpx.Client(timeout=httpx.Timeout(timeout, connect=5.0), trust_env=False)
 
     def get(self, path: str, parameters: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Any:
@@ -74,25 +77,32 @@ class LokiClient:
     ) -> Iterator[LogEntry]:
         """Entries of [start, end) ns in order of time, however many there are, page by page."""
         given = 0
-        size = _PAGE if limit is None else min(_PAGE, limit)
-        skip = 0
+        most = self._page if limit is None else min(self._page, limit)
+        size = most
+        known: Counter[Labels] = Counter()
+        edge: int | None = None
         while limit is None or given < limit:
             page = self.page(query, start=start, end=end, limit=size, newest_first=newest_first)
-            fresh = page[skip:]
-            for entry in fresh if limit is None else fresh[: limit - given]:
+            # A page begins at the last page's last time again. What was given of that time is passed over, stream by
+            # stream: the order within a stream is the server's, that between streams of one moment is not.
+            seen: Counter[Labels] = Counter()
+            for entry in page:
+                if entry.ts == edge:
+                    labels = tuple(sorted(entry.labels.items()))
+                    seen[labels] += 1
+                    if seen[labels] <= known[labels]:
+                        continue
+                if limit is not None and given == limit:
+                    return
                 yield entry
                 given += 1
             if len(page) < size:
                 return
-            # The next page begins at the last time again; what was given of that time is skipped.
-            last = page[-1].ts
-            same = sum(1 for entry in page if entry.ts == last)
-            if same == len(page):
-                # A page of one single moment: only a larger page gets past it.
-                size, skip = size * 2, len(page)
-                continue
-            size, skip = max(_PAGE if limit is None else min(_PAGE, limit), same + 1), same
-            start, end = (start, last + 1) if newest_first else (last, end)
+            edge = page[-1].ts
+            known = Counter(tuple(sorted(entry.labels.items())) for entry in page if entry.ts == edge)
+            start, end = (start, edge + 1) if newest_first else (edge, end)
+            # Only a page larger than what is known of that time gets past it.
+            size = most if known.total() < most else known.total() + most
 
     def close(self) -> None:
         """Close connections."""

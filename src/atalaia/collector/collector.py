@@ -29,6 +29,7 @@ from atalaia.store.batch import Source
 log = logging.getLogger("atalaia.collector")
 _AHEAD = 2
 _IDLE = 0.15  # seconds between looks at quiet files
+_PATIENCE = 5.0  # seconds that a stop waits for the sink
 _DISCOVER = 1.0  # seconds between looks for new files
 T = TypeVar("T")
 _DAY = 86_400_000_000_000
@@ -63,10 +64,11 @@ class Collector:
         self._plan = plan
         self._connect = connector or (lambda: connect(plan.output))
         self._files = Files(plan)
-        self._batches: queue.Queue[_Batch | None] = queue.Queue(_AHEAD)
+        self._batches: queue.Queue[_Batch] = queue.Queue(_AHEAD)
         self._done: queue.SimpleQueue[_Done] = queue.SimpleQueue()
         self._epoch = 0
         self._flying = 0
+        self._give_up_at: float | None = None
         self._stop = threading.Event()
         self._hard_stop = threading.Event()
         self._on_ready = on_ready
@@ -91,20 +93,34 @@ class Collector:
         pusher.start()
         try:
             self._read_loop()
-            self._finish()
+            self._drain()
         finally:
             self._hard_stop.set()
-            self._offer(None)
             pusher.join(10)
             self._settle()
             self._files.close()
             sink.close()
 
-    def _finish(self) -> None:
-        """Give what is in flight a few seconds to be acknowledged."""
-        deadline = time.monotonic() + 5
-        while self._flying and time.monotonic() < deadline:
-            self._settle(wait=0.1)
+    def _drain(self) -> None:
+        """Deliver what was written before the stop; what the sink does not take in time is left in the files."""
+        self._files.discover()
+        while not self._late():
+            chunks = self._gather()
+            if chunks:
+                self._offer(self._prepare(chunks))
+                self._settle()
+            elif self._flying:
+                self._settle(wait=0.05)
+            else:
+                return
+
+    def _late(self) -> bool:
+        """Whether a stop was asked for and has waited long enough for the sink."""
+        if not self._stop.is_set():
+            return False
+        if self._give_up_at is None:
+            self._give_up_at = time.monotonic() + _PATIENCE
+        return time.monotonic() >= self._give_up_at
 
     def _read_loop(self) -> None:
         discovered = time.monotonic()
@@ -127,6 +143,8 @@ class Collector:
         chunks: list[tuple[Tail, Chunk]] = []
         left = BLOCK
         for tail in list(self._files.tails.values()):
+            if self._files.check(tail):
+                self._files.save()  # its new id, before the first byte is sent under it
             chunk = tail.read(max(left, 1 << 16), self._files.final(tail))
             if chunk is not None:
                 chunks.append((tail, chunk))
@@ -160,15 +178,15 @@ class Collector:
         sources = tuple(Source(chunk.known_id, chunk.start, chunk.end) for _, chunk in chunks)
         return _Batch(table, sources, self._epoch)
 
-    def _offer(self, batch: _Batch | None) -> None:
-        """Hand a batch to the pushing thread; waits while it has enough."""
+    def _offer(self, batch: _Batch) -> None:
+        """Hand a batch to the pushing thread; waits while it has enough. Given up, it was the last one."""
         while True:
             try:
                 self._batches.put(batch, timeout=0.2)
-                self._flying += batch is not None
+                self._flying += 1
                 return
             except queue.Full:
-                if self._stop.is_set() and batch is not None:
+                if self._late():
                     return
                 self._settle()
 
@@ -206,7 +224,13 @@ class Collector:
 
     def _push_loop(self, sink: Sink) -> None:
         broken = -1
-        while (batch := self._batches.get()) is not None:
+        while True:
+            try:
+                batch = self._batches.get(timeout=0.1)
+            except queue.Empty:
+                if self._hard_stop.is_set():
+                    return
+                continue
             # Batches behind a conflict were read from the wrong place.
             if batch.epoch <= broken:
                 self._done.put(_Done(batch, Answer()))

@@ -70,9 +70,15 @@ def label_sets(labels: Mapping[str, LabelValue], count: int) -> pa.DictionaryArr
     constant = {name: value for name, value in labels.items() if isinstance(value, str)}
     varying = {name: value.dictionary_encode() for name, value in labels.items() if not isinstance(value, str)}
     codes = np.zeros(count, np.int64)
+    most = 1
     for encoded in varying.values():
         column = pc.fill_null(encoded.indices, len(encoded.dictionary)).to_numpy(zero_copy_only=False)
+        if most > (1 << 62) // (len(encoded.dictionary) + 1):
+            # Many labels with many values would not fit 64 bits: what occurs is numbered anew.
+            occurring, codes = np.unique(codes, return_inverse=True)
+            most = len(occurring)
         codes = codes * (len(encoded.dictionary) + 1) + column
+        most *= len(encoded.dictionary) + 1
     distinct, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
     texts = []
     for row in first[: len(distinct)]:

@@ -15,7 +15,9 @@ from atalaia.collector.positions import Known
 from atalaia.collector.tail import Tail, looks_binary
 
 log = logging.getLogger("atalaia.collector")
-_GRACE = 3.0  # seconds that a renamed or deleted file is still watched for a last write
+_GRACE = 3.0  # seconds without its name after which a last line without a newline is taken as whole
+_WATCH = 600.0  # seconds that a renamed file is still watched, since its writer may keep it open; a deleted one: _GRACE
+_REFRESH = 86_400  # seconds after which an open file's `seen` is renewed, so that a quiet file is not forgotten
 
 
 class Files:
@@ -64,8 +66,7 @@ class Files:
             tail = self.tails.get(identity)
             if tail is not None:
                 tail.orphan_since = None
-                if tail.truncated():
-                    self._begin_again(tail)
+                self.check(tail)
                 return identity
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
@@ -91,6 +92,13 @@ class Files:
         self.tails[known.identity] = Tail(job, labels, known, descriptor, self._plan.max_line_size)
         self._told = {told for told in self._told if told[1] != path}
 
+    def check(self, tail: Tail) -> bool:
+        """Notice a file that was truncated, also when it has grown past where it was since."""
+        replaced = tail.replaced()
+        if replaced:
+            self._begin_again(tail)
+        return replaced
+
     def _begin_again(self, tail: Tail) -> None:
         """A file that shrank holds other lines now: it becomes another source, read from its beginning."""
         log.info("event=truncated file=%s read=%d size=%d", tail.known.path, tail.position, tail.size)
@@ -112,7 +120,7 @@ class Files:
 
     def _take_rotated(self, job: Job, known: Known, path: str) -> None:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        target = next((t for t in job.targets if Path(known.path).match(t.pattern)), job.targets[0])
+        target = next((t for t in job.targets if t.names(known.path)), job.targets[0])
         if positions.still_is(known, descriptor) and os.fstat(descriptor).st_size > known.offset:
             self._open(job, job.labels_of(target, known.path), known.path, descriptor, known)
         else:
@@ -125,7 +133,7 @@ class Files:
                 continue
             if tail.orphan_since is None:
                 tail.orphan_since = now
-            elif now - tail.orphan_since > _GRACE and tail.drained():
+            elif now - tail.orphan_since > (_WATCH if tail.linked else _GRACE) and tail.drained():
                 self._known[tail.known.id] = tail.known
                 tail.close()
                 del self.tails[identity]
@@ -143,6 +151,12 @@ class Files:
 
     def save(self) -> None:
         """Write the positions file when something changed."""
+        old = int(time.time()) - _REFRESH
+        for tail in self.tails.values():
+            if tail.known.seen < old:
+                tail.known = positions.moved(tail.known, tail.known.offset, tail.descriptor)
+                self._known[tail.known.id] = tail.known
+                self._dirty = True
         if self._dirty:
             positions.write(self._plan.positions, self._known)
             self._dirty = False

@@ -6,6 +6,7 @@ value once, through a regular expression made from the same layout. Source: Go's
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
@@ -14,6 +15,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from atalaia.collector import unixtime
 
 NS = 1_000_000_000
 NAMED = {
@@ -28,7 +31,6 @@ NAMED = {
     "RFC3339": "2006-01-02T15:04:05Z07:00",
     "RFC3339Nano": "2006-01-02T15:04:05.999999999Z07:00",
 }
-UNIX = {"Unix": NS, "UnixMs": 1_000_000, "UnixUs": 1_000, "UnixNs": 1}
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _LONG_MONTHS = [
     "January",
@@ -57,7 +59,7 @@ _PATTERN = {
     "MST": r"(?P<zone>[A-Z]{3,5}|[+-]\d\d(?:\d\d)?)",
     "2006": r"(?P<year>\d{4})",
     "_2006": r"_(?P<year>\d{4})",
-    "_2": r"(?P<day> \d|\d\d)",
+    "_2": r"(?P<day> ?\d\d?)",
     "__2": r"(?P<yday>  \d| \d\d|\d{3})",
     "002": r"(?P<yday>\d{3})",
     "01": r"(?P<month>\d\d)",
@@ -94,10 +96,10 @@ class Layout:
     def __init__(self, layout: str, location: str | None = None) -> None:
         """Raises LayoutError for a layout without a year-free meaning or an unknown location."""
         self.text = NAMED.get(layout, layout)
-        self.unix = UNIX.get(layout)
+        self.unix = unixtime.FACTORS.get(layout)
         try:
             self.zone: tzinfo = ZoneInfo(location) if location else UTC
-        except (ZoneInfoNotFoundError, ValueError) as error:
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise LayoutError(f"unknown location {location!r}") from error
         if self.unix is None and not _CHUNK.search(self.text):
             raise LayoutError(f"{layout!r} has no part of Go's reference time 2006-01-02 15:04:05 in it")
@@ -107,7 +109,7 @@ class Layout:
         pattern, fields, at, width, fixed = "", [], 0, 0, True
         for match in _CHUNK.finditer(self.text):
             literal, chunk = self.text[at : match.start()], match[0]
-            pattern += re.escape(literal)
+            pattern += _literal(literal)
             fields += [_Field(character, width + i, 0) for i, character in enumerate(literal)]
             width += len(literal.encode())
             at = match.end()
@@ -115,7 +117,7 @@ class Layout:
                 pattern += (
                     r"(?:[.,](?P<fraction>\d+))?" if chunk[1] == "9" else rf"[.,](?P<fraction>\d{{{len(chunk) - 1}}})"
                 )
-                fixed &= chunk[1] == "0"
+                fixed &= chunk[1] == "0" and len(chunk) <= 10
                 fields.append(_Field("fraction", width + 1, len(chunk) - 1))
             elif chunk[0] in "Z-" and len(chunk) > 1:
                 pattern += (
@@ -133,11 +135,11 @@ class Layout:
                 fields.append(_Field(chunk, width, len(chunk)))
             width += len(chunk)
         literal = self.text[at:]
-        pattern += re.escape(literal)
+        pattern += _literal(literal)
         fields += [_Field(character, width + i, 0) for i, character in enumerate(literal)]
         fixed = fixed and self.zone is UTC and self.text.isascii() and any(f.kind == "2006" for f in fields)
         try:
-            compiled = re.compile(pattern)
+            compiled = re.compile(pattern, re.ASCII)
         except re.error as error:
             raise LayoutError(f"{self.text!r} names a part of the time twice") from error
         return compiled, fields if fixed else [], width + len(literal)
@@ -145,7 +147,7 @@ class Layout:
     def parse(self, values: pa.Array) -> pa.Array:
         """Nanoseconds since 1970 (int64) of each value; null where a value does not follow the layout."""
         if self.unix is not None:
-            return _unix(values, self.unix)
+            return unixtime.parse(values, self.unix)
         found = self._parse_fixed(values) if self._fields else pa.nulls(len(values), pa.int64())
         left = pc.and_(pc.is_null(found), pc.is_valid(values))
         if not pc.any(left).as_py():
@@ -176,9 +178,10 @@ class Layout:
             return None
         part = match.groupdict()
         try:
-            return _assemble(part, self.zone)
+            found = _assemble(part, self.zone)
         except (ValueError, OverflowError):
             return None
+        return found if -(2**63) <= found < 2**63 else None
 
 
 def _read_grid(grid: np.ndarray, fields: list[_Field]) -> tuple[np.ndarray, np.ndarray]:
@@ -229,26 +232,55 @@ def _assemble(part: dict[str, str | None], zone: tzinfo) -> int:
         month = (_MONTHS.index(name[:3].capitalize()) if len(name) == 3 else _LONG_MONTHS.index(name.capitalize())) + 1
     hour = number("hour", 0)
     if part.get("hour12"):
-        hour = number("hour12", 0) % 12 + (12 if (part.get("half") or "").lower() == "pm" else 0)
+        hour, half = number("hour12", 0), (part.get("half") or "").lower()
+        if hour > 12:
+            raise ValueError("not an hour of a half day")
+        if half:
+            hour = hour % 12 + (12 if half == "pm" else 0)
+    abbreviation = part.get("zone")
     if offset := part.get("offset"):
         zone = _offset(offset)
-    elif (abbreviation := part.get("zone")) and zone is UTC and abbreviation[0] in "+-":
+    elif abbreviation and abbreviation[0] in "+-":
         zone = _offset(abbreviation)
+    elif abbreviation == "UTC":
+        zone = UTC
     if not year:
-        # A layout without a year (syslog): the year in which the moment is not far in the future.
-        today = datetime.now(zone)
-        year = today.year
-        guess = datetime(year, month, number("day", 1), tzinfo=zone)
-        year -= guess - today > timedelta(days=2)
+        year = _year_of(month, number("day", 1), zone)
     if part.get("yday"):
         moment = datetime(year, 1, 1, hour, number("minute", 0), number("second", 0), tzinfo=zone) + timedelta(
             days=number("yday", 1) - 1
         )
     else:
         moment = datetime(year, month, number("day", 1), hour, number("minute", 0), number("second", 0), tzinfo=zone)
+    if abbreviation and isinstance(zone, ZoneInfo):
+        moment = _named(moment, abbreviation)
     fraction = ((part.get("fraction") or "") + "000000000")[:9]
     delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
     return (delta.days * 86400 + delta.seconds) * NS + int(fraction)
+
+
+def _year_of(month: int, day: int, zone: tzinfo) -> int:
+    """For a time without a year (syslog): the latest year in which the day is not far in the future."""
+    today = datetime.now(zone)
+    for year in range(today.year + 1, today.year - 9, -1):
+        # A leap day has no meaning in most years.
+        with contextlib.suppress(ValueError):
+            if datetime(year, month, day, tzinfo=zone) - today <= timedelta(days=2):
+                return year
+    raise ValueError("no such day")
+
+
+def _named(moment: datetime, abbreviation: str) -> datetime:
+    """The time with the zone that its location calls by this name; as Go, UTC for a name it does not have."""
+    for other in (moment, moment.replace(fold=1), moment.replace(month=1, day=1), moment.replace(month=7, day=1)):
+        if other.tzname() == abbreviation:
+            return moment.replace(tzinfo=timezone(other.utcoffset() or timedelta()))
+    return moment.replace(tzinfo=UTC)
+
+
+def _literal(text: str) -> str:
+    """What stands between the parts; as in Go, a run of spaces stands for any run of spaces."""
+    return re.sub(r"(?:\\ )+", " +", re.escape(text))
 
 
 def _offset(text: str) -> tzinfo:
@@ -257,29 +289,3 @@ def _offset(text: str) -> tzinfo:
     digits = text[1:].replace(":", "").ljust(4, "0")
     minutes = int(digits[:2]) * 60 + int(digits[2:4])
     return timezone(timedelta(minutes=-minutes if text[0] == "-" else minutes))
-
-
-def _unix(values: pa.Array, factor: int) -> pa.Array:
-    """Unix, UnixMs, UnixUs, UnixNs: integers; `Unix` may have a fraction, as Promtail takes it."""
-    whole = pc.match_substring_regex(values, r"^-?\d{1,18}$")
-    text = pc.if_else(whole, values, None)
-    integers = pc.cast(text, pa.int64())
-    try:
-        result = pc.multiply_checked(integers, factor)
-    except pa.ArrowInvalid:
-        result = pa.array(
-            [None if v is None or abs(v) > 2**63 // factor - 1 else v * factor for v in integers.to_pylist()],
-            pa.int64(),
-        )
-    if factor != NS:
-        return result
-    broken = pc.if_else(pc.match_substring_regex(values, r"^-?\d{1,10}\.\d{1,18}$"), values, None)
-    if broken.null_count == len(broken):
-        return result
-    exact = [None if v is None else _fractional(v) for v in broken.to_pylist()]
-    return pc.coalesce(result, pa.array(exact, pa.int64()))
-
-
-def _fractional(text: str) -> int:
-    whole, _, fraction = text.partition(".")
-    return int(whole) * NS + (-1 if whole.startswith("-") else 1) * int(fraction[:9].ljust(9, "0"))

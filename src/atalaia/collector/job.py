@@ -36,6 +36,10 @@ class Target:
     labels: Mapping[str, str]
     exclude: str | None = None
 
+    def names(self, path: str) -> bool:
+        """Whether the glob matches `path`."""
+        return any(re.fullmatch(translate(pattern), path) for pattern in _alternatives(self.pattern))
+
     def paths(self) -> list[str]:
         """The regular files that match now, sorted."""
         excluded = re.compile("|".join(translate(p) for p in _alternatives(self.exclude))) if self.exclude else None
@@ -61,14 +65,16 @@ def translate(pattern: str) -> str:
     """A glob as a regular expression: `**` crosses folders, `*` and `?` do not."""
     text = ""
     for piece in re.findall(r"\*\*/?|\*|\?|\[[^\]]*\]|.", pattern):
-        if piece.startswith("**"):
+        if piece == "**/":
+            text += "(?:.*/)?"
+        elif piece == "**":
             text += ".*"
         elif piece == "*":
             text += "[^/]*"
         elif piece == "?":
             text += "[^/]"
         else:
-            text += piece if piece.startswith("[") else re.escape(piece)
+            text += piece.replace("[!", "[^", 1) if piece.startswith("[") else re.escape(piece)
     return text
 
 

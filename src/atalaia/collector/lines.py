@@ -46,4 +46,4 @@ def cut_long(lines: pa.Array, most: int) -> tuple[pa.Array, int]:
 def shorten(head: bytes, size: int, most: int) -> str:
     """The first `most` bytes of a line of `size` bytes, with a mark that tells so."""
     mark = f" …[cut: {size} bytes]"
-    return head[: most - len(mark.encode())].decode("utf-8", "ignore") + mark
+    return head[: max(0, most - len(mark.encode()))].decode("utf-8", "ignore") + mark

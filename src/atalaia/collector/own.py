@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from atalaia.collector import promtail
@@ -37,7 +38,9 @@ def environment_plan(environment: Environment, servers: Mapping[str, Path], push
         )
     if settings.promtail:
         taken = {job.name for job in jobs}
-        jobs += [job for job in promtail.load_jobs(environment.resolve(settings.promtail)) if job.name not in taken]
+        # A job's name names its files in the positions; a promtail job may be called as one of ours.
+        for job in promtail.load_jobs(environment.resolve(settings.promtail)):
+            jobs.append(replace(job, name=f"{job.name} of promtail") if job.name in taken else job)
     own = Target(f"{environment.state.own_logs}/*.log", {"job": "atalaia"})
     stages = (Regex(_OWN), Timestamp("time", "RFC3339Nano"), Labels({"level": None, "service": None}))
     jobs.append(Job("atalaia", (own,), stages=narrowed(stages), filename=False))

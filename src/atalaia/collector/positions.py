@@ -58,13 +58,18 @@ def still_is(known: Known, descriptor: int) -> bool:
     status = os.fstat(descriptor)
     if (status.st_dev, status.st_ino) != known.identity or status.st_size < known.offset:
         return False
+    return still_begins(known, descriptor)
+
+
+def still_begins(known: Known, descriptor: int) -> bool:
+    """Whether the open file begins as the known one did."""
     return head(descriptor, known.head_size) == (known.head_size, known.head_crc)
 
 
 def moved(known: Known, offset: int, descriptor: int | None) -> Known:
     """The file with a new offset; its fingerprint grows with it up to `_HEAD` bytes."""
     size, crc = known.head_size, known.head_crc
-    if descriptor is not None and size < _HEAD:
+    if descriptor is not None and size < _HEAD and still_begins(known, descriptor):
         size, crc = head(descriptor)
     return replace(known, offset=offset, head_size=size, head_crc=crc, seen=int(time.time()))
 
@@ -75,10 +80,15 @@ def read(path: Path) -> dict[str, Known]:
         data = json.loads(path.read_text())
         if data["version"] != 1:
             raise InputError(f"{path} has version {data['version']}", "use the newer Atalaia that wrote it")
-        return {key: Known(id=key, **value) for key, value in data["files"].items()}
+        files = {key: Known(id=key, **value) for key, value in data["files"].items()}
+        for known in files.values():
+            for name in ("device", "inode", "offset", "head_size", "head_crc", "seen"):
+                if type(getattr(known, name)) is not int:
+                    raise TypeError(f"{name} of {known.path} is not a number")
+        return files
     except FileNotFoundError:
         return {}
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise InputError(
             f"the positions file {path} cannot be read: {error}",
             "move it away to begin anew; the store keeps what it has",

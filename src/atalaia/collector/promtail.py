@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from atalaia.collector.stages.text import Json, Regex, StageError
 from atalaia.collector.yamlfile import Node, Reader, read_text
 from atalaia.environment.errors import ConfigurationError
 from atalaia.environment.units import parse_duration, parse_size
+from atalaia.store.batch import Limits
 
 log = logging.getLogger("atalaia.collector")
 _KINDS = [
@@ -43,7 +45,7 @@ def load(path: Path, positions: Path | None = None) -> Plan:
     output = _output(reader, root, path)
     jobs = jobs_of(reader, root)
     limits = reader.mapping(root.get("limits_config"), "limits_config", {"max_line_size", "max_line_size_truncate"})
-    size = _checked(reader, limits.get("max_line_size"), "max_line_size", parse_size) or 256 << 10
+    size = _checked(reader, limits.get("max_line_size"), "max_line_size", line_size) or 256 << 10
     if "server" in root:
         log.info("event=setting_unused setting=server file=%s reason='the collector serves no HTTP yet'", path.name)
     kept = reader.mapping(root.get("positions"), "positions", {"filename", "sync_period", "ignore_invalid_yaml"})
@@ -113,7 +115,7 @@ def _output(reader: Reader, root: dict[str, Node], path: Path) -> Output | None:
     )
     user = reader.text(basic.get("username"), "basic_auth.username")
     password = reader.text(basic.get("password"), "basic_auth.password") or _secret(reader, basic.get("password_file"))
-    external = {k: v for k, v in reader.texts(client.get("external_labels"), "external_labels").items() if v}
+    external = {k: v for k, v in _labels(reader, client.get("external_labels"), "external_labels").items() if v}
     headers = {k: v for k, v in reader.texts(client.get("headers"), "headers").items() if v is not None}
 
     def seconds(node: Node | None, what: str, default: float) -> float:
@@ -155,6 +157,14 @@ def _checked(reader: Reader, node: Node | None, what: str, convert: Callable[[st
         return None
 
 
+def line_size(text: str) -> int:
+    """A longest line's size; 0 stands for the default. ValueError beyond what the store takes."""
+    size = parse_size(text)
+    if size and not 128 <= size <= Limits().line:
+        raise ValueError(f"{text!r} is not from 128 B to 1 MiB, which is the longest line that is stored")
+    return size
+
+
 def jobs_of(reader: Reader, root: dict[str, Node]) -> list[Job]:
     """The scrape_configs as jobs."""
     jobs = []
@@ -180,6 +190,12 @@ def jobs_of(reader: Reader, root: dict[str, Node]) -> list[Job]:
         stages = [
             s for n in reader.sequence(entry.get("pipeline_stages"), "pipeline_stages") if (s := _stage(reader, n))
         ]
+        if not targets and not any(key in _KINDS or key == "static_configs" for key in entry):
+            reader.problem(
+                node,
+                f"job {name!r} has no static_configs: it would collect nothing",
+                'add `static_configs:` with `- labels: {__path__: "/var/log/*log"}`',
+            )
         if targets:
             jobs.append(Job(name, tuple(targets), "plain", narrowed(stages)))
     return jobs
@@ -187,7 +203,7 @@ def jobs_of(reader: Reader, root: dict[str, Node]) -> list[Job]:
 
 def _target(reader: Reader, node: Node, job: str) -> Target | None:
     entry = reader.mapping(node, "static_configs", {"targets", "labels"})
-    labels = {k: v for k, v in reader.texts(entry.get("labels"), "labels").items() if v is not None}
+    labels = {k: v for k, v in _labels(reader, entry.get("labels"), "labels").items() if v is not None}
     pattern = labels.pop("__path__", None)
     exclude = labels.pop("__path_exclude__", None)
     for name in [name for name in labels if name.startswith("__")]:
@@ -200,6 +216,15 @@ def _target(reader: Reader, node: Node, job: str) -> Target | None:
         )
         return None
     return Target(pattern, {"job": job} | labels, exclude)
+
+
+def _labels(reader: Reader, node: Node | None, what: str) -> dict[str, str | None]:
+    """A mapping of label names to texts; Loki and the store refuse every entry with another name."""
+    nodes = reader.mapping(node, what)
+    for name in nodes:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            reader.problem(nodes[name], f"{what}: {name!r} is not a label name", "write letters, digits and _ only")
+    return {name: reader.text(value, f"{what}.{name}") for name, value in nodes.items()}
 
 
 def _stage(reader: Reader, node: Node) -> Stage | None:
@@ -216,8 +241,8 @@ def _stage(reader: Reader, node: Node) -> Stage | None:
         "regex": _regex,
         "json": _json,
         "timestamp": _timestamp,
-        "labels": lambda r, b: Labels(r.texts(b, "labels")),
-        "static_labels": lambda r, b: StaticLabels({k: v for k, v in r.texts(b, "static_labels").items() if v}),
+        "labels": lambda r, b: Labels(_labels(r, b, "labels")),
+        "static_labels": lambda r, b: StaticLabels({k: v for k, v in _labels(r, b, "static_labels").items() if v}),
     }
     if name not in builders:
         reader.problem(body, f"the stage {name!r} is not built yet", f"built are: {', '.join(builders)}")
@@ -250,7 +275,7 @@ def _regex(reader: Reader, node: Node) -> Stage:
 
 def _json(reader: Reader, node: Node) -> Stage:
     body = reader.mapping(node, "json", {"expressions", "source", "drop_malformed"})
-    if reader.text(body.get("drop_malformed"), "json.drop_malformed") == "true":
+    if reader.flag(body.get("drop_malformed"), "json.drop_malformed"):
         raise StageError("drop_malformed is not built yet")
     return Json(
         reader.texts(body.get("expressions"), "json.expressions"),

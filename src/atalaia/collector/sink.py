@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import httpx
+import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from atalaia.collector.job import Output
 from atalaia.store.batch import CONTENT_TYPE, Source, encode
+
+_LOKI_BYTES = 1 << 20  # of lines in one push to a Loki, as Promtail's batchsize
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ def connect(output: Output) -> Sink:
     try:
         answer = http.post(f"{output.base}/atalaia/v1/positions", json={"ids": []})
         if answer.status_code >= 500:
+            http.close()
             raise Unreachable(f"{output.base} answered {answer.status_code}")
     except httpx.HTTPError as error:
         http.close()
@@ -98,9 +103,8 @@ class AtalaiaSink:
             return Answer()
         if answer.status_code == 200:
             return Answer(refused=answer.json().get("refused"))
-        if answer.status_code >= 500 or answer.status_code in (401, 403, 404, 408, 429):
-            raise Unreachable(f"{self._output.url} answered {answer.status_code}: {answer.text[:200].strip()}")
-        return Answer(refused=answer.text[:500])
+        # Also a 400: the store did not count the bytes, so the position must not move past them.
+        raise Unreachable(f"{self._output.url} answered {answer.status_code}: {answer.text[:200].strip()}")
 
     def close(self) -> None:
         """See Sink."""
@@ -113,28 +117,56 @@ class LokiSink:
     def __init__(self, output: Output, http: httpx.Client) -> None:
         self._output = output
         self._http = http
+        self._begun: pa.Table | None = None
+        self._rows = 0  # of the batch `_begun` that Loki has taken already
+        self._refused: str | None = None
 
     def positions(self, ids: Sequence[str]) -> dict[str, int]:
         """A Loki knows nothing of sources."""
         return {}
 
     def push(self, batch: pa.Table, sources: Sequence[Source]) -> Answer:
-        """See Sink. What Loki refuses for its content (400) is not sent again: it would be refused for ever."""
+        """See Sink. In parts of about `_LOKI_BYTES`: Loki's own limits would refuse a whole batch for ever.
+
+        What Loki refuses for its content (400) is not sent again: it would be refused for ever, too.
+        """
+        if self._begun is not batch:
+            self._begun, self._rows, self._refused = batch, 0, None
+        for start, end in parts(batch, _LOKI_BYTES):
+            if start >= self._rows:
+                self._refused = self._post(batch.slice(start, end - start)) or self._refused
+                self._rows = end
+        self._begun = None
+        return Answer(refused=self._refused)
+
+    def _post(self, part: pa.Table) -> str | None:
         try:
             answer = self._http.post(
-                self._output.url, content=loki_json(batch), headers={"Content-Type": "application/json"}
+                self._output.url, content=loki_json(part), headers={"Content-Type": "application/json"}
             )
         except httpx.HTTPError as error:
             raise Unreachable(str(error) or type(error).__name__) from error
         if answer.status_code < 300:
-            return Answer()
+            return None
         if answer.status_code in (400, 413, 422):
-            return Answer(refused=answer.text[:500].strip())
+            return f"{answer.status_code} {answer.text[:500]}".strip()
         raise Unreachable(f"{self._output.url} answered {answer.status_code}: {answer.text[:200].strip()}")
 
     def close(self) -> None:
         """See Sink."""
         self._http.close()
+
+
+def parts(batch: pa.Table, most: int) -> list[tuple[int, int]]:
+    """Ranges of rows whose lines have at most `most` bytes together (or are one line)."""
+    sizes = np.cumsum(pc.binary_length(batch.column("line")).to_numpy(), dtype=np.int64)
+    found, start = [], 0
+    while start < len(sizes):
+        before = int(sizes[start - 1]) if start else 0
+        end = max(start + 1, int(np.searchsorted(sizes, before + most, "right")))
+        found.append((start, end))
+        start = end
+    return found
 
 
 def loki_json(batch: pa.Table) -> bytes:

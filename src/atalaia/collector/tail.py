@@ -45,6 +45,11 @@ class Tail:
         """The file's size now, in bytes."""
         return os.fstat(self.descriptor).st_size
 
+    @property
+    def linked(self) -> bool:
+        """Whether the file still has a name somewhere."""
+        return os.fstat(self.descriptor).st_nlink > 0
+
     def rewind(self, offset: int) -> None:
         """Read again from `offset`."""
         self.position = offset
@@ -52,7 +57,11 @@ class Tail:
 
     def truncated(self) -> bool:
         """Whether the file is shorter than what was read of it."""
-        return self.size < self.position
+        return self.size < self.position + self._long
+
+    def replaced(self) -> bool:
+        """Whether the file holds other bytes than those that were read: shorter, or with another beginning."""
+        return self.truncated() or not positions.still_begins(self.known, self.descriptor)
 
     def read(self, most: int = BLOCK, final: bool = False) -> Chunk | None:
         """The next whole lines, at most `most` bytes; with `final` also a last line that has no newline."""
@@ -62,6 +71,9 @@ class Tail:
         if not data:
             return None
         end = data.rfind(b"\n") + 1
+        if not end and most <= self._max_line and len(data) == most:
+            # A line longer than what is wanted now, yet not too long: it is read whole.
+            return self.read(self._max_line + 1, final)
         if end:
             return self._chunk(data[:end] if end < len(data) else data, end)
         if len(data) >= most:

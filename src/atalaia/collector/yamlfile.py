@@ -17,6 +17,7 @@ class Node:
 
     value: Any
     line: int
+    written: str | None = None  # a scalar as it stands in the file
 
     def plain(self) -> Any:
         """The value without positions."""
@@ -46,6 +47,10 @@ class Reader:
             raise ConfigurationError(
                 [Problem(self.path, line, f"not YAML: {what}", "check indentation and quotes at this line")]
             ) from error
+        except (ValueError, RecursionError) as error:
+            raise ConfigurationError(
+                [Problem(self.path, 0, f"a value cannot be read: {error}", "put quotes around it")]
+            ) from error
 
     def problem(self, node: Node, message: str, remedy: str) -> None:
         """Note a problem at a node's line."""
@@ -60,7 +65,7 @@ class Reader:
             return {}
         found: dict[str, Node] = node.value
         if known is not None:
-            for key in found.keys() - known:
+            for key in sorted(found.keys() - known):
                 remedy = f"known here: {', '.join(sorted(known))}"
                 self.problem(found[key], f"{what}: {key!r} is not known to this version of Atalaia", remedy)
         return found
@@ -82,9 +87,15 @@ class Reader:
         if isinstance(node.value, (dict, list)):
             self.problem(node, f"{what} is not a single value", "write one value")
             return None
-        if isinstance(node.value, bool):
-            return "true" if node.value else "false"
-        return str(node.value)
+        return node.written if node.written is not None else str(node.value)
+
+    def flag(self, node: Node | None, what: str) -> bool:
+        """The node as yes or no; false for none."""
+        if node is None or node.value is None:
+            return False
+        if not isinstance(node.value, bool):
+            self.problem(node, f"{what} is {node.plain()!r}, neither true nor false", "write true or false")
+        return node.value is True
 
     def texts(self, node: Node | None, what: str) -> dict[str, str | None]:
         """The node as a mapping of texts."""
@@ -106,7 +117,7 @@ def _node(node: yaml.Node, loader: yaml.SafeLoader) -> Node:
         return Node({str(_node(key, loader).value): _at(_node(value, loader), key) for key, value in node.value}, line)
     if isinstance(node, yaml.SequenceNode):
         return Node([_node(item, loader) for item in node.value], line)
-    return Node(loader.construct_object(node), line)
+    return Node(loader.construct_object(node), line, node.value)
 
 
 def _at(node: Node, key: yaml.Node) -> Node:

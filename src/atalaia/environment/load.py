@@ -104,7 +104,7 @@ def parse(text: str, path: Path) -> tuple[Settings, dict[tuple[str, ...], int]]:
     except tomllib.TOMLDecodeError as error:
         problem = Problem(
             path,
-            getattr(error, "lineno", 0) or _line_in(str(error)),
+            getattr(error, "lineno", 0) or _line_in(str(error)) or len(text.splitlines()),
             f"not TOML: {error}",
             "compare with `atalaia init --print`",
         )
@@ -126,7 +126,12 @@ def _line_in(message: str) -> int:
 def _problem(item: dict[str, Any], path: Path, lines: dict[tuple[str, ...], int]) -> Problem:
     location: tuple[str | int, ...] = item["loc"]
     line = line_of(location, lines)
-    dotted = ".".join(str(part) for part in location if not isinstance(part, int))
+    dotted = ".".join(str(part) for part in location if not isinstance(part, int) and part != "[key]")
+    if location[-1] == "[key]":
+        message = str(item["msg"]).removeprefix("Value error, ")
+        return Problem(path, line, f"{dotted}: {message}", "choose another name, or leave it out")
+    if item["type"] == "model_type":
+        return Problem(path, line, f"{dotted} = {item['input']!r}: not a table", f"write [{dotted}] and its keys below")
     if item["type"] == "extra_forbidden":
         known = _known(location)
         near = difflib.get_close_matches(str(location[-1]), known, 1)

@@ -7,7 +7,16 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+)
 
 from atalaia.environment.units import parse_duration, parse_size
 
@@ -31,17 +40,61 @@ MANAGED_SETTINGS = {
 
 
 def _duration(text: str) -> str:
-    parse_duration(text)
+    if parse_duration(text) <= 0:
+        raise ValueError(f"{text!r} is not longer than nothing")
     return text
 
 
 def _size(text: str) -> str:
-    parse_size(text)
+    if parse_size(text) <= 0:
+        raise ValueError(f"{text!r} is not larger than nothing")
     return text
+
+
+def _line_size(text: str) -> str:
+    if not 128 <= parse_size(text) <= 1 << 20:
+        raise ValueError(f"{text!r} is not from 128 B to 1 MiB, which is the longest line that is stored")
+    return text
+
+
+def _address(text: str) -> str:
+    if text != "*":
+        try:
+            ipaddress.ip_address(text)
+        except ValueError:
+            raise ValueError(f'{text!r} is not an IP address (or "*" for all)') from None
+    return text
+
+
+def _server_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not a server name: lower-case letters, digits and _, a letter first")
+    return name
+
+
+def _setting_name(name: str) -> str:
+    if name.lower() in MANAGED_SETTINGS:
+        raise ValueError(f"{name!r} is managed by Atalaia: {MANAGED_SETTINGS[name.lower()]}")
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_$.]*", name):
+        raise ValueError(f"{name!r} is not the name of a PostgreSQL setting")
+    return name
+
+
+def _one_message(value: object, validate: ValidatorFunctionWrapHandler) -> object:
+    try:
+        return validate(value)
+    except ValidationError:
+        # A union would complain once for each of its members.
+        raise ValueError("a setting is a text, a number, true or false") from None
 
 
 DurationText = Annotated[str, AfterValidator(_duration)]
 SizeText = Annotated[str, AfterValidator(_size)]
+LineSizeText = Annotated[str, AfterValidator(_line_size)]
+Address = Annotated[str, AfterValidator(_address)]
+SettingName = Annotated[str, AfterValidator(_setting_name)]
+SettingValue = Annotated[str | int | float | bool, WrapValidator(_one_message)]
+ServerName = Annotated[str, AfterValidator(_server_name)]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
 
 
@@ -54,8 +107,8 @@ class ServerSettings(_Section):
 
     version: Annotated[int, Field(ge=15, le=30, strict=True)] = 16
     port: Port | None = None
-    listen: tuple[str, ...] = ("127.0.0.1", "::1")
-    settings: dict[str, str | int | float | bool] = {}
+    listen: tuple[Address, ...] = ("127.0.0.1", "::1")
+    settings: dict[SettingName, SettingValue] = {}
     binaries: Path | None = None
 
     @field_validator("listen")
@@ -63,23 +116,7 @@ class ServerSettings(_Section):
     def _addresses(cls, listen: tuple[str, ...]) -> tuple[str, ...]:
         if not listen:
             raise ValueError('an empty list: name at least one address, such as "127.0.0.1"')
-        for address in listen:
-            if address != "*":
-                try:
-                    ipaddress.ip_address(address)
-                except ValueError:
-                    raise ValueError(f'{address!r} is not an IP address (or "*" for all)') from None
         return listen
-
-    @field_validator("settings")
-    @classmethod
-    def _unmanaged(cls, settings: dict[str, str | int | float | bool]) -> dict[str, str | int | float | bool]:
-        for name in settings:
-            if name.lower() in MANAGED_SETTINGS:
-                raise ValueError(f"{name!r} is managed by Atalaia: {MANAGED_SETTINGS[name.lower()]}")
-            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_$.]*", name):
-                raise ValueError(f"{name!r} is not the name of a PostgreSQL setting")
-        return settings
 
 
 class CollectionSettings(_Section):
@@ -87,7 +124,7 @@ class CollectionSettings(_Section):
 
     targets: tuple[str, ...] = ("/var/log/*log",)
     promtail: Path | None = None
-    max_line_size: SizeText = "256KiB"
+    max_line_size: LineSizeText = "256KiB"
 
 
 class LogsSettings(_Section):
@@ -135,16 +172,8 @@ class RuntimeSettings(_Section):
 class Settings(_Section):
     """The whole of atalaia.toml."""
 
-    servers: dict[str, ServerSettings] = {"postgres_a": ServerSettings(), "postgres_b": ServerSettings()}
+    servers: dict[ServerName, ServerSettings] = {"postgres_a": ServerSettings(), "postgres_b": ServerSettings()}
     collection: CollectionSettings = CollectionSettings()
     logs: LogsSettings = LogsSettings()
     backups: BackupsSettings = BackupsSettings()
     runtime: RuntimeSettings = RuntimeSettings()
-
-    @field_validator("servers")
-    @classmethod
-    def _names(cls, servers: dict[str, ServerSettings]) -> dict[str, ServerSettings]:
-        for name in servers:
-            if not _NAME.fullmatch(name):
-                raise ValueError(f"{name!r} is not a server name: lower-case letters, digits and _, a letter first")
-        return servers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 NANOSECOND = {
     "ns": 1,
@@ -16,11 +17,11 @@ NANOSECOND = {
     "w": 7 * 86_400_000_000_000,
     "y": 365 * 86_400_000_000_000,
 }
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h|d|w|y)")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h|d|w|y)", re.ASCII)
 _SIZES = {"": 1, "B": 1}
 _SIZES |= {f"{p}{b}": 1000 ** (i + 1) for i, p in enumerate("KMGT") for b in ("", "B")}
 _SIZES |= {f"{p}i{b}": 1024 ** (i + 1) for i, p in enumerate("KMGT") for b in ("", "B")}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?i?B?)", re.IGNORECASE)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?i?B?)", re.IGNORECASE | re.ASCII)
 
 
 def parse_duration(text: str) -> int:
@@ -31,7 +32,7 @@ def parse_duration(text: str) -> int:
     parts = _DURATION.findall(body)
     if not parts or "".join(number + unit for number, unit in parts) != body:
         raise ValueError(f"{text!r} is not a duration such as 30d, 12h or 1h30m")
-    return sign * sum(round(float(number) * NANOSECOND[unit]) for number, unit in parts)
+    return sign * sum(round(Decimal(number) * NANOSECOND[unit]) for number, unit in parts)
 
 
 def parse_size(text: str) -> int:
@@ -40,7 +41,7 @@ def parse_size(text: str) -> int:
     units = {unit.lower(): factor for unit, factor in _SIZES.items()}
     if not match or match[2].lower() not in units:
         raise ValueError(f"{text!r} is not a size such as 10GiB or 256MB")
-    return round(float(match[1]) * units[match[2].lower()])
+    return round(Decimal(match[1]) * units[match[2].lower()])
 
 
 def show_size(count: float) -> str:

@@ -1,4 +1,4 @@
-"""The one error a person sees when a query cannot be read."""
+"""The errors a person sees when a query cannot be read, or not be answered."""
 
 
 class LogQLError(Exception):
@@ -20,6 +20,26 @@ class LogQLError(Exception):
         if self.expected:
             text += f"; expected {_either(self.expected)}"
         return text
+
+
+class NotBuilt(LogQLError):
+    """The query is LogQL, but this version of Atalaia cannot answer it yet."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} is not built yet; docs/logql.md lists what is", 0, 0, ())
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class TooComplex(LogQLError):
+    """The query is valid but too long to be planned."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what, 0, 0, ())
+
+    def __str__(self) -> str:
+        return self.message
 
 
 def _either(choices: tuple[str, ...]) -> str:

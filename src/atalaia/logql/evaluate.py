@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .errors import NotBuilt
 from .matrix import Matrix, aggregate
-from .plan import NotBuilt
 from .tree import Binary, Grouping, Metric, RangeAggregation, Scalar, VectorAggregation, VectorFn
 
 COUNTING = ("count_over_time", "rate", "bytes_over_time", "bytes_rate")
@@ -36,4 +36,4 @@ def evaluate(tree: Metric, leaf: Leaf, moments: int) -> Matrix:
         return Matrix(((),), np.full((1, moments), tree.value), np.ones((1, moments), bool))
     if isinstance(tree, (Scalar, Binary)):
         raise NotBuilt("arithmetic between series")
-    raise NotBuilt(f"`{type(tree).__name__}`")
+    raise NotBuilt("`label_replace`")

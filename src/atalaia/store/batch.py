@@ -92,13 +92,16 @@ def decode(body: bytes | memoryview) -> tuple[pa.Table, tuple[Source, ...]]:
             table = reader.read_all()
         kept = (table.schema.metadata or {}).get(_SOURCES_KEY)
         sources = tuple(Source(str(i), int(s), int(e)) for i, s, e in orjson.loads(kept)) if kept else ()
+        if any(not 0 <= s.start <= s.end < 2**63 for s in sources):
+            raise ValueError("a source's bytes do not go from its start to its end")
         if "metadata" not in table.column_names:
             table = table.append_column("metadata", pa.nulls(len(table), METADATA))
         table = table.select(SCHEMA.names).replace_schema_metadata(None).cast(SCHEMA)
         table.validate(full=True)
-    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError) as error:
         raise BatchError(f"not a batch of log entries: {error}", "see docs/store-format.md for the schema") from error
-    if any(table.column(name).null_count for name in ("ts", "labels", "line")):
+    nulls = sum(table.column(name).null_count for name in ("ts", "labels", "line"))
+    if nulls or any(chunk.dictionary.null_count for chunk in table.column("labels").chunks):
         raise BatchError("a batch has entries without ts, labels or line", "only metadata may be null")
     return table, sources
 
@@ -111,6 +114,8 @@ def check_labels(text: str, limits: Limits) -> str | None:
         labels = None
     if not isinstance(labels, dict) or not all(isinstance(v, str) for v in labels.values()):
         return f"labels {text[:100]!r} are not a JSON object of strings"
+    if canonical(labels) != text:
+        return f"labels {text[:100]} are not written with sorted keys and without blanks, doubles and empty values"
     if not labels:
         return "a stream needs at least one label"
     if len(labels) > limits.labels:

@@ -38,8 +38,8 @@ class Catalogue:
     def __init__(self, path: Path) -> None:
         """Open or create; raises AtalaiaError for a damaged file or one of a newer format."""
         self._path = path
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
@@ -48,7 +48,8 @@ class Catalogue:
                     f"BEGIN;{_SCHEMA}INSERT INTO store VALUES ('format', {FORMAT}), ('generation', 0);COMMIT;"
                 )
             found = self._value("format")
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, TypeError) as error:
+            self._db.close()
             raise AtalaiaError(
                 f"{path} cannot be opened: {error}",
                 "restore the store's directory from a copy, or move it away to begin a new one",

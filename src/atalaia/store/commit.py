@@ -82,15 +82,19 @@ class Committer:
         self._tick = tick
         self._queue: queue.SimpleQueue[Push | None] = queue.SimpleQueue()
         self._stopping = False
+        self._entrance = threading.Lock()  # nothing enters the queue once `stop` was said
         self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
         self._thread.start()
 
     def submit(self, push: Push) -> Future[Appended]:
         """Hand over a push; its future is resolved once it is durable and visible."""
-        if self._stopping:
-            push.done.set_exception(StoreUnavailable("the store is stopping", "send the push again later"))
-        else:
-            self._queue.put(push)
+        # A caller that gives up (asyncio cancels what it wraps) must not settle a push that is being written.
+        push.done.set_running_or_notify_cancel()
+        with self._entrance:
+            if self._stopping:
+                push.done.set_exception(StoreUnavailable("the store is stopping", "send the push again later"))
+            else:
+                self._queue.put(push)
         return push.done
 
     def wake(self) -> None:
@@ -99,8 +103,9 @@ class Committer:
 
     def stop(self) -> None:
         """Write what waits, then end."""
-        self._stopping = True
-        self._queue.put(None)
+        with self._entrance:
+            self._stopping = True
+            self._queue.put(None)
         self._thread.join()
         self._log.close()
 
@@ -144,7 +149,7 @@ class Committer:
             try:
                 batch = stored_batch(push.table, push.tenant, self._streams, seq)
                 payload = push.payload if push.payload is not None else encode(push.table)
-            except (pa.ArrowException, ValueError) as error:
+            except Exception as error:  # noqa: BLE001 - this push alone fails; the thread must go on
                 push.done.set_exception(error)
                 continue
             ahead.update({s.id: s.end for s in push.sources})
@@ -154,7 +159,7 @@ class Committer:
             return
         try:
             self._log.append([record for _, record, _ in writing])
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - these pushes fail; the thread must go on
             for push, _, _ in writing:
                 push.done.set_exception(
                     StoreUnavailable(

@@ -90,7 +90,7 @@ def recover(directory: Path, catalogue: Catalogue, streams: Streams) -> Recovere
 def _sweep(directory: Path, catalogue: Catalogue) -> None:
     """Remove segment files that have no catalogue row; a row without its file is told."""
     exist = {segment.name for segment, _ in catalogue.segments()}
-    there = {path.name for path in (directory / "segments").iterdir()}
+    there = {path.name for path in (directory / "segments").iterdir() if not path.is_dir()}
     for name in there - exist:
         (directory / "segments" / name).unlink()
     missing = sorted(exist - there)

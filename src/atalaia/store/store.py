@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +32,7 @@ _FROZEN_MOST = 2  # full memory tables that may wait for their segment before pu
 class Options:
     """`flush_bytes`: size of a memory table; `flush_seconds`: its age, at which it becomes a segment."""
 
-    flush_bytes: int = 64 << 20
+    flush_bytes: int = 48 << 20
     flush_seconds: float = 900.0
     limits: Limits = field(default_factory=Limits)
     retention: Retention = field(default_factory=Retention)
@@ -67,10 +67,15 @@ class Store:
         self.directory = directory
         for folder in (directory, directory / "wal", directory / "segments"):
             folder.mkdir(parents=True, exist_ok=True)
-        self._lock_descriptor = recovery.lock(directory)
-        self._catalogue = Catalogue(directory / "catalogue.sqlite")
-        self.streams = self._catalogue.load_streams()
-        found = recovery.recover(directory, self._catalogue, self.streams)
+        with ExitStack() as undo:
+            self._lock_descriptor = recovery.lock(directory)
+            undo.callback(os.close, self._lock_descriptor)
+            self._catalogue = Catalogue(directory / "catalogue.sqlite")
+            undo.callback(self._catalogue.close)
+            self.streams = self._catalogue.load_streams()
+            found = recovery.recover(directory, self._catalogue, self.streams)
+            log_file = LogFile(recovery.log_path(directory, found.tables[-1].generation))
+            undo.pop_all()
         self.recovered = found
         self._guard = threading.Condition()
         self._segments = self._catalogue.segments()
@@ -79,9 +84,9 @@ class Store:
         self._readers = 0
         self._retired: list[Path] = []
         self._flush_wanted = False
+        self._stopping = False
         self._closing = False
         self._failure: str | None = None
-        log_file = LogFile(recovery.log_path(directory, self._memory.generation))
         self._committer = Committer(log_file, found.seq, found.positions, self.streams, self._publish, self._rotate)
         self._flusher = threading.Thread(target=self._flush_loop, name="flush", daemon=True)
         self._flusher.start()
@@ -93,6 +98,15 @@ class Store:
 
         Entries beyond a limit are refused alone. The future raises StoreUnavailable when nothing could be stored.
         """
+        if self._failure is not None and len(self._frozen) >= _FROZEN_MOST:
+            refusal: Future[Appended] = Future()
+            refusal.set_exception(
+                StoreUnavailable(
+                    f"memory is full and cannot be written to a segment: {self._failure}",
+                    "free disk space; pushes are taken again then",
+                )
+            )
+            return refusal
         valid, refused = keep_valid(table, self.options.limits)
         return self._committer.submit(Push(valid, tenant, sources, None if refused else payload, refused))
 
@@ -129,9 +143,12 @@ class Store:
     def close(self) -> None:
         """Stop taking pushes, write memory to a segment, release the directory."""
         try:
-            self.flush()
+            self.flush(60.0 if self._failure is None else 2.0)
         except StoreUnavailable as error:
             log.warning("event=close_without_flush reason=%r", str(error))
+        with self._guard:
+            self._stopping = True
+            self._guard.notify_all()
         self._committer.stop()
         with self._guard:
             self._closing = True
@@ -156,21 +173,29 @@ class Store:
             has_something = bool(memory.rows or memory.sources)
             full = memory.size >= self.options.flush_bytes
             old = memory.rows > 0 and time.monotonic() - memory.born > self.options.flush_seconds
-            wanted, self._flush_wanted = self._flush_wanted and has_something, False
-            if not (full or old or wanted):
+            self._flush_wanted = self._flush_wanted and has_something
+            if not (full or old or self._flush_wanted):
                 self._guard.notify_all()
+                return None
+            # Segments cannot be written now: what is in memory waits, and `append` refuses more.
+            if self._failure is not None and len(self._frozen) >= _FROZEN_MOST:
                 return None
         try:
             following = LogFile(recovery.log_path(self.directory, memory.generation + 1))
         except OSError as error:
             log.warning("event=no_new_wal reason=%r", str(error))
+            self._failure = str(error)
             return None
         with self._guard:
+            self._failure = None if not self._frozen else self._failure
             self._frozen.append(memory)
             self._memory = MemoryTable(memory.generation + 1, born=time.monotonic())
+            self._flush_wanted = False
             self._guard.notify_all()
             # Pushes wait here when segments cannot be written as fast as entries come.
-            self._guard.wait_for(lambda: len(self._frozen) < _FROZEN_MOST or self._closing)
+            self._guard.wait_for(
+                lambda: len(self._frozen) < _FROZEN_MOST or self._stopping or self._failure is not None
+            )
         return following
 
     # -- the flush thread
@@ -188,7 +213,9 @@ class Store:
                     self._make_segment(table)
                     self._failure = None
                 except Exception as error:  # noqa: BLE001 - the thread must go on; the entries are safe in the log
-                    self._failure = str(error)
+                    with self._guard:
+                        self._failure = str(error)
+                        self._guard.notify_all()
                     log.error("event=segment_failed generation=%d reason=%r", table.generation, str(error))
                     with self._guard:
                         if self._closing:
@@ -196,7 +223,10 @@ class Store:
                         self._guard.wait_for(lambda: self._closing, timeout=1.0)
             if table is not None or time.monotonic() - checked > 60:
                 checked = time.monotonic()
-                self._expire()
+                try:
+                    self._expire()
+                except Exception as error:  # noqa: BLE001 - what is to be removed will be found again
+                    log.error("event=retention_failed reason=%r", str(error))
 
     def _make_segment(self, table: MemoryTable) -> None:
         made: Segment | None = None

@@ -51,8 +51,13 @@ class Streams:
 
     def numbers(self, tenant: str, labels: pa.DictionaryArray) -> pa.Array:
         """The stream number of each row (int32)."""
-        known = np.array([self.number(tenant, text) for text in labels.dictionary.to_pylist()], np.int32)
-        return pa.array(known[labels.indices.to_numpy()])
+        texts = labels.dictionary.to_pylist()
+        indices = labels.indices.to_numpy()
+        known = np.zeros(len(texts), np.int32)
+        # Only what a row uses: a refused entry's label set may still stand in the dictionary.
+        for code in np.unique(indices):
+            known[code] = self.number(tenant, texts[code])
+        return pa.array(known[indices])
 
     def of(self, tenant: str) -> list[Stream]:
         """All streams of a tenant, oldest first."""

@@ -56,27 +56,40 @@ class LogFile:
         self.path = path
         new = not path.exists()
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o640)
-        if new or os.fstat(self._descriptor).st_size < len(MAGIC):
-            os.truncate(self._descriptor, 0)
-            os.write(self._descriptor, MAGIC)
-            os.fsync(self._descriptor)
-            sync_directory(path.parent)
-        self.size = os.lseek(self._descriptor, 0, os.SEEK_END)
+        try:
+            if new or os.fstat(self._descriptor).st_size < len(MAGIC):
+                os.truncate(self._descriptor, 0)
+                _write_all(self._descriptor, MAGIC)
+                os.fsync(self._descriptor)
+                sync_directory(path.parent)
+            self.size = os.lseek(self._descriptor, 0, os.SEEK_END)
+        except OSError:
+            os.close(self._descriptor)
+            raise
+        self._torn = False  # whether bytes of a failed append may still stand behind `size`
 
     def append(self, records: Sequence[Record]) -> None:
         """Write the records and sync; on failure none of them is in the file. Raises OSError."""
-        start = self.size
+        size = self.size
+        if self._torn:
+            self._back_to_size()
         try:
             for record in records:
                 for part in frame(record):
                     _write_all(self._descriptor, part)
-                    self.size += len(part)
+                    size += len(part)
             os.fdatasync(self._descriptor)
-        except OSError:
-            os.ftruncate(self._descriptor, start)
-            os.lseek(self._descriptor, start, os.SEEK_SET)
-            self.size = start
+        except BaseException:
+            self._torn = True
+            self._back_to_size()
             raise
+        self.size = size
+
+    def _back_to_size(self) -> None:
+        """Take back what a failed append wrote; until that works nothing else may be written."""
+        os.ftruncate(self._descriptor, self.size)
+        os.lseek(self._descriptor, self.size, os.SEEK_SET)
+        self._torn = False
 
     def close(self) -> None:
         """Close the descriptor; the file stays."""

@@ -9,16 +9,12 @@ from atalaia.logql import tree as t
 _KEYWORDS = "app status json logfmt ip bytes duration count rate sum by on or and drop keep unwrap offset"
 _GROUPED = "avg min max first last stdvar stddev"
 
-NAMES = st.one_of(
-    st.sampled_from(_KEYWORDS.split()), st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True)
-)
+NAMES = st.one_of(st.sampled_from(_KEYWORDS.split()), st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True))
 TEXTS = st.one_of(
     st.text(st.characters(codec="utf-8"), max_size=12),
     st.sampled_from(["", '"', "`", "\\", "a\nb", "{{ .x }}", "#", "é\u2028\x7f", "</>", "%d"]),
 )
-REGEXES = st.sampled_from(
-    ["", ".*", ".+", "foo|bar", r"\d{3}\.", "(?i)err", "[^a-z]+", "(?P<x>a)b*", '\\Q`"\\E']
-)
+REGEXES = st.sampled_from(["", ".*", ".+", "foo|bar", r"\d{3}\.", "(?i)err", "[^a-z]+", "(?P<x>a)b*", '\\Q`"\\E'])
 IPS = st.sampled_from(
     ["10.0.0.1", "10.0.0.0/8", "10.0.0.1-10.0.0.9", "::1", "2001:db8::/32", "2001:db8::1-2001:db8::8"]
 )

@@ -21,9 +21,7 @@ def test_duration_reads_back(ns):
     assert literals.parse_duration(literals.format_duration(ns)) == ns
 
 
-@given(
-    st.integers(0, 2**64 - 1) | st.builds(lambda n, e: n * 10**e, st.integers(0, 9999), st.integers(0, 15))
-)
+@given(st.integers(0, 2**64 - 1) | st.builds(lambda n, e: n * 10**e, st.integers(0, 9999), st.integers(0, 15)))
 @settings_
 def test_size_reads_back(count):
     assert literals.parse_bytes(literals.format_bytes(count)) == count

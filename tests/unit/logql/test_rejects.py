@@ -190,10 +190,7 @@ REJECTED = [
         (f"{op} grouped", f"{op}({S}[5m]) by (x)", f"grouping not allowed for {op}")
         for op in ("rate", "count_over_time", "bytes_rate", "bytes_over_time", "absent_over_time")
     ],
-    *[
-        (f"{op} grouped", f"{op}({U}) without (x)", "grouping not allowed")
-        for op in ("rate_counter", "sum_over_time")
-    ],
+    *[(f"{op} grouped", f"{op}({U}) without (x)", "grouping not allowed") for op in ("rate_counter", "sum_over_time")],
     ("grouping in front of a range aggregation", f"avg_over_time by (x) ({U})", "unexpected"),
     # ---- vector aggregations
     ("sum of a log query", f"sum({S})", "unexpected"),
@@ -259,9 +256,7 @@ REJECTED = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("reason", "query", "words"), REJECTED, ids=[f"{r}: {q[:40]!r}" for r, q, _ in REJECTED]
-)
+@pytest.mark.parametrize(("reason", "query", "words"), REJECTED, ids=[f"{r}: {q[:40]!r}" for r, q, _ in REJECTED])
 def test_rejected(reason, query, words):
     with pytest.raises(LogQLError) as caught:
         parse(query)

@@ -14,9 +14,7 @@ from atalaia.logql.printer import print_query
 from .accepted import ACCEPTED
 from .strategies import queries
 
-RELAXED = settings(
-    deadline=None, database=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow]
-)
+RELAXED = settings(deadline=None, database=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 QUICK = settings(RELAXED, max_examples=400)
 _WORDS = r"""
 { } ( ) [5m] [1h] , | |= != |~ !~ |> !> = == =~ > >= < <= + - * / % ^ and or unless bool on ignoring by

@@ -9,9 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from atalaia.collector.entries import Entries, LabelValue
+from atalaia.collector.entries import Entries, LabelValue, label_sets
 from atalaia.collector.gotime import Layout, LayoutError
 from atalaia.collector.stages.text import StageError
+from atalaia.store.batch import canonical
+
+_REMEMBERED = 10_000  # label sets whose last time is kept, as many as Promtail keeps
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,8 @@ class StaticLabels:
 class Timestamp:
     """`timestamp`: the time of an extracted value.
 
-    What cannot be parsed is left with the time of reading (`skip`), or gets the time of the entry before it plus one
-    nanosecond (`fudge`, the default), as Promtail does.
+    What cannot be parsed is left with the time of reading (`skip`), or gets the time of the entry before it of the
+    same labels plus one nanosecond (`fudge`, the default), as Promtail does.
     """
 
     source: str
@@ -59,7 +62,7 @@ class Timestamp:
     fallback_formats: tuple[str, ...] = ()
     action_on_failure: str = "fudge"
     _layouts: tuple[Layout, ...] = field(init=False)
-    _last: int | None = field(init=False, default=None)
+    _last: dict[str, int] = field(init=False, default_factory=dict)  # by label set, the latest used at the end
 
     def __post_init__(self) -> None:
         if self.action_on_failure not in ("fudge", "skip"):
@@ -81,22 +84,38 @@ class Timestamp:
             found = pc.coalesce(found, layout.parse(text))
         known = pc.is_valid(found).to_numpy(zero_copy_only=False)
         ts = pc.fill_null(found, 0).to_numpy(zero_copy_only=False)
-        if not known.all():
-            ts = (
-                self._fudged(entries.ts, ts, known)
-                if self.action_on_failure == "fudge"
-                else np.where(known, ts, entries.ts)
-            )
-        if known.any():
-            self._last = int(ts[-1])
+        if self.action_on_failure == "fudge":
+            ts = self._fudged(entries, ts, known)
+        elif not known.all():
+            ts = np.where(known, ts, entries.ts)
         return replace(entries, ts=ts)
 
-    def _fudged(self, read_at: np.ndarray, ts: np.ndarray, known: np.ndarray) -> np.ndarray:
-        """Each unknown time is the last known one plus one ns a row; without any before, the time of reading."""
-        rows = np.arange(len(ts))
-        before = np.maximum.accumulate(np.where(known, rows, -1))
-        first = before < 0
-        filled = np.where(first, read_at, ts[np.maximum(before, 0)] + (rows - before))
-        if self._last is not None:
-            filled = np.where(first, self._last + 1 + rows, filled)
+    def _fudged(self, entries: Entries, ts: np.ndarray, known: np.ndarray) -> np.ndarray:
+        constant = {name: value for name, value in entries.labels.items() if isinstance(value, str)}
+        if len(constant) == len(entries.labels):
+            return self._fudged_stream(canonical(constant), entries.ts, ts, known)
+        sets = label_sets(entries.labels, len(entries))
+        if len(sets.dictionary) == 1:
+            return self._fudged_stream(sets.dictionary[0].as_py(), entries.ts, ts, known)
+        codes = sets.indices.to_numpy()
+        filled = ts.copy()
+        order = np.argsort(codes, kind="stable")
+        for rows in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):
+            text = sets.dictionary[int(codes[rows[0]])].as_py()
+            filled[rows] = self._fudged_stream(text, entries.ts[rows], ts[rows], known[rows])
         return filled
+
+    def _fudged_stream(self, labels: str, read_at: np.ndarray, ts: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Each unknown time is the last known one plus one ns a row; without any before, the time of reading."""
+        last = self._last.pop(labels, None)
+        if not known.all():
+            rows = np.arange(len(ts))
+            before = np.maximum.accumulate(np.where(known, rows, -1))
+            first = before < 0
+            start = read_at if last is None else last + 1 + rows
+            ts = np.where(first, start, ts[np.maximum(before, 0)] + (rows - before))
+        if last is not None or known.any():
+            self._last[labels] = int(ts[-1])
+            if len(self._last) > _REMEMBERED:
+                del self._last[next(iter(self._last))]
+        return ts

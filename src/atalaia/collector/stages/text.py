@@ -39,8 +39,11 @@ class Regex:
         except re2.error as error:
             message = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
             raise StageError(f"the expression is not RE2: {message}") from error
+        names = [m[2] for m in _GROUP.finditer(self.expression) if m[2]]
         if not compiled.groupindex:
             raise StageError("the expression has no named group (?P<name>…)")
+        if len(names) != len(set(names)):
+            raise StageError("the expression has two groups of the same name")
 
     def __call__(self, entries: Entries) -> Entries:
         """See the class."""
@@ -59,12 +62,11 @@ class Regex:
 
     def _groups(self, names: Sequence[str]) -> str:
         """The expression with only these groups: Arrow wants every group named, and each one costs."""
-        keep = {f"(?P<{name}>" for name in names}
-        return _GROUP.sub(lambda m: m[0] if m[1] or m[0] in keep else "(?:", self.expression)
+        return _GROUP.sub(lambda m: m[1] or (f"(?P<{m[2]}>" if m[2] in names else "(?:"), self.expression)
 
 
 # An escape or a character class, which are left alone; or the beginning of a capturing group.
-_GROUP = re.compile(r"(\\Q.*?(?:\\E|$)|\\.|\[\^?\]?(?:\\.|\[:\w+:\]|[^\]\\])*\])|\((?:\?P?<\w+>|(?!\?))", re.DOTALL)
+_GROUP = re.compile(r"(\\Q.*?(?:\\E|$)|\\.|\[\^?\]?(?:\\.|\[:\w+:\]|[^\]\\])*\])|\((?:\?P?<(\w+)>|(?!\?))", re.DOTALL)
 
 
 _JMES_NAME = re.compile(r'\s*(?:([A-Za-z_][A-Za-z0-9_]*)|"((?:[^"\\]|\\.)+)")')
@@ -80,11 +82,10 @@ def json_path(expression: str) -> str:
             path += index[0]
             at = index.end()
             continue
-        if path != "$":
-            if expression[at] != ".":
-                break
-            at += 1
-        name = _JMES_NAME.match(expression, at)
+        dot = path != "$"
+        if dot and expression[at] != ".":
+            break
+        name = _JMES_NAME.match(expression, at + dot)
         if not name:
             break
         plain = name[1] or name[2].replace('\\"', '"').replace("\\\\", "\\")

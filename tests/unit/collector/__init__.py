@@ -1,0 +1,1 @@
+"""Tests of lines, times, stages and configuration files, without files."""

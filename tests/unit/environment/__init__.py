@@ -1,0 +1,1 @@
+"""Tests of atalaia.toml, units and ports, without files and sockets."""

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from atalaia.environment.errors import ConfigurationError
+from atalaia.environment.load import parse
+from atalaia.environment.locate import key_lines
+from atalaia.environment.settings import Settings
+from atalaia.environment.template import TEXT
+
+FILE = Path("/x/atalaia.toml")
+
+
+def problems(text: str) -> list[tuple[int, str, str]]:
+    with pytest.raises(ConfigurationError) as caught:
+        parse(text, FILE)
+    assert all(p.file == FILE for p in caught.value.problems)
+    assert caught.value.exit_code == 2
+    return [(p.line, p.message, p.remedy) for p in caught.value.problems]
+
+
+@pytest.mark.parametrize("text", ["", TEXT])
+def test_nothing_and_the_template_are_the_seeds_environment(text: str) -> None:
+    settings, _ = parse(text, FILE)
+    assert settings == Settings()
+    assert {name: s.version for name, s in settings.servers.items()} == {"postgres_a": 16, "postgres_b": 16}
+    assert settings.collection.targets == ("/var/log/*log",)
+
+
+def test_every_commented_line_of_the_template_is_its_default_or_valid() -> None:
+    lines = [line.removeprefix("# ") if line.startswith("# ") and " = " in line else line for line in TEXT.splitlines()]
+    settings, _ = parse("\n".join(lines), FILE)
+    assert settings.servers["postgres_a"].settings == {"work_mem": "16MB"}
+    assert settings.logs.port == 3100
+
+
+def test_a_full_file() -> None:
+    settings, lines = parse(
+        """
+        servers.one = { version = 18, port = 5433, listen = ["*"], settings = { work_mem = "1MB", fsync = false } }
+        [servers.two]
+        binaries = "/opt/pg"
+        [servers.two.settings]
+        max_connections = 50
+        seq_page_cost = 1.5
+        "auto_explain.log_min_duration" = 100
+        [logs]
+        retention_age = "1w"
+        url = "https://loki.example/"
+        """,
+        FILE,
+    )
+    assert settings.servers["one"].settings == {"work_mem": "1MB", "fsync": False}
+    two = settings.servers["two"].settings
+    assert two == {"max_connections": 50, "seq_page_cost": 1.5, "auto_explain.log_min_duration": 100}
+    assert [type(v) for v in two.values()] == [int, float, int]
+    assert settings.logs.url == "https://loki.example"
+    assert lines["servers", "two", "settings", "auto_explain.log_min_duration"] == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message", "remedy"),
+    [
+        ("[server.a]", 1, "unknown key 'server'", "did you mean 'servers'?"),
+        ("\n[servers.a]\nprot = 1", 3, "unknown key 'servers.a.prot'", "did you mean 'port'?"),
+        ("[servers.a]\nx = 1", 2, "unknown key 'servers.a.x'", "known here: version, port, listen, settings, binaries"),
+        ("[collection]\ntarget = []", 2, "unknown key 'collection.target'", "did you mean 'targets'?"),
+        ("servers = 5", 1, "servers = 5", "write [servers.NAME]"),
+        ("servers.a = 5", 1, "servers.a = 5: not a table", "write [servers.a]"),
+        ("logs = []", 1, "logs = []: not a table", "write [logs]"),
+        ("[servers.a]\nport = 0", 2, "servers.a.port = 0", "from 1 to 65535"),
+        ("[servers.a]\nport = 65536", 2, "servers.a.port = 65536", "from 1 to 65535"),
+        ('[servers.a]\nport = "5432"', 2, "servers.a.port = '5432'", "from 1 to 65535"),
+        ("[servers.a]\nport = true", 2, "servers.a.port = True", "from 1 to 65535"),
+        ("[servers.a]\n\nversion = 13", 3, "servers.a.version = 13", "a major version such as 16"),
+        ('[servers.a]\nversion = "16"', 2, "servers.a.version = '16'", "without quotes"),
+        ('[servers.a]\nlisten = "::1"', 2, "servers.a.listen = '::1'", "give a list of addresses"),
+        ("[servers.a]\nlisten = []", 2, "servers.a.listen = []: an empty list", "give a list of addresses"),
+        (
+            '[servers.a]\nlisten = ["localhost"]',
+            2,
+            "servers.a.listen = 'localhost': 'localhost' is not an IP",
+            "give a",
+        ),
+        ('[servers.a]\nlisten = [\n  "::1",\n  "x",\n]', 2, "servers.a.listen = 'x'", "give a list of addresses"),
+        (
+            "[servers.a.settings]\nfsync = false\nport = 1",
+            3,
+            "servers.a.settings.port: 'port' is managed",
+            "another name",
+        ),
+        ("[servers.a]\nsettings = { Port = 1 }", 2, "servers.a.settings.Port: 'Port' is managed", "another name"),
+        ('[servers.a.settings]\n"x y" = 1', 2, "servers.a.settings.x y: 'x y' is not the name", "another name"),
+        ("[servers.a.settings]\n\nx = [1]", 3, "servers.a.settings.x = [1]: a setting is a text", "correct the value"),
+        ("[servers.a]\nsettings = 5", 2, "servers.a.settings = 5", "give a table of PostgreSQL settings"),
+        ("[servers.good]\n[servers.Bad]\n", 2, "servers.Bad: 'Bad' is not a server name", "another name"),
+        ('servers."a-b".port = 1', 1, "servers.a-b: 'a-b' is not a server name", "another name"),
+        ("[servers]\na = { version = 16, port = 99999 }", 2, "servers.a.port = 99999", "from 1 to 65535"),
+        ("servers = { a = { port = -1 } }", 1, "servers.a.port = -1", "from 1 to 65535"),
+        ('[collection]\ntargets = "/var/log"', 2, "collection.targets = '/var/log'", "give a list of globs"),
+        (
+            '[collection]\nmax_line_size = "1"',
+            2,
+            "collection.max_line_size = '1': '1' is not from 128 B",
+            "a size such",
+        ),
+        ('[collection]\nmax_line_size = "4MiB"', 2, "collection.max_line_size = '4MiB'", "give a size such as 256KiB"),
+        ('[logs]\nretention_age = "soon"', 2, "logs.retention_age = 'soon': 'soon' is not a duration", "such as 30d"),
+        ('[logs]\nretention_age = "-30d"', 2, "logs.retention_age = '-30d': '-30d' is not longer", "such as 30d"),
+        ('[logs]\nretention_age = "0"', 2, "logs.retention_age = '0'", "such as 30d"),
+        ("[logs]\nretention_age = 30", 2, "logs.retention_age = 30", "such as 30d"),
+        ('[logs]\nretention_size = "0"', 2, "logs.retention_size = '0'", "such as 10GiB"),
+        ('[logs]\nretention_size = "big"', 2, "logs.retention_size = 'big': 'big' is not a size", "such as 10GiB"),
+        ('[logs]\nlisten = "0.0.0.0"', 2, "logs.listen = '0.0.0.0': '0.0.0.0' is not a loopback", "addresses"),
+        ('[logs]\nlisten = "here"', 2, "logs.listen = 'here': 'here' is not an IP address", "addresses"),
+        ('[logs]\nurl = "loki:3100"', 2, "logs.url = 'loki:3100'", "the address of a Loki"),
+        ('[runtime]\nkind = "docker"', 2, "runtime.kind = 'docker' is not available", "process"),
+        (
+            "[backups]\nrepository = 1979-05-27",
+            2,
+            "backups.repository = datetime.date(1979, 5, 27)",
+            "correct the value",
+        ),
+        ("[servers.a\nport = 1", 1, "not TOML", "atalaia init --print"),
+        ("[logs]\nport = 1\nport = 2", 3, "not TOML", "atalaia init --print"),
+        ("a = 1\nb =\n", 2, "not TOML", "atalaia init --print"),
+        ("[logs]\n[logs]", 2, "not TOML", "atalaia init --print"),
+    ],
+)
+def test_each_problem_has_its_line_value_and_remedy(text: str, line: int, message: str, remedy: str) -> None:
+    ((found_line, found_message, found_remedy),) = problems(text)
+    assert found_line == line
+    assert found_message.startswith(message)
+    assert remedy in found_remedy
+
+
+def test_all_problems_come_at_once_in_the_order_of_their_lines() -> None:
+    text = """\
+[servers.a]
+version = 9
+port = "x"
+listen = ["one", "::1", "two"]
+[servers.a.settings]
+port = 1
+log_destination = "stderr"
+[servers.B]
+prot = 5
+[logs]
+retention_age = "x"
+"""
+    found = problems(text)
+    assert [line for line, _, _ in found] == [2, 3, 4, 4, 6, 7, 8, 9, 11]
+    with pytest.raises(ConfigurationError, match=r"atalaia\.toml has 9 problems; nothing was started") as caught:
+        parse(text, FILE)
+    assert "atalaia.toml:9: unknown key 'servers.B.prot'" in str(caught.value)
+
+
+def test_lines_of_keys() -> None:
+    text = '''\
+a.b = 1
+[t]   # comment
+s = """
+[no]
+x = 1
+"""
+"q.k" = {in = 1, 'x' = 2}
+[t.'u v']
+k = "[not]"
+[[arr]]
+y = 1
+'''
+    lines = key_lines(text)
+    assert lines["a",] == lines["a", "b"] == 1
+    assert lines["t",] == 2
+    assert lines["t", "s"] == 3
+    assert ("no",) not in lines
+    assert lines["t", "q.k"] == lines["t", "q.k", "in"] == 7
+    assert lines["t", "u v"] == 8
+    assert lines["t", "u v", "k"] == 9
+    assert lines["arr",] == 10
+    assert lines["arr", "y"] == 11

@@ -1,0 +1,3 @@
+from .sqlcheck import engine
+
+__all__ = ["engine"]

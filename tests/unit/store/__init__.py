@@ -1,0 +1,1 @@
+"""Tests of the log store that need no files."""
