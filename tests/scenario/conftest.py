@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,14 +12,15 @@ from tests.scenario.support import Home, home
 
 
 @pytest.fixture
-def reachable(tmp_path: Path) -> Path:
-    """A folder that the unprivileged account of the servers may pass through."""
-    tmp_path.chmod(0o755)
-    if os.geteuid() == 0:
-        for folder in tmp_path.parents:
-            if not folder.stat().st_mode & 0o001:
-                folder.chmod(folder.stat().st_mode | 0o011)
-    return tmp_path
+def reachable() -> Iterator[Path]:
+    """A folder that the unprivileged account of the servers may pass through.
+
+    Not below pytest's own: another pytest of the same user would close that one again while we run.
+    """
+    with tempfile.TemporaryDirectory(prefix="atalaia-test-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
 
 
 @pytest.fixture
