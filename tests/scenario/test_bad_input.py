@@ -71,10 +71,36 @@ def test_a_wrong_file_is_told_whole_and_nothing_starts(environment: Home) -> Non
 
 def test_a_wrong_password_is_told(environment: Home) -> None:
     environment.run("up")
-    (environment.state / "secrets" / "postgres_a.password").write_text("wrong\n")
-    done = environment.run("backup", "now", "postgres_a", code=1)
-    assert "password" in done.stderr
+    secret = environment.state / "secrets" / "postgres_a.password"
+    right = secret.read_text()
+    secret.write_text("wrong\n")
+    for command in (["backup", "now", "postgres_a"], ["psql", "postgres_a", "-c", "SELECT 1"]):
+        done = environment.run(*command, code=2)
+        assert "password" in done.stderr
+    environment.run("down")
+    done = environment.run("up", code=2)
     assert "postgres_a" in done.stderr
+    assert "password" in done.stderr
+    assert environment.service("postgres_a")["state"] == "failed"
+    assert environment.service("postgres_b")["state"] == "ready"
+    secret.write_text(right)
+    environment.run("up")
+    assert environment.service("postgres_a")["state"] == "ready"
+    environment.run("down")
+    assert not (environment.state / "servers/postgres_a/data/postmaster.pid").exists()
+
+
+def test_a_half_initialised_server_is_told_and_the_others_run(environment: Home) -> None:
+    environment.run("up")
+    environment.run("down")
+    data = environment.state / "servers" / "postgres_b" / "data"
+    (data / "PG_VERSION").unlink()
+    done = environment.run("up", code=None)
+    assert done.returncode in (1, 2)
+    assert "postgres_b" in done.stderr
+    assert str(data.resolve()) in done.stderr
+    assert environment.service("postgres_a")["state"] == "ready"
+    assert list(data.iterdir()), "what is there was not touched"
 
 
 def test_odd_files_harm_nothing(environment: Home) -> None:

@@ -7,6 +7,8 @@ import os
 import random
 import re
 import signal
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -160,3 +162,54 @@ def test_up_and_down_are_idempotent(environment: Home) -> None:
             not Path(f"/proc/{pid}").exists()
             or Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
         )
+
+
+def test_down_while_starting(environment: Home) -> None:
+    starting = subprocess.Popen(
+        [sys.executable, "-m", "atalaia", "up"],
+        cwd=environment.folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    wait_for((environment.state / "run" / "control.sock").exists, "the supervisor listens")
+    done = environment.run("down", seconds=60)
+    assert "all stopped" in done.stdout
+    _, said = starting.communicate(timeout=60)
+    assert starting.returncode == 1
+    assert b"brought down" in said or b"supervisor ended" in said
+    assert b"Traceback" not in said
+    assert all(s["pid"] is None for s in environment.status()["services"])
+    environment.run("up")
+    assert all(s["state"] == "ready" for s in environment.status()["services"])
+
+
+def test_ctrl_c_is_clean(environment: Home) -> None:
+    attached = subprocess.Popen(
+        [sys.executable, "-m", "atalaia", "up", "--foreground"],
+        cwd=environment.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(lambda: attached.poll() is not None or _all_ready(environment), "all is ready")
+    attached.send_signal(signal.SIGINT)
+    shown, said = attached.communicate(timeout=90)
+    assert attached.returncode == 0
+    assert "postgres_a" in shown
+    assert "all stopped" in shown
+    assert "Traceback" not in said
+    following = subprocess.Popen(
+        [sys.executable, "-m", "atalaia", "up"], cwd=environment.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    wait_for((environment.state / "run" / "control.sock").exists, "the supervisor listens")
+    following.send_signal(signal.SIGINT)
+    _, error = following.communicate(timeout=90)
+    assert following.returncode in (0, 130)
+    assert b"Traceback" not in error
+    if following.returncode == 130:
+        assert all(s["pid"] is None for s in environment.status()["services"])
+
+
+def _all_ready(environment: Home) -> bool:
+    services = environment.status()["services"]
+    return bool(services) and all(s["state"] == "ready" for s in services)

@@ -10,13 +10,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import cramjam
-import numpy as np
 import orjson
 import pyarrow as pa
 
 from atalaia.api.labels import stream_text
 from atalaia.api.protobuf import decode_push
-from atalaia.store.batch import CONTENT_TYPE, METADATA, SCHEMA, BatchError, Source, canonical, decode
+from atalaia.store.batch import (
+    CONTENT_TYPE,
+    METADATA,
+    SCHEMA,
+    BatchError,
+    Source,
+    canonical,
+    decode,
+    unambiguous,
+)
 
 MOST = 256 << 20  # bytes of a body, unpacked
 _NANOSECONDS = re.compile(r"-?[0-9]{1,20}")
@@ -37,8 +45,6 @@ def read_push(body: bytes, content_type: str, encoding: str) -> Pushed:
     if kind == CONTENT_TYPE:
         plain = unpack(body, encoding)
         table, sources = decode(plain)
-        if not unambiguous(table.column("metadata")):
-            raise BatchError("an entry's metadata has a key twice or a key without a value", "send each key once")
         return Pushed(table, sources, plain)
     if kind == "application/json":
         return Pushed(read_json(unpack(body, encoding)), (), None)
@@ -87,24 +93,6 @@ def _inflate(body: bytes, name: str) -> bytes:
     if len(found) > MOST:
         raise BatchError(f"the push unpacks to more than {MOST} bytes", "send smaller batches")
     return found
-
-
-def unambiguous(metadata: pa.ChunkedArray) -> bool:
-    """Whether all keys have a value and no entry has a key twice; DuckDB cannot read such an entry."""
-    return all(_unambiguous(chunk) for chunk in metadata.chunks)
-
-
-def _unambiguous(chunk: pa.MapArray) -> bool:
-    # The entries' pairs are those between their offsets, in a slice too.
-    offsets = chunk.offsets.to_numpy()
-    first, count = int(offsets[0]), int(offsets[-1] - offsets[0])
-    keys, values = chunk.keys.slice(first, count), chunk.items.slice(first, count)
-    if keys.null_count or values.null_count:
-        return False
-    codes = keys.dictionary_encode()
-    entry = np.repeat(np.arange(len(chunk)), np.diff(offsets))
-    pairs = entry * np.int64(len(codes.dictionary)) + codes.indices.to_numpy()
-    return len(np.unique(pairs)) == count
 
 
 def with_unique_keys(table: pa.Table) -> pa.Table:

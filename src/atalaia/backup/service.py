@@ -18,7 +18,8 @@ from atalaia.backup.model import Backup, Progress, Restored, State, logfmt
 from atalaia.backup.restore import restore_to
 from atalaia.backup.site import Site
 from atalaia.backup.verify import verify_one
-from atalaia.environment.errors import AtalaiaError
+from atalaia.environment.errors import AtalaiaError, InputError
+from atalaia.postgres import control
 from atalaia.postgres.cluster import Cluster
 from atalaia.postgres.connect import connect
 from atalaia.postgres.tools import run
@@ -131,10 +132,12 @@ def _begin(cluster: Cluster, folder: Path, server_folder: Path) -> Backup:
             ).fetchall()
             remarks = [row[0] for row in connection.execute(_REMARKS).fetchall()]
     except psycopg.Error as error:
-        raise AtalaiaError(
+        said = str(error).strip().splitlines()[-1]
+        remedy = control.lasting_refusal(cluster, said)
+        raise (InputError if remedy else AtalaiaError)(
             f"{cluster.name} cannot be backed up, for it takes no connection on {cluster.host} port "
-            f"{cluster.port}: " + str(error).strip().splitlines()[-1],
-            "start it with `atalaia up`",
+            f"{cluster.port}: {said}",
+            remedy or "start it with `atalaia up`",
         ) from error
     if version.split(".")[0] != client.split(".")[0]:
         raise AtalaiaError(

@@ -75,8 +75,8 @@ def up(
         _in_foreground(environment, decided, began)
         return
     already = launch.running(environment) is not None
-    launch.launch(environment)
     try:
+        launch.launch(environment)
         report = _await_ready(environment, "retry" if already else "watch")
     except KeyboardInterrupt:
         print("\ninterrupted; stopping what was started", file=sys.stderr)
@@ -129,7 +129,8 @@ def _await_ready(environment: Environment, operation: str) -> dict[str, Any]:
             and time.monotonic() > grace
             and not any(s["state"] in ("starting", "waiting") and not _waits_for(s, failed) for s in services)
         ):
-            raise AtalaiaError(
+            kind = InputError if all(s["wrong_input"] for s in failed) else AtalaiaError
+            raise kind(
                 "\n".join(f"{s['name']}: {s['message']}" for s in failed),
                 "the others run; put it right and run `atalaia up` again",
             )

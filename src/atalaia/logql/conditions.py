@@ -1,7 +1,7 @@
 """Label filters as SQL.
 
 A text comparison is a plain boolean. A number, duration or size that cannot be read is Loki's LabelFilterErr: the entry
-passes and is marked, and further such comparisons let a marked entry pass. Without the label, an entry never passes them.
+passes and is marked, and more such comparisons let a marked entry pass. Without the label an entry never passes them.
 """
 
 from __future__ import annotations

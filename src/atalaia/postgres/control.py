@@ -89,6 +89,12 @@ def wait_ready(cluster: Cluster, process: Process, seconds: float = 60) -> str:
             )
 
 
+def lasting_refusal(cluster: Cluster, reason: str) -> str:
+    """What to do about a refusal that waiting does not mend (password, pg_hba.conf, another server); else empty."""
+    lasting = any(word in reason for word in ("password", "pg_hba.conf", "another server"))
+    return _refused(cluster, reason) if lasting else ""
+
+
 def _refused(cluster: Cluster, reason: str) -> str:
     if "password" in reason:
         return (

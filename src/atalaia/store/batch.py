@@ -103,7 +103,27 @@ def decode(body: bytes | memoryview) -> tuple[pa.Table, tuple[Source, ...]]:
     nulls = sum(table.column(name).null_count for name in ("ts", "labels", "line"))
     if nulls or any(chunk.dictionary.null_count for chunk in table.column("labels").chunks):
         raise BatchError("a batch has entries without ts, labels or line", "only metadata may be null")
+    if not unambiguous(table.column("metadata")):
+        raise BatchError("an entry's metadata has a key twice or a key without a value", "send each key once")
     return table, sources
+
+
+def unambiguous(metadata: pa.ChunkedArray) -> bool:
+    """Whether all keys have a value and no entry has a key twice; DuckDB cannot read such an entry."""
+    return all(_unambiguous(chunk) for chunk in metadata.chunks)
+
+
+def _unambiguous(chunk: pa.MapArray) -> bool:
+    # The entries' pairs are those between their offsets, in a slice too.
+    offsets = chunk.offsets.to_numpy()
+    first, count = int(offsets[0]), int(offsets[-1] - offsets[0])
+    keys, values = chunk.keys.slice(first, count), chunk.items.slice(first, count)
+    if keys.null_count or values.null_count:
+        return False
+    codes = keys.dictionary_encode()
+    entry = np.repeat(np.arange(len(chunk)), np.diff(offsets))
+    pairs = entry * np.int64(len(codes.dictionary)) + codes.indices.to_numpy()
+    return len(np.unique(pairs)) == count
 
 
 def check_labels(text: str, limits: Limits) -> str | None:

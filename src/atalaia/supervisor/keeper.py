@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from atalaia.environment.errors import AtalaiaError
+from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.runtime.process import Process, stop
 from atalaia.supervisor.service import Service
 
@@ -48,6 +48,7 @@ class Status:
     restarts: int = 0
     adopted: bool = False
     message: str = ""
+    wrong_input: bool = False
 
 
 class Keeper:
@@ -130,9 +131,14 @@ class Keeper:
             except AtalaiaError as error:
                 # It cannot be started as things are: trying again and again would not help.
                 log.error("event=service_failed name=%s reason=%r", self.service.name, str(error))
-                self._set(State.FAILED, pid=None, message=str(error))
+                wrong = isinstance(error, InputError)
+                self._set(State.FAILED, pid=None, message=str(error), wrong_input=wrong)
                 self._retry.wait()
                 self._retry.clear()
+        # One that failed its readiness runs all the same.
+        left = self.service.adopt()
+        if left is not None:
+            self._end(left)
         self._set(State.STOPPED, pid=None, message="")
 
     def _wait_for_needs(self) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from atalaia.environment.errors import InputError
 from atalaia.environment.load import Environment
 from atalaia.environment.ports import STORE
 from atalaia.postgres import connect, control, init, logfiles
@@ -50,7 +51,10 @@ class Service(Protocol):
         """Start it. Raises AtalaiaError."""
 
     def ready(self, process: Process) -> tuple[bool, str]:
-        """Whether it does its work, and its version or what it lacks."""
+        """Whether it does its work, and its version or what it lacks.
+
+        Raises AtalaiaError when it never will as things are.
+        """
 
     def last_words(self) -> str:
         """What it said before it ended."""
@@ -101,6 +105,8 @@ class ServerService:
         if not control.accepting(self.cluster):
             return False, "starting"
         seen = connect.ready(self.cluster)
+        if seen.answer is connect.Answer.REFUSED and (remedy := control.lasting_refusal(self.cluster, seen.reason)):
+            raise InputError(f"{self.name} runs but refuses Atalaia: {seen.reason}", remedy)
         return seen.answer is connect.Answer.READY, seen.version or seen.reason
 
     def last_words(self) -> str:

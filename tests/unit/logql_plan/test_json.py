@@ -114,7 +114,7 @@ NAMES = ["a", "b", "ab", "a_b", "_a", "a_extracted", "_1", "_", "nope"]
 
 
 @given(st.lists(LINES | BROKEN, min_size=1, max_size=6))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_sql_finds_the_labels_that_python_finds(engine: Engine, lines: list[str]) -> None:
     found = select(engine, log_query('{app="a"} | json'), [Entry(line) for line in lines], NAMES)
     for line, (_, *values, error) in zip(lines, found, strict=True):
@@ -124,7 +124,7 @@ def test_sql_finds_the_labels_that_python_finds(engine: Engine, lines: list[str]
 
 
 @given(OBJECTS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_flattening_beside_a_plain_walk(data: tuple[tuple[str, Any], ...]) -> None:
     line = written(data, False)
 

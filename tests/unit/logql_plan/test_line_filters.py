@@ -41,7 +41,7 @@ def run(engine: Engine, op: str, alternatives: list[str], lines: list[str]) -> l
 
 
 @given(st.lists(TEXTS, min_size=1, max_size=3), st.lists(TEXTS, max_size=8))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_texts_are_found_as_python_finds_them(engine: Engine, needles: list[str], lines: list[str]) -> None:
     lines += needles + [f"x{needle}y" for needle in needles]
     found = [line for line in lines if any(needle in line for needle in needles)]
@@ -69,7 +69,7 @@ def test_regular_expressions_are_unanchored_re2_and_a_dot_takes_no_newline(engin
     st.lists(st.sampled_from([r"a", r"b", ".", r"\n", "[^a]", "^", "$", "(?i)A", "(?s).", "%", "'", "é"]), max_size=4),
     st.lists(st.sampled_from([*"abA%'é\n\0", "_", "\\"]), max_size=6).map("".join),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_random_regular_expressions_agree_with_re2(engine: Engine, parts: list[str], line: str) -> None:
     regex = "".join(parts)
     assert regex_problem(regex) is None

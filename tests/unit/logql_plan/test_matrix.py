@@ -62,7 +62,7 @@ def key_of(labels: Labels, grouping: Grouping | None) -> Labels:
 
 
 @given(matrices(), GROUPINGS, st.sampled_from(sorted(REDUCTIONS)))
-@settings(max_examples=120)
+@settings(max_examples=60)
 def test_reductions(data: Matrix, grouping: Grouping | None, op: VectorOp) -> None:
     groups: dict[Labels, list[list[float | None]]] = {}
     for labels, row in cells(data).items():
@@ -80,7 +80,7 @@ def test_reductions(data: Matrix, grouping: Grouping | None, op: VectorOp) -> No
 
 
 @given(matrices(), GROUPINGS, st.sampled_from(["topk", "bottomk"]), st.integers(1, 4))
-@settings(max_examples=120)
+@settings(max_examples=60)
 def test_top_and_bottom(data: Matrix, grouping: Grouping | None, op: VectorOp, most: int) -> None:
     found = cells(aggregate(VectorAggregation(op, VectorFn(0), grouping, most), data))
     original = cells(data)

@@ -29,7 +29,7 @@ def bucketed(grid: Grid, samples: list[tuple[int, int, int]]) -> Buckets:
 
 
 @given(GRIDS, SAMPLES)
-@settings(max_examples=300)
+@settings(max_examples=120)
 def test_windows(grid: Grid, samples: list[tuple[int, int, int]]) -> None:
     parts = bucketed(grid, samples)
     labels = [(("n", str(n)),) for n in range(3)]
