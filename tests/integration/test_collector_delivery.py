@@ -160,7 +160,11 @@ def test_positions_move_only_after_acknowledgement(tmp_path: Path) -> None:
     assert seen[0] == 0
 
 
-def test_an_unreachable_sink_loses_and_doubles_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("news", [0.0, 3600.0])
+def test_an_unreachable_sink_loses_and_doubles_nothing(
+    news: float, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collector_module, "_NEWS", news)
     sink, path = Memory(), tmp_path / "a.log"
     write(path, 0)
     with running(plan_of(tmp_path), sink.connect), caplog.at_level("INFO", "atalaia.collector"):
@@ -174,8 +178,8 @@ def test_an_unreachable_sink_loses_and_doubles_nothing(tmp_path: Path, caplog: p
             wait_for(lambda: len(sink.lines()) == 1 + 5 * (outage + 1))  # noqa: B023 - waited for at once
     assert sink.lines() == ["0", *(f"{o} {i}" for o in range(3) for i in range(5))]
     events = [r.getMessage().split()[0] for r in caplog.records]
-    # Told once when it goes, and once when it is back.
-    assert 1 <= events.count("event=sink_unreachable") <= 3
+    # Told once when it goes, and once when it is back; an outage shorter than `_NEWS` is not told.
+    assert (1 if news == 0 else 0) <= events.count("event=sink_unreachable") <= (3 if news == 0 else 0)
     assert events.count("event=sink_unreachable") == events.count("event=sink_back")
 
 

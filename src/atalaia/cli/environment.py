@@ -124,11 +124,7 @@ def _await_ready(environment: Environment, operation: str) -> dict[str, Any]:
         if report["stopping"]:
             raise AtalaiaError("the environment is being brought down", "`atalaia up` again once it is")
         failed = [s for s in services if s["state"] == "failed"]
-        if (
-            failed
-            and time.monotonic() > grace
-            and not any(s["state"] in ("starting", "waiting") and not _waits_for(s, failed) for s in services)
-        ):
+        if failed and time.monotonic() > grace and not any(s["state"] == "starting" for s in services):
             kind = InputError if all(s["wrong_input"] for s in failed) else AtalaiaError
             raise kind(
                 "\n".join(f"{s['name']}: {s['message']}" for s in failed),
@@ -149,10 +145,6 @@ def _await_ready(environment: Environment, operation: str) -> dict[str, Any]:
                 "they go on starting; `atalaia status` shows how far they are",
             )
     raise AtalaiaError("the supervisor ended while starting", f"see {environment.state.own_logs}")
-
-
-def _waits_for(service: dict[str, Any], failed: list[dict[str, Any]]) -> bool:
-    return any(f["name"] in service["message"] for f in failed)
 
 
 def _progress(text: str) -> None:

@@ -30,6 +30,7 @@ log = logging.getLogger("atalaia.collector")
 _AHEAD = 2
 _IDLE = 0.15  # seconds between looks at quiet files
 _PATIENCE = 5.0  # seconds that a stop waits for the sink
+_NEWS = 2.0  # seconds without the sink before that is told
 _DISCOVER = 1.0  # seconds between looks for new files
 T = TypeVar("T")
 _DAY = 86_400_000_000_000
@@ -243,17 +244,21 @@ class Collector:
             self._done.put(_Done(batch, answer))
 
     def _patiently(self, action: Callable[[], T], stop: threading.Event | None = None) -> T | None:
-        """Do it again until the sink can be reached; None when stopped. Told once when it fails, once when it works."""
+        """Do it again until the sink can be reached; None when stopped.
+
+        Told once when it has failed for a while (a store that restarts is no news), and once when it works again.
+        """
         stop = stop or self._stop
         delay = self._plan.output.min_backoff
         failing = False
+        began = time.monotonic()
         while not stop.is_set():
             try:
                 result = action()
             except Unreachable as error:
-                if not failing:
+                if not failing and time.monotonic() - began > _NEWS:
                     log.warning("event=sink_unreachable reason=%r", str(error))
-                failing = True
+                    failing = True
                 stop.wait(delay)
                 delay = min(delay * 2, self._plan.output.max_backoff, 5.0)
             else:

@@ -46,7 +46,7 @@ def environment_plan(environment: Environment, servers: Mapping[str, Path], push
     jobs.append(Job("atalaia", (own,), stages=narrowed(stages), filename=False))
     return Plan(
         tuple(jobs),
-        Output(push, max_backoff=5.0),
+        Output(push, min_backoff=0.05, max_backoff=5.0),
         environment.state.collector / "positions.json",
         parse_size(settings.max_line_size),
     )

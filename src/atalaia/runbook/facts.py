@@ -19,7 +19,7 @@ class Unknown:
 
 
 Fact = str | Unknown
-ServiceState = Literal["waiting", "starting", "ready", "restarting", "stopping", "stopped", "failed"]
+ServiceState = Literal["starting", "ready", "restarting", "stopping", "stopped", "failed"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,6 @@ _START_PATIENCE = 120.0  # seconds that a start may take before it is told as a 
 class State(StrEnum):
     """What a service is doing."""
 
-    WAITING = "waiting"
     STARTING = "starting"
     READY = "ready"
     BACKOFF = "restarting"
@@ -54,15 +53,13 @@ class Status:
 class Keeper:
     """One service under care. `changed` is called whenever its status changes."""
 
-    def __init__(self, service: Service, met: Callable[[tuple[str, ...]], bool], changed: Callable[[], None]) -> None:
-        """`met` tells whether the named services are ready."""
+    def __init__(self, service: Service, changed: Callable[[], None]) -> None:
         self.service = service
-        self._met = met
         self._changed = changed
         self.status = Status(
             service.name,
             service.kind,
-            State.WAITING,
+            State.STARTING,
             service.address,
             str(service.directory),
             since=time.time(),
@@ -101,8 +98,6 @@ class Keeper:
         delay = _FIRST_DELAY
         while not self._stop.is_set():
             try:
-                if not self._wait_for_needs():
-                    break
                 began = time.monotonic()
                 process = self._adopt_or_start()
                 if self._wait_until_ready(process):
@@ -140,13 +135,6 @@ class Keeper:
         if left is not None:
             self._end(left)
         self._set(State.STOPPED, pid=None, message="")
-
-    def _wait_for_needs(self) -> bool:
-        while not self._met(self.service.needs):
-            self._set(State.WAITING, message=f"for {', '.join(self.service.needs)}")
-            if self._stop.wait(0.02):
-                return False
-        return not self._stop.is_set()
 
     def _adopt_or_start(self) -> Process:
         found = self.service.adopt()

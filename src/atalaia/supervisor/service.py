@@ -26,7 +26,6 @@ class Service(Protocol):
     """One service. Its methods are called from one thread."""
 
     kind: str
-    needs: tuple[str, ...]
     stop_steps: Sequence[tuple[int, float]]
 
     @property
@@ -66,7 +65,6 @@ class ServerService:
 
     cluster: Cluster
     kind: str = "postgresql"
-    needs: tuple[str, ...] = ()
     stop_steps: Sequence[tuple[int, float]] = control.STOP_STEPS
 
     @property
@@ -125,7 +123,6 @@ class OwnService:
     arguments: tuple[str, ...]
     environment: Environment
     http_port: tuple[str, int] | None = None
-    needs: tuple[str, ...] = ()
     stop_steps: Sequence[tuple[int, float]] = ((signal.SIGTERM, 30.0), (signal.SIGKILL, 5.0))
 
     @property
@@ -206,7 +203,7 @@ def services_of(layout: Layout) -> list[Service]:
                 (host, layout.store_port),
             )
         )
-    needs = (STORE,) if layout.store_port is not None else ()
+    # The collector waits for the store by itself, so that both load at the same time.
     found.append(
         OwnService(
             COLLECTOR,
@@ -215,7 +212,6 @@ def services_of(layout: Layout) -> list[Service]:
             environment.state.collector,
             ("collect", "--environment", file),
             environment,
-            needs=needs,
         )
     )
     return found

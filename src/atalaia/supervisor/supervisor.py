@@ -42,7 +42,7 @@ class Supervisor:
         self._version = 0
         self._stopping = threading.Event()
         self.stopped = threading.Event()
-        self.keepers = [Keeper(service, self._met, self._changed) for service in services_of(layout)]
+        self.keepers = [Keeper(service, self._changed) for service in services_of(layout)]
         own = Process.of(os.getpid())
         assert own is not None
         own.save(self._state.run / f"{SUPERVISOR}.json")
@@ -80,9 +80,6 @@ class Supervisor:
             "stopped": self.stopped.is_set(),
             "services": [asdict(keeper.status) for keeper in self.keepers],
         }
-
-    def _met(self, names: tuple[str, ...]) -> bool:
-        return all(keeper.status.state is State.READY for keeper in self.keepers if keeper.service.name in names)
 
     def _changed(self) -> None:
         with self._changes:
