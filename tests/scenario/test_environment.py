@@ -60,14 +60,12 @@ def test_every_line_is_stored_once(environment: Home) -> None:
     for server in SERVERS:
         assert re.search(rf"^{server}\s+ready", shown, re.M)
         assert f"postgresql://postgres@127.0.0.1:{environment.ports()[server]}/postgres" in shown
-    workload = Workload(environment)
-    workload.start()
-    for server in SERVERS:
-        http_request(environment.ports()[server])
-        wrong_password(environment, server)
-        deadlock(environment, server)
-        long_statement(environment, server)
-    workload.stop()
+    with Workload(environment) as workload:
+        for server in SERVERS:
+            http_request(environment.ports()[server])
+            wrong_password(environment, server)
+            deadlock(environment, server)
+            long_statement(environment, server)
     wait_for(lambda: _last_numbers_stored(environment, workload), "the last lines are stored")
     total = _check_servers(environment, workload) + _check_files(environment, workload)
     print(f"{total} lines, each stored once")
@@ -114,33 +112,39 @@ def _pid(environment: Home, name: str) -> int:
     return int(environment.service(name)["pid"])
 
 
+def _kill(environment: Home, part: str) -> None:
+    """kill -9 a part and wait until it is back."""
+    before = {s["name"]: s["pid"] for s in environment.status()["services"]}
+    victim = _pid(environment, part)
+    os.kill(victim, signal.SIGKILL)
+    if part == "supervisor":
+        wait_for(lambda: environment.status()["supervisor"] is None, "the supervisor is gone")
+        environment.run("up")
+        adopted = {s["name"]: s["pid"] for s in environment.status()["services"]}
+        assert adopted == before, "the services that ran are adopted, not started again"
+        return
+
+    def back() -> bool:
+        seen = environment.service(part)
+        return seen["state"] == "ready" and seen["pid"] != victim
+
+    try:
+        wait_for(back, f"{part} is back", 120)
+    except AssertionError:
+        print(json.dumps(environment.service(part), indent=1))
+        raise
+
+
 def test_kill_9_of_every_part_loses_and_repeats_nothing(environment: Home, rng: random.Random) -> None:
     environment.run("up")
-    workload = Workload(environment)
-    workload.start()
     rounds = 10 if soak() else 1
-    for _ in range(rounds):
-        parts = ["store", "collector", "supervisor", *SERVERS]
-        rng.shuffle(parts)
-        for part in parts:
-            before = {s["name"]: s["pid"] for s in environment.status()["services"]}
-            victim = _pid(environment, part)
-            os.kill(victim, signal.SIGKILL)
-            if part == "supervisor":
-                wait_for(lambda: environment.status()["supervisor"] is None, "the supervisor is gone")
-                environment.run("up")
-                adopted = {s["name"]: s["pid"] for s in environment.status()["services"]}
-                assert adopted == before, "the services that ran are adopted, not started again"
-            else:
-                wait_for(
-                    lambda part=part, victim=victim: (
-                        (s := environment.service(part))["state"] == "ready" and s["pid"] != victim
-                    ),
-                    f"{part} is back",
-                    120,
-                )
-    http_request(environment.ports()["postgres_a"])
-    workload.stop()
+    with Workload(environment) as workload:
+        for _ in range(rounds):
+            parts = ["store", "collector", "supervisor", *SERVERS]
+            rng.shuffle(parts)
+            for part in parts:
+                _kill(environment, part)
+        http_request(environment.ports()["postgres_a"])
     wait_for(lambda: _last_numbers_stored(environment, workload), "the last lines are stored", 120)
     for server in SERVERS:
         _settled(environment, server)

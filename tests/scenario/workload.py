@@ -14,7 +14,7 @@ from tests.scenario.support import Home
 
 
 class Workload:
-    """Runs until `stop`. `acknowledged[server]` has the numbers whose LOG message the server confirmed."""
+    """Runs inside `with`. `acknowledged[server]` has the numbers whose LOG message the server confirmed."""
 
     def __init__(self, home: Home, servers: tuple[str, ...] = ("postgres_a", "postgres_b")) -> None:
         self._home = home
@@ -27,11 +27,12 @@ class Workload:
             for name in ("syslog", "applog", "mail.log")
         ]
 
-    def start(self) -> None:
+    def __enter__(self) -> Workload:
         for thread in self._threads:
             thread.start()
+        return self
 
-    def stop(self) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         for thread in self._threads:
             thread.join(60)
