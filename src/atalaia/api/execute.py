@@ -19,8 +19,10 @@ from atalaia.logql.plan import Parser, Pipeline, Streams, compile_pipeline, need
 from atalaia.logql.select import selector_test
 from atalaia.logql.tree import Grouping, LogQuery, Metric, RangeAggregation, Selector
 from atalaia.logql.window import Grid, slide
+from atalaia.store.decide import LineCondition, LineTest
 from atalaia.store.relation import chosen, relation
-from atalaia.store.store import Snapshot, Store
+from atalaia.store.snapshot import Snapshot
+from atalaia.store.store import Store
 
 MAX_SERIES = 20_000
 
@@ -53,7 +55,8 @@ class Executor:
         """
         with self._store.snapshot() as snapshot:
             streams = self._streams(query, tenant, snapshot)
-            where = compile_pipeline(query, streams).where()
+            pipeline = compile_pipeline(query, streams)
+            where, lines = pipeline.where(lines=False), _line_conditions(pipeline)
             parts = chosen(snapshot.parts, streams.labels.keys(), start, end)
             parts.sort(key=lambda p: p.max_ts if backward else -p.min_ts, reverse=True)
             found: list[tuple[int, int, int, str, list[tuple[str, str]] | dict[str, str] | None]] = []
@@ -68,7 +71,7 @@ class Executor:
                 at, width = at + width, width * 2
                 order = "DESC" if backward else "ASC"
                 with self._engine.cursor() as connection:
-                    source = relation(connection, some, streams.labels.keys(), start, end)
+                    source = relation(connection, some, streams.labels.keys(), start, end, lines)
                     columns = f"SELECT ts, seq, stream_id, line, metadata FROM ({source}){where}"
                     sql = f"{columns} ORDER BY ts {order}, seq {order} LIMIT {limit:d}"
                     found += connection.execute(sql).fetchall()
@@ -119,7 +122,7 @@ class Executor:
         parts = chosen(snapshot.parts, streams.labels.keys(), first, last)
         if not parts:
             return Matrix.empty(grid.steps)
-        where = pipeline.where()
+        where = pipeline.where(lines=False)
         if grouping is None:
             keys = ["stream_id", "metadata", *(sql for parser in pipeline.parsers for sql in _columns(parser))]
         elif all(pipeline.on_every_stream(name) for name in grouping.labels):
@@ -130,7 +133,7 @@ class Executor:
         sample = "count(*)" if tree.op in ("count_over_time", "rate") else "sum(octet_length(encode(line)))"
         named = "".join(f"{sql} AS k{i}, " for i, sql in enumerate(keys))
         with self._engine.cursor() as connection:
-            source = relation(connection, parts, streams.labels.keys(), first, last)
+            source = relation(connection, parts, streams.labels.keys(), first, last, _line_conditions(pipeline))
             sums = f"max({fault or 'NULL::VARCHAR'}) AS fault, {grid.bucket_sql()} AS bucket, {sample}::DOUBLE AS v"
             sql = f"SELECT {named}{sums} FROM ({source}){where} GROUP BY ALL"
             if keys == ["stream_id"] and fault is None:
@@ -159,6 +162,18 @@ class Executor:
         matrix = slide(grid, labels, series, buckets, values)
         scale = grid.range / 1e9 if tree.op in ("rate", "bytes_rate") else 1.0
         return Matrix(matrix.labels, matrix.values / scale, matrix.present)
+
+
+def _line_conditions(pipeline: Pipeline) -> tuple[LineCondition, ...]:
+    """The line filters in the store's own words, by which it can pass over what they exclude."""
+    return tuple(
+        LineCondition(
+            sql,
+            tuple(LineTest(alternative.value, stage.op in ("|~", "!~")) for alternative in stage.alternatives),
+            stage.op.startswith("!"),
+        )
+        for stage, sql in zip(pipeline.lines, pipeline.line_sql, strict=True)
+    )
 
 
 def _columns(parser: Parser) -> list[str]:

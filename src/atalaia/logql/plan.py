@@ -46,13 +46,15 @@ class Parser:
 
 @dataclass(slots=True)
 class Pipeline:
-    """A compiled pipeline: WHERE conditions in order, the SQL of any label, and of the error that an entry may have.
+    """A compiled pipeline: line filters with their SQL, other WHERE conditions, the SQL of any label and of an error.
 
     The SQL calls functions that the engine registers.
     """
 
     streams: Streams
     conditions: list[str] = field(default_factory=list)
+    lines: list[LineFilter] = field(default_factory=list)
+    line_sql: list[str] = field(default_factory=list)
     parsers: list[Parser] = field(default_factory=list)
     error: str | None = None
 
@@ -103,12 +105,12 @@ class Pipeline:
         """A stage gives entries this error."""
         self.error = error if self.error is None else f"COALESCE({error}, {self.error})"
 
-    def where(self) -> str:
-        """The WHERE clause. Raises TooComplex."""
-        sql = f" WHERE {' AND '.join(self.conditions)}" if self.conditions else ""
-        if len(sql) + len(self.error or "") > MAX_SQL:
+    def where(self, *, lines: bool = True) -> str:
+        """The WHERE clause; without `lines`, line filters are left to whoever reads the entries. Raises TooComplex."""
+        conditions = [*(self.line_sql if lines else ()), *self.conditions]
+        if sum(map(len, (*self.line_sql, *self.conditions, self.error or ""))) > MAX_SQL:
             raise TooComplex("the query is too complex: use fewer label filters, or fewer streams at a time")
-        return sql
+        return f" WHERE {' AND '.join(conditions)}" if conditions else ""
 
 
 def compile_pipeline(query: LogQuery, streams: Streams) -> Pipeline:
@@ -119,7 +121,8 @@ def compile_pipeline(query: LogQuery, streams: Streams) -> Pipeline:
     for stage in query.stages:
         match stage:
             case LineFilter():
-                pipeline.conditions.append(line_filter(stage))
+                pipeline.lines.append(stage)
+                pipeline.line_sql.append(line_filter(stage))
             case Json() | Logfmt():
                 parser = _json(stage) if isinstance(stage, Json) else _logfmt(stage)
                 pipeline.parsers.append(parser)

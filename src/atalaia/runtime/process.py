@@ -88,14 +88,20 @@ class Process:
 
 
 def _start_time(pid: int) -> int | None:
-    """Field 22 of /proc/PID/stat; None for a process that is gone or only waits to be reaped (proc(5))."""
+    """The start time of a process that runs; None for one that is gone or only waits to be reaped."""
+    found = _stat(pid)
+    return None if found is None or found[0] in "ZX" else found[1]
+
+
+def _stat(pid: int) -> tuple[str, int] | None:
+    """State and start time, fields 3 and 22 of /proc/PID/stat (proc(5)); None for no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
     # The command name, field 2, may hold spaces and parentheses.
     fields = stat[stat.rindex(")") + 2 :].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    return fields[0], int(fields[19])
 
 
 def start(
@@ -129,12 +135,12 @@ def start(
             raise AtalaiaError(
                 f"{arguments[0]} could not be started: {error}", "`atalaia doctor` checks what is needed"
             ) from error
-    process = Process.of(child.pid)
     # Popen's own bookkeeping would warn at exit about a child that is meant to outlive us.
     child.returncode = 0
-    if process is None:
-        raise AtalaiaError(f"{arguments[0]} ended at once", f"see {output}")
-    return process
+    # A child that has ended already waits to be reaped, and still has its start time.
+    started = _stat(child.pid)
+    assert started is not None
+    return Process(child.pid, started[1])
 
 
 def stop(process: Process, steps: Sequence[tuple[int, float]]) -> bool:

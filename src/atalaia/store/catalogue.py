@@ -5,7 +5,10 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
+
+import orjson
 
 from atalaia.environment.errors import AtalaiaError
 from atalaia.store.memory import StreamRange
@@ -23,7 +26,8 @@ CREATE TABLE sources (id TEXT PRIMARY KEY, position INTEGER NOT NULL, seen INTEG
 CREATE TABLE segments (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, rows INTEGER NOT NULL, bytes INTEGER NOT NULL,
     line_bytes INTEGER NOT NULL, min_ts INTEGER NOT NULL, max_ts INTEGER NOT NULL,
-    first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL, crc32 INTEGER NOT NULL, created INTEGER NOT NULL
+    first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL, crc32 INTEGER NOT NULL, created INTEGER NOT NULL,
+    templates TEXT
 ) STRICT;
 CREATE TABLE segment_streams (
     segment INTEGER NOT NULL REFERENCES segments ON DELETE CASCADE, stream INTEGER NOT NULL,
@@ -87,14 +91,16 @@ class Catalogue:
 
     def segments(self) -> list[tuple[Segment, dict[int, StreamRange]]]:
         """All segments, oldest first, with what each holds of each stream."""
-        columns = "id, name, rows, bytes, line_bytes, min_ts, max_ts, first_seq, last_seq, crc32"
+        columns = "id, name, rows, bytes, line_bytes, min_ts, max_ts, first_seq, last_seq, crc32, templates"
         held: dict[int, dict[int, StreamRange]] = {}
         for segment, stream, rows, low, high in self._db.execute(
             "SELECT segment, stream, rows, min_ts, max_ts FROM segment_streams"
         ):
             held.setdefault(segment, {})[stream] = StreamRange(rows, low, high)
         rows_found = self._db.execute(f"SELECT {columns} FROM segments ORDER BY min_ts, id").fetchall()
-        return [(Segment(*row[1:]), held.get(row[0], {})) for row in rows_found]
+        return [
+            (replace(Segment(*row[1:-1]), templates=_templates(row[-1])), held.get(row[0], {})) for row in rows_found
+        ]
 
     def add(
         self,
@@ -135,6 +141,14 @@ class Catalogue:
             self._db.execute("DELETE FROM sources WHERE seen < ?", (now - _SOURCE_LIFE,))
             self._db.execute("UPDATE store SET value = ? WHERE key = 'generation'", (generation,))
 
+    def put_index(self, old: str, segment: Segment) -> None:
+        """Take the file with templates for the one without, or note that the segment has too many of them."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE segments SET name = ?, bytes = ?, crc32 = ?, templates = ? WHERE name = ?",
+                (segment.name, segment.size, segment.crc32, orjson.dumps(segment.templates).decode(), old),
+            )
+
     def remove(self, names: Iterable[str]) -> None:
         """Make segments cease to exist; their files are the caller's to remove, afterwards."""
         with self._transaction():
@@ -146,6 +160,11 @@ class Catalogue:
     def close(self) -> None:
         """Close the database."""
         self._db.close()
+
+
+def _templates(text: str | None) -> dict[str, str] | None:
+    found: dict[str, str] | None = orjson.loads(text) if text is not None else None
+    return found
 
 
 class _Transaction:

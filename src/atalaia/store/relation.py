@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
+from atalaia.store.decide import LineCondition, Verdict, decide
 from atalaia.store.memory import SCHEMA
-from atalaia.store.store import Part
+from atalaia.store.snapshot import Part
 
 COLUMNS = ("ts", "seq", "stream_id", "line", "metadata")
 _LIST_MOST = 500  # streams written into the SQL; more of them become a table
@@ -28,14 +30,17 @@ def chosen(parts: Sequence[Part], ids: Collection[int], start: int, end: int) ->
 
 
 def relation(
-    connection: duckdb.DuckDBPyConnection, parts: Sequence[Part], ids: Collection[int], start: int, end: int
+    connection: duckdb.DuckDBPyConnection,
+    parts: Sequence[Part],
+    ids: Collection[int],
+    start: int,
+    end: int,
+    lines: tuple[LineCondition, ...] = (),
 ) -> str:
-    """A SELECT of `COLUMNS` over the entries of `parts` that are of `ids` and in [start, end).
+    """A SELECT of `COLUMNS` over the entries of `parts` that are of `ids`, in [start, end), and pass all of `lines`.
 
     Memory tables are registered with `connection`, which must not be shared with another query.
     """
-    files = [part.path for part in parts if part.path]
-    batches = [batch for part in parts for batch in part.batches]
     where = []
     if any(part.min_ts < start for part in parts):
         where.append(f"ts >= {start:d}")
@@ -43,16 +48,59 @@ def relation(
         where.append(f"ts < {end:d}")
     if not all(stream in ids for part in parts for stream in part.streams):
         where.append(_in_streams(connection, ids))
-    condition = f" WHERE {' AND '.join(where)}" if where else ""
+    scanned = [condition.sql for condition in lines]
+    known = [part for part in parts if part.templates is not None] if lines else []
+    plain = [part.path for part in parts if part.path and (part.templates is None or not lines)]
+    batches = [batch for part in parts for batch in part.batches]
     sources = []
-    if files:
-        listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in files)
-        sources.append(f"read_parquet([{listed}])")
-    if batches or not files:
+    if known:
+        files, by_template = _by_template(known, lines)
+        if files:
+            sources.append((_parquet(files), [*where, *by_template]))
+    if plain:
+        sources.append((_parquet(plain), where + scanned))
+    if batches or not sources:
         connection.register("memory_entries", pa.Table.from_batches(batches, SCHEMA))
-        sources.append("memory_entries")
+        sources.append(("memory_entries", where + scanned))
     columns = ", ".join(COLUMNS)
-    return " UNION ALL ".join(f"SELECT {columns} FROM {source}{condition}" for source in sources)
+    return " UNION ALL ".join(
+        f"SELECT {columns} FROM {source}" + (f" WHERE {' AND '.join(conditions)}" if conditions else "")
+        for source, conditions in sources
+    )
+
+
+def _parquet(files: Sequence[Path]) -> str:
+    return f"read_parquet([{', '.join(_literal(str(path)) for path in files)}])"
+
+
+def _by_template(parts: Sequence[Part], lines: tuple[LineCondition, ...]) -> tuple[list[Path], list[str]]:
+    """The files that may hold lines that pass, and what must hold of their rows: a template, or the line itself."""
+    letters: dict[str, set[str]] = {}
+    for part in parts:
+        for template, held in (part.templates or {}).items():
+            letters.setdefault(template, set()).update(held)
+    verdicts = {template: decide(template, frozenset(held), lines) for template, held in letters.items()}
+    kept = [p for p in parts if any(verdicts[t] is not Verdict.NONE for t in p.templates or {})]
+    seen = dict.fromkeys(t for part in kept for t in part.templates or {})
+    every = [t for t in seen if verdicts[t] is Verdict.ALL]
+    some = [t for t in seen if verdicts[t] is Verdict.SOME]
+    read = " AND ".join(condition.sql for condition in lines)
+    tests = []
+    if every and len(every) < len(seen):
+        tests.append(_in_templates(every))
+    if some:
+        tests.append(read if len(some) == len(seen) else f"({_in_templates(some)} AND {read})")
+    return [part.path for part in kept if part.path], [f"({' OR '.join(tests)})"] if tests else []
+
+
+def _in_templates(templates: Sequence[str]) -> str:
+    return f"template IN ({', '.join(_literal(template) for template in templates)})"
+
+
+def _literal(text: str) -> str:
+    """A string in SQL; NUL, which SQL text cannot hold, by way of chr(0)."""
+    quoted = "'" + text.replace("'", "''") + "'"
+    return "(" + quoted.replace("\0", "' || chr(0) || '") + ")" if "\0" in text else quoted
 
 
 def _in_streams(connection: duckdb.DuckDBPyConnection, ids: Collection[int]) -> str:

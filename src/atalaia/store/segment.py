@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +17,16 @@ from atalaia.store.memory import SCHEMA, StreamRange
 from atalaia.store.streams import Streams
 
 ROW_GROUP_BYTES = 16 << 20
+_DICTIONARIES = ["stream_id", "labels", "template", "metadata.key_value.key", "metadata.key_value.value"]
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A segment's catalogue row. Sizes in bytes, times in ns since 1970 (both ends included)."""
+    """A segment's catalogue row. Sizes in bytes, times in ns since 1970 (both ends included).
+
+    `templates` has the letters in the variable tokens of each template of its lines; empty when there are too many,
+    None before it was indexed.
+    """
 
     name: str
     rows: int
@@ -32,6 +37,7 @@ class Segment:
     first_seq: int
     last_seq: int
     crc32: int
+    templates: Mapping[str, str] | None = None
 
 
 class _Sink:
@@ -83,44 +89,54 @@ def write(batches: Sequence[pa.RecordBatch], streams: Streams, generation: int, 
     seq = table.column("seq").to_numpy()
     line_bytes = sum(_text_bytes(chunk) for chunk in table.column("line").chunks)
     name = f"{max(0, int(ts[0])):020d}-{generation:016d}.parquet"
-    partial = folder / f"{name}.partial"
+    rows = max(1024, int(len(table) * ROW_GROUP_BYTES / max(1, line_bytes)))
+    schema = table.schema.insert(3, pa.field("labels", pa.dictionary(pa.int32(), pa.utf8())))
+    groups = (_with_labels(table.slice(at, rows), streams) for at in range(0, len(table), rows))
+    size, crc = write_groups(groups, schema, folder / name)
+    return Segment(
+        name,
+        len(table),
+        size,
+        line_bytes,
+        int(ts[0]),
+        int(ts[-1]),
+        int(seq.min()),
+        int(seq.max()),
+        crc,
+    )
+
+
+def write_groups(groups: Iterable[pa.Table], schema: pa.Schema, path: Path) -> tuple[int, int]:
+    """Write tables as the row groups of a segment's file, durably; its size and CRC-32.
+
+    Raises OSError, or what `groups` raises; then nothing is left behind.
+    """
+    partial = path.with_name(f"{path.name}.partial")
     sink = _Sink(partial)
     try:
-        rows = max(1024, int(len(table) * ROW_GROUP_BYTES / max(1, line_bytes)))
-        schema = table.schema.insert(3, pa.field("labels", pa.dictionary(pa.int32(), pa.utf8())))
         with pq.ParquetWriter(
             pa.PythonFile(sink, "w"),
             schema,
             compression="zstd",
             compression_level=1,
-            use_dictionary=["stream_id", "labels", "metadata.key_value.key", "metadata.key_value.value"],
+            use_dictionary=_DICTIONARIES,
             column_encoding={"ts": "DELTA_BINARY_PACKED", "seq": "DELTA_BINARY_PACKED"},
             write_statistics=["ts", "seq", "stream_id"],
             write_page_checksum=True,
             data_page_size=1 << 20,
             store_schema=False,
         ) as writer:
-            for at in range(0, len(table), rows):
-                writer.write_table(_with_labels(table.slice(at, rows), streams), row_group_size=rows)
+            for group in groups:
+                writer.write_table(group, row_group_size=max(1, len(group)))
         sink.flush()
         sink.close()
-        partial.replace(folder / name)
+        partial.replace(path)
     except BaseException:
         sink.close()
         partial.unlink(missing_ok=True)
         raise
-    sync_directory(folder)
-    return Segment(
-        name,
-        len(table),
-        sink.size,
-        line_bytes,
-        int(ts[0]),
-        int(ts[-1]),
-        int(seq.min()),
-        int(seq.max()),
-        sink.crc,
-    )
+    sync_directory(path.parent)
+    return sink.size, sink.crc
 
 
 def _text_bytes(chunk: pa.Array) -> int:

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -18,10 +18,11 @@ from atalaia.store import recovery, segment
 from atalaia.store.batch import Limits, Source, keep_valid
 from atalaia.store.catalogue import Catalogue
 from atalaia.store.commit import Appended, Committer, Push, StoreUnavailable
-from atalaia.store.memory import MemoryTable, StreamRange
+from atalaia.store.index import indexed
+from atalaia.store.memory import MemoryTable
 from atalaia.store.retention import Retention, expired
 from atalaia.store.segment import Segment
-from atalaia.store.streams import Streams
+from atalaia.store.snapshot import Snapshot, memory_part, segment_part
 from atalaia.store.wal import LogFile
 
 log = logging.getLogger("atalaia.store")
@@ -30,32 +31,16 @@ _FROZEN_MOST = 2  # full memory tables that may wait for their segment before pu
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`flush_bytes`: size of a memory table; `flush_seconds`: its age, at which it becomes a segment."""
+    """`flush_bytes`: size of a memory table; `flush_seconds`: its age, at which it becomes a segment.
+
+    After `idle_seconds` in which no segment was written, segments without templates get them.
+    """
 
     flush_bytes: int = 48 << 20
     flush_seconds: float = 900.0
+    idle_seconds: float = 5.0
     limits: Limits = field(default_factory=Limits)
     retention: Retention = field(default_factory=Retention)
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A segment or a memory table as a snapshot sees it."""
-
-    path: Path | None
-    batches: tuple[pa.RecordBatch, ...]
-    rows: int
-    min_ts: int
-    max_ts: int
-    streams: Mapping[int, StreamRange]
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """Everything that was acknowledged at one moment; segments first."""
-
-    parts: tuple[Part, ...]
-    streams: Streams
 
 
 class Store:
@@ -83,6 +68,7 @@ class Store:
         self._frozen = found.tables
         self._readers = 0
         self._retired: list[Path] = []
+        self._unindexable: set[str] = set()
         self._flush_wanted = False
         self._stopping = False
         self._closing = False
@@ -119,8 +105,8 @@ class Store:
         """What is stored now. Files that the snapshot names stay until it is left."""
         with self._guard:
             self._readers += 1
-            parts = [_segment_part(self.directory, found, held) for found, held in self._segments]
-            parts += [_memory_part(table) for table in (*self._frozen, self._memory) if table.rows]
+            parts = [segment_part(self.directory, found, held) for found, held in self._segments]
+            parts += [memory_part(table) for table in (*self._frozen, self._memory) if table.rows]
         try:
             yield Snapshot(tuple(parts), self.streams)
         finally:
@@ -204,7 +190,7 @@ class Store:
         checked = time.monotonic()
         while True:
             with self._guard:
-                self._guard.wait_for(lambda: bool(self._frozen) or self._closing, timeout=5.0)
+                self._guard.wait_for(lambda: bool(self._frozen) or self._closing, timeout=self.options.idle_seconds)
                 table = self._frozen[0] if self._frozen else None
                 if table is None and self._closing:
                     return
@@ -221,6 +207,8 @@ class Store:
                         if self._closing:
                             return
                         self._guard.wait_for(lambda: self._closing, timeout=1.0)
+            else:
+                self._index_one()
             if table is not None or time.monotonic() - checked > 60:
                 checked = time.monotonic()
                 try:
@@ -240,6 +228,28 @@ class Store:
             self._guard.notify_all()
         recovery.log_path(self.directory, table.generation).unlink(missing_ok=True)
 
+    def _index_one(self) -> None:
+        """Give one more segment its templates, and go on at once while there are others."""
+        with self._guard:
+            found = next(
+                (s for s, _ in self._segments if s.templates is None and s.name not in self._unindexable), None
+            )
+        if found is None:
+            return
+        try:
+            made = indexed(found, self.directory / "segments")
+            self._catalogue.put_index(found.name, made)
+        except Exception as error:  # noqa: BLE001 - the segment stays as it is, and is scanned
+            self._unindexable.add(found.name)
+            log.error("event=index_failed segment=%s reason=%r", found.name, str(error))
+            return
+        with self._guard:
+            self._segments = [(made if s is found else s, held) for s, held in self._segments]
+            if made.name != found.name:
+                self._retired.append(self.directory / "segments" / found.name)
+                self._unlink_retired()
+            self._guard.notify_all()
+
     def _expire(self) -> None:
         with self._guard:
             gone = expired([found for found, _ in self._segments], self.options.retention)
@@ -257,14 +267,3 @@ class Store:
         if not self._readers:
             while self._retired:
                 self._retired.pop().unlink(missing_ok=True)
-
-
-def _segment_part(directory: Path, found: Segment, held: Mapping[int, StreamRange]) -> Part:
-    return Part(directory / "segments" / found.name, (), found.rows, found.min_ts, found.max_ts, held)
-
-
-def _memory_part(table: MemoryTable) -> Part:
-    # Copies: the commit thread goes on widening the ranges.
-    held = {stream: StreamRange(r.rows, r.min_ts, r.max_ts) for stream, r in table.streams.items()}
-    low, high = min(r.min_ts for r in held.values()), max(r.max_ts for r in held.values())
-    return Part(None, tuple(table.batches), table.rows, low, high, held)
