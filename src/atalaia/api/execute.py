@@ -126,7 +126,7 @@ class Executor:
         if grouping is None:
             keys = ["stream_id", "metadata", *(sql for parser in pipeline.parsers for sql in _columns(parser))]
         elif all(pipeline.on_every_stream(name) for name in grouping.labels):
-            keys = ["stream_id"]
+            keys = ["stream_id"] if grouping.labels else []
         else:
             keys = [pipeline.label(name) for name in grouping.labels]
         fault = pipeline.error if needs_parsing(tree.query, grouping) else None
@@ -136,7 +136,7 @@ class Executor:
             source = relation(connection, parts, streams.labels.keys(), first, last, _line_conditions(pipeline))
             sums = f"max({fault or 'NULL::VARCHAR'}) AS fault, {grid.bucket_sql()} AS bucket, {sample}::DOUBLE AS v"
             sql = f"SELECT {named}{sums} FROM ({source}){where} GROUP BY ALL"
-            if keys == ["stream_id"] and fault is None:
+            if keys in (["stream_id"], []) and fault is None:
                 answer = connection.execute(sql).fetchnumpy()
                 found = []
             else:
@@ -148,8 +148,11 @@ class Executor:
                     row = connection.execute(f"SELECT {columns} FROM ({source}){where}").fetchall()[0]
                     raise _failed(self._row(tree.query, streams, row))
         if answer is not None:
-            labels, series = _stream_series(np.asarray(answer["k0"]), streams, grouping)
             buckets, values = np.asarray(answer["bucket"], np.int64), np.asarray(answer["v"])
+            if keys:
+                labels, series = _stream_series(np.asarray(answer["k0"]), streams, grouping)
+            else:
+                labels, series = [()] if len(values) else [], np.zeros(len(values), np.int64)
         else:
             labels, series = _numbered([_key(row, keys, streams, pipeline, grouping) for row in found])
             buckets = np.array([row[-2] for row in found], np.int64)

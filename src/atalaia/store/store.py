@@ -188,13 +188,16 @@ class Store:
 
     def _flush_loop(self) -> None:
         checked = time.monotonic()
+        idle = False
         while True:
             with self._guard:
-                self._guard.wait_for(lambda: bool(self._frozen) or self._closing, timeout=self.options.idle_seconds)
+                patience = 0.0 if idle else self.options.idle_seconds
+                self._guard.wait_for(lambda: bool(self._frozen) or self._closing, timeout=patience)
                 table = self._frozen[0] if self._frozen else None
                 if table is None and self._closing:
                     return
             if table is not None:
+                idle = False
                 try:
                     self._make_segment(table)
                     self._failure = None
@@ -208,7 +211,7 @@ class Store:
                             return
                         self._guard.wait_for(lambda: self._closing, timeout=1.0)
             else:
-                self._index_one()
+                idle = self._index_one()
             if table is not None or time.monotonic() - checked > 60:
                 checked = time.monotonic()
                 try:
@@ -228,27 +231,28 @@ class Store:
             self._guard.notify_all()
         recovery.log_path(self.directory, table.generation).unlink(missing_ok=True)
 
-    def _index_one(self) -> None:
-        """Give one more segment its templates, and go on at once while there are others."""
+    def _index_one(self) -> bool:
+        """Give one more segment its templates; whether there was one."""
         with self._guard:
             found = next(
                 (s for s, _ in self._segments if s.templates is None and s.name not in self._unindexable), None
             )
         if found is None:
-            return
+            return False
         try:
             made = indexed(found, self.directory / "segments")
             self._catalogue.put_index(found.name, made)
         except Exception as error:  # noqa: BLE001 - the segment stays as it is, and is scanned
             self._unindexable.add(found.name)
             log.error("event=index_failed segment=%s reason=%r", found.name, str(error))
-            return
+            return True
         with self._guard:
             self._segments = [(made if s is found else s, held) for s, held in self._segments]
             if made.name != found.name:
                 self._retired.append(self.directory / "segments" / found.name)
                 self._unlink_retired()
             self._guard.notify_all()
+        return True
 
     def _expire(self) -> None:
         with self._guard:
