@@ -13,6 +13,7 @@ from tests.integration.logs_support import entries, opened, stored_lines, wait_f
 
 from atalaia.logql.plan import line_filter
 from atalaia.logql.tree import LineFilter, LineMatch
+from atalaia.store import relation as relation_module
 from atalaia.store import store as store_module
 from atalaia.store.decide import LineCondition, LineTest
 from atalaia.store.relation import chosen, relation
@@ -100,6 +101,17 @@ def test_a_segment_with_too_many_templates_is_scanned(tmp_path: Path) -> None:
         assert not all_indexed(store)
         assert found(store, condition([word(5)], False)) == [word(5)]
         assert [path.name.endswith("-t.parquet") for path in (tmp_path / "segments").iterdir()] == [False]
+
+
+@pytest.mark.parametrize("bound", ["_LIST_MOST", "_TEXT_MOST"])
+def test_very_many_templates_are_not_listed_in_sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
+    monkeypatch.setattr(relation_module, bound, 2)
+    with opened(tmp_path, EAGER) as store:
+        push(store, ["alpha x1", "beta x1", "gamma 7x", "delta x7"])
+        store.flush()
+        wait_for(lambda: all_indexed(store))
+        assert found(store, condition(["a x"], False), condition(["alpha"], True)) == ["beta x1", "delta x7"]
+        assert found(store, condition(["omega"], False)) == []
 
 
 def test_a_segment_that_cannot_be_indexed_stays_readable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

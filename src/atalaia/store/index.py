@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from atalaia.store.segment import Segment, write_groups
-from atalaia.store.templates import MOST, templates
+from atalaia.store.templates import MOST, MOST_TEXT, templates
 
 SUFFIX = "-t"
 
@@ -43,6 +43,6 @@ def _with_templates(groups: Iterator[pa.Table], letters: dict[str, set[str]]) ->
         made = templates(group.column("line").combine_chunks())
         for template, held in made.letters.items():
             letters.setdefault(template, set()).update(held)
-        if len(letters) > MOST:
+        if len(letters) > MOST or sum(map(len, letters)) > MOST_TEXT:
             raise _TooMany
         yield group.add_column(5, "template", made.column)

@@ -14,6 +14,7 @@ from atalaia.store.snapshot import Part
 
 COLUMNS = ("ts", "seq", "stream_id", "line", "metadata")
 _LIST_MOST = 500  # streams written into the SQL; more of them become a table
+_TEXT_MOST = 100_000  # characters of templates written into the SQL
 
 
 def chosen(parts: Sequence[Part], ids: Collection[int], start: int, end: int) -> list[Part]:
@@ -85,6 +86,9 @@ def _by_template(parts: Sequence[Part], lines: tuple[LineCondition, ...]) -> tup
     every = [t for t in seen if verdicts[t] is Verdict.ALL]
     some = [t for t in seen if verdicts[t] is Verdict.SOME]
     read = " AND ".join(condition.sql for condition in lines)
+    if len(every) + len(some) > _LIST_MOST or sum(map(len, (*every, *some))) > _TEXT_MOST:
+        # Planning so long a list would take longer than reading the lines.
+        return [part.path for part in kept if part.path], [read]
     tests = []
     if every and len(every) < len(seen):
         tests.append(_in_templates(every))

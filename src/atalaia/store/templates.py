@@ -14,6 +14,7 @@ import pyarrow as pa
 
 PLACEHOLDER = "\x11"
 MOST = 1024  # templates of a segment; one with more has no index
+MOST_TEXT = 1 << 20  # characters of all of them, since the catalogue keeps them
 _DIGIT, _LETTER = 2, 1
 _KIND = bytes(_DIGIT if 48 <= c < 58 else _LETTER if chr(c).isalpha() and c < 128 else 0 for c in range(256))
 
