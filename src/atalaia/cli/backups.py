@@ -22,7 +22,7 @@ _COLOURS = {"verified": "green", "complete": "yellow", "running": "yellow", "fai
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
-    group = typer.Typer(no_args_is_help=True, help="Back up servers, prove that backups restore, restore them.")
+    group = typer.Typer(no_args_is_help=True, help="Back up, prove that it restores, restore.")
     for name, command in (("now", now), ("list", list_), ("verify", verify), ("restore", restore)):
         group.command(name)(command)
     app.add_typer(group, name="backup")
@@ -59,7 +59,10 @@ def now(
     as_json: JsonOption = False,
     file: FileOption = None,
 ) -> None:
-    """Back up servers, then restore each backup into a temporary server and compare."""
+    """Back up servers and prove it.
+
+    Each backup is restored into a temporary server and compared.
+    """
     from atalaia.backup import service, site
 
     environment = _prepare(file)
@@ -70,7 +73,10 @@ def now(
 
 
 def list_(as_json: JsonOption = False, file: FileOption = None) -> None:
-    """Show all backups, oldest first. Only those that are complete or verified can be restored."""
+    """Show all backups, oldest first.
+
+    Only those that are complete or verified can be restored.
+    """
     from atalaia.backup import service
 
     environment = _prepare(file)
@@ -88,7 +94,10 @@ def verify(
     as_json: JsonOption = False,
     file: FileOption = None,
 ) -> None:
-    """Restore backups into a temporary server and compare. Exit code 1 when one does not restore."""
+    """Prove again that backups restore.
+
+    Each is restored into a temporary server and compared. Exit code 1 when one does not restore.
+    """
     from atalaia.backup import service, site
     from atalaia.backup.model import State
 
@@ -113,7 +122,10 @@ def restore(
     as_json: JsonOption = False,
     file: FileOption = None,
 ) -> None:
-    """Restore a backup into a new server, beside the existing ones; nothing is overwritten."""
+    """Restore a backup into a new server.
+
+    Beside the existing ones; nothing is overwritten.
+    """
     from atalaia.backup import service, site
     from atalaia.postgres import connect
 

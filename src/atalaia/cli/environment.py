@@ -41,7 +41,10 @@ def init(
     directory: Annotated[Path, typer.Argument(help="Where to write it.")] = Path(),
     show: Annotated[bool, typer.Option("--print", help="Print it instead.")] = False,
 ) -> None:
-    """Write an atalaia.toml with the seed's environment: two PostgreSQL 16 servers."""
+    """Write an atalaia.toml.
+
+    It has the seed's environment, two PostgreSQL 16 servers, and every setting with its default.
+    """
     if show:
         print(TEXT, end="")
         return
@@ -63,7 +66,10 @@ def up(
         bool, typer.Option("--foreground", help="Stay attached; Ctrl-C brings everything down.")
     ] = False,
 ) -> None:
-    """Start servers, log store and collector; return when all is ready."""
+    """Start everything; return when it is ready.
+
+    Servers, log store and collector; what runs already is left alone.
+    """
     from atalaia.supervisor import launch, layout
 
     environment = environment_of(file)
@@ -218,7 +224,10 @@ def down(file: FileOption = None) -> None:
 
 
 def status(file: FileOption = None, as_json: JsonOption = False) -> None:
-    """Show every service: state, address, data directory. Exit code 1 unless all are ready."""
+    """Show every service.
+
+    State, version, address and data directory. Exit code 1 unless all are ready.
+    """
     from atalaia.supervisor import launch
 
     report = launch.report(environment_of(file))
@@ -245,7 +254,10 @@ def psql(
     server: Annotated[str, typer.Argument(help="The server's name.")],
     file: FileOption = None,
 ) -> None:
-    """Open psql on a server, as its superuser. Further arguments go to psql."""
+    """Open psql on a server.
+
+    As its superuser; further arguments go to psql.
+    """
     from atalaia.postgres import connect, tools
     from atalaia.supervisor import layout
 
@@ -266,7 +278,10 @@ def psql(
 
 
 def doctor(file: FileOption = None, as_json: JsonOption = False) -> None:
-    """Check that everything an environment needs is here, and say what to do where it is not."""
+    """Check what an environment needs.
+
+    Says what was found, and what to do where something is missing. Exit code 1 then.
+    """
     from atalaia.cli.checks import run_checks
 
     results = run_checks(environment_of(file))

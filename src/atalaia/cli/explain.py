@@ -38,7 +38,10 @@ def diagnose(
     as_json: JsonOption = False,
     file: FileOption = None,
 ) -> None:
-    """Explain what the servers' logs say: what happened, to whom, why, and what to change."""
+    """Explain what the servers' logs say.
+
+    What happened, to whom, since when, why, and what to change.
+    """
     from atalaia.diagnosis.diagnose import diagnose
     from atalaia.diagnosis.render import render_text, to_json
 
@@ -64,7 +67,10 @@ def runbook(
     since: Annotated[str, typer.Option(help="How far back problems are told.")] = "7d",
     file: FileOption = None,
 ) -> None:
-    """Write the environment's document anew, as Markdown: how to rebuild it, services, backups, problems seen."""
+    """Write the environment's document anew.
+
+    Markdown, from what runs: how to rebuild it, services, versions, ports, backups, problems seen.
+    """
     from atalaia.runbook.gather import gather
     from atalaia.runbook.write import write
     from atalaia.supervisor.layout import recall

@@ -92,7 +92,7 @@ def logs(
     since: Annotated[str, typer.Option(help="How far back at the most.")] = "7d",
     file: FileOption = None,
 ) -> None:
-    """Show the servers' logs, merged, newest last."""
+    """Show the servers' logs, newest last."""
     environment = environment_of(file)
     known = list(environment.settings.servers)
     for server in servers or ():
@@ -167,7 +167,10 @@ def query(
     as_json: JsonOption = False,
     file: FileOption = None,
 ) -> None:
-    """Ask the log store with LogQL. Lines for a log query, a table for a metric query."""
+    """Ask the log store with LogQL.
+
+    Lines for a log query, a table for a metric query.
+    """
     from atalaia.logql.errors import LogQLError
     from atalaia.logql.parse import parse
     from atalaia.logql.tree import LogQuery

@@ -31,7 +31,10 @@ def serve(
     ] = None,
     environment: Annotated[Path | None, typer.Option("--environment", hidden=True)] = None,
 ) -> None:
-    """Run the log store alone: Loki's HTTP API over --data, in the foreground."""
+    """Run the log store alone.
+
+    Loki's HTTP API over the files in --data, in the foreground.
+    """
     from atalaia.api.server import Address, serve
     from atalaia.runtime.logs import configure
     from atalaia.store.retention import Retention
@@ -92,7 +95,10 @@ def collect(
     check: Annotated[bool, typer.Option("--check", help="Only check the file.")] = False,
     environment: Annotated[Path | None, typer.Option("--environment", hidden=True)] = None,
 ) -> None:
-    """Run the collector alone, as a promtail.yaml says, in the foreground."""
+    """Run the collector alone.
+
+    As a promtail.yaml says, in the foreground.
+    """
     from atalaia.collector import promtail
     from atalaia.collector.collector import Collector
     from atalaia.runtime.logs import configure
