@@ -152,3 +152,16 @@ def test_a_snapshot_keeps_the_file_that_was_indexed_meanwhile(tmp_path: Path) ->
             wait_for(lambda: all_indexed(store))
             assert all(path and path.exists() for path in held)
         assert len(list((tmp_path / "segments").iterdir())) == 1
+
+
+def test_what_a_burst_leaves_in_memory_is_indexed_once_it_is_quiet(tmp_path: Path) -> None:
+    def in_segments(store: Store) -> bool:
+        with store.snapshot() as snapshot:
+            return all(part.path for part in snapshot.parts)
+
+    with opened(tmp_path, Options(flush_bytes=8 << 10, idle_seconds=0.05)) as store:
+        push(store, [f"line {n}" for n in range(100)])
+        wait_for(lambda: in_segments(store) and all_indexed(store))
+        push(store, ["a single line"])
+        assert not in_segments(store)
+        assert len(stored_lines(store)) == 101

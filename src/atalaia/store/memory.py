@@ -37,7 +37,10 @@ class StreamRange:
 
 @dataclass(slots=True)
 class MemoryTable:
-    """One generation. `batches` only ever grows, so a reader may keep a slice of it."""
+    """One generation. `batches` only ever grows, so a reader may keep a slice of it.
+
+    `born` and `touched`: when its first and its last batch came, by a clock that is never set (s).
+    """
 
     generation: int
     batches: list[pa.RecordBatch] = field(default_factory=list)
@@ -46,6 +49,7 @@ class MemoryTable:
     rows: int = 0
     size: int = 0
     born: float = 0.0
+    touched: float = 0.0
 
     def add(self, batch: pa.RecordBatch, sources: tuple[Source, ...]) -> None:
         """Take in a batch of `SCHEMA` that is durable already."""

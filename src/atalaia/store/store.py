@@ -26,6 +26,7 @@ from atalaia.store.snapshot import Snapshot, memory_part, segment_part
 from atalaia.store.wal import LogFile
 
 log = logging.getLogger("atalaia.store")
+_BURST = 8  # a memory table fuller than one part in so many is written early once nothing comes any more
 _FROZEN_MOST = 2  # full memory tables that may wait for their segment before pushes wait too
 
 
@@ -150,6 +151,7 @@ class Store:
             if not self._memory.rows:
                 self._memory.born = time.monotonic()
             self._memory.add(batch, sources)
+            self._memory.touched = time.monotonic()
 
     def _rotate(self) -> LogFile | None:
         """Begin a new generation when the memory table is full or old."""
@@ -211,6 +213,7 @@ class Store:
                             return
                         self._guard.wait_for(lambda: self._closing, timeout=1.0)
             else:
+                self._flush_when_quiet()
                 idle = self._index_one()
             if table is not None or time.monotonic() - checked > 60:
                 checked = time.monotonic()
@@ -230,6 +233,15 @@ class Store:
                 self._segments = sorted([*self._segments, (made, table.streams)], key=lambda s: s[0].min_ts)
             self._guard.notify_all()
         recovery.log_path(self.directory, table.generation).unlink(missing_ok=True)
+
+    def _flush_when_quiet(self) -> None:
+        """What a burst has left in memory becomes a segment too, so that it is indexed; a trickle waits for its age."""
+        with self._guard:
+            quiet = time.monotonic() - self._memory.touched >= self.options.idle_seconds
+            if self._closing or not quiet or self._memory.size < self.options.flush_bytes // _BURST:
+                return
+            self._flush_wanted = True
+        self._committer.wake()
 
     def _index_one(self) -> bool:
         """Give one more segment its templates; whether there was one."""
