@@ -27,7 +27,7 @@ test: setup lint  ## everything: lint, types, unit, integration, scenario
 	$(BIN)/python -m pytest tests
 
 soak: setup  ## scenario tests with the full counts
-	ATALAIA_SOAK=1 $(BIN)/python -m pytest tests/scenario
+	ATALAIA_SOAK=1 $(BIN)/python -m pytest -s -o timeout=3600 tests/scenario
 
 bench: setup  ## one table of speeds, beside wc, grep and zstd in the same run
 	$(BIN)/python -m bench

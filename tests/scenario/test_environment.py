@@ -137,7 +137,7 @@ def _kill(environment: Home, part: str) -> None:
 
 def test_kill_9_of_every_part_loses_and_repeats_nothing(environment: Home, rng: random.Random) -> None:
     environment.run("up")
-    rounds = 10 if soak() else 1
+    rounds = 5 if soak() else 1
     with Workload(environment) as workload:
         for _ in range(rounds):
             parts = ["store", "collector", "supervisor", *SERVERS]
