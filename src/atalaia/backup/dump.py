@@ -31,7 +31,7 @@ from atalaia.postgres.tools import variables
 BLOCK = 1 << 20
 LEVEL = 3
 LOCK_WAIT = 300_000  # ms; a table locked for longer fails the dump instead of letting it hang unseen
-ATTEMPTS = 3
+ATTEMPTS = 10  # a DROP must come in the moment between list and lock of one database, each time anew
 _DROPPED = re.compile(r'relation ".*" does not exist|could not open relation with OID|cache lookup failed for')
 _SAID_LIMIT = 65_536
 _log = logging.getLogger("atalaia.backup")
