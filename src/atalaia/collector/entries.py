@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -106,9 +105,3 @@ def metadata_map(columns: Mapping[str, pa.Array], count: int) -> pa.Array:
     offsets = np.zeros(count + 1, np.int32)
     np.cumsum(present.reshape(count, len(names)).sum(axis=1), out=offsets[1:])
     return pa.MapArray.from_arrays(pa.array(offsets), keys, taken)
-
-
-def parse_label_set(text: str) -> dict[str, str]:
-    """A canonical label set as a dictionary."""
-    found: dict[str, str] = orjson.loads(text)
-    return found

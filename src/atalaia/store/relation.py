@@ -13,7 +13,7 @@ from atalaia.store.memory import SCHEMA
 from atalaia.store.snapshot import Part
 
 COLUMNS = ("ts", "seq", "stream_id", "line", "metadata")
-_LIST_MOST = 500  # streams written into the SQL; more of them become a table
+_LIST_MOST = 500  # streams or templates written into the SQL; more streams become a table, more templates are read
 _TEXT_MOST = 100_000  # characters of templates written into the SQL
 
 
