@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from atalaia.environment.state import sync_directory
-from atalaia.store.memory import SCHEMA, StreamRange
+from atalaia.store.memory import SCHEMA
 from atalaia.store.streams import Streams
 
 ROW_GROUP_BYTES = 16 << 20
@@ -159,15 +159,3 @@ def _with_labels(table: pa.Table, streams: Streams) -> pa.Table:
     ids = ids.chunk(0) if isinstance(ids, pa.ChunkedArray) else ids
     texts = pa.array([streams[number].text for number in ids.dictionary.to_pylist()], pa.utf8())
     return table.add_column(3, "labels", pa.DictionaryArray.from_arrays(ids.indices, texts))
-
-
-def total_ranges(parts: Sequence[dict[int, StreamRange]]) -> dict[int, StreamRange]:
-    """Several places' streams in one."""
-    total: dict[int, StreamRange] = {}
-    for part in parts:
-        for stream, found in part.items():
-            if stream in total:
-                total[stream].widen(found)
-            else:
-                total[stream] = StreamRange(found.rows, found.min_ts, found.max_ts)
-    return total

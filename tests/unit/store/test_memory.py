@@ -10,7 +10,7 @@ from atalaia.store.batch import METADATA, SCHEMA, Source, canonical
 from atalaia.store.commit import stored_batch
 from atalaia.store.memory import MemoryTable, StreamRange, ranges
 from atalaia.store.retention import Retention, expired
-from atalaia.store.segment import Segment, total_ranges
+from atalaia.store.segment import Segment
 from atalaia.store.streams import Streams
 
 PAIRS = st.lists(st.tuples(st.integers(1, 4), st.integers(-(2**63), 2**63 - 1)), max_size=20)
@@ -35,13 +35,6 @@ def range_of(pairs: list[tuple[int, int]]) -> dict[int, StreamRange]:
 @given(PAIRS)
 def test_ranges_are_those_of_each_stream(pairs: list[tuple[int, int]]) -> None:
     assert plain(range_of(pairs)) == brute(pairs)
-
-
-@given(PAIRS, PAIRS)
-def test_total_ranges_are_those_of_all_and_leave_the_parts_alone(one: list, two: list) -> None:
-    parts = [range_of(one), range_of(two)]
-    assert plain(total_ranges(parts)) == brute(one + two)
-    assert [plain(p) for p in parts] == [brute(one), brute(two)]
 
 
 def table_of(labels: list[dict[str, str]]) -> pa.Table:
