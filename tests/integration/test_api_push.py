@@ -12,8 +12,7 @@ import pyarrow as pa
 import pytest
 from api_support import NOW, S, Served, Tenant, assert_quiet, raw, served, tenant
 
-from atalaia.api.push import MOST
-from atalaia.store.batch import CONTENT_TYPE, METADATA, SCHEMA, Source, encode
+from atalaia.store.batch import CONTENT_TYPE, METADATA, MOST, SCHEMA, Source, encode
 
 __all__ = ["served", "tenant"]
 PUSH = "/loki/api/v1/push"
