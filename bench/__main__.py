@@ -21,7 +21,11 @@ def main() -> None:
             rows = _measure(options, place)
     except AtalaiaError as error:
         sys.exit(f"bench: {error}")
-    print(table.as_json(rows) if options.json else table.render(rows, tools.searcher(), options.against))
+    print(
+        table.as_json(rows)
+        if options.json
+        else table.render(rows, tools.searcher(), options.against.partition("//")[2])
+    )
 
 
 def _options() -> argparse.Namespace:
@@ -31,15 +35,16 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--lines", type=int, default=4_000_000, help="lines of the PostgreSQL log (4,000,000)")
     parser.add_argument("--file", type=Path, help="take this PostgreSQL log instead of making one")
     parser.add_argument("--only", choices=("up", "ingest", "query"), help="only this part")
-    parser.add_argument("--against", metavar="URL", help="a Loki that is fed the same logs and asked the same")
+    parser.add_argument(
+        "--against", default="", metavar="URL", help="a Loki that is fed the same logs and asked the same"
+    )
     parser.add_argument("--data", type=Path, metavar="DIR", help="keep logs and store there, and use them again")
     parser.add_argument("--folder", type=Path, metavar="DIR", help="where temporary files are made")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
     if options.lines < 1:
         parser.error("--lines is a number from 1")
-    if options.against:
-        options.against = options.against.rstrip("/")
+    options.against = options.against.rstrip("/")
     return options
 
 
@@ -62,6 +67,9 @@ def _logs(options: argparse.Namespace, place: Place) -> list[Row]:
     made = logs.make(place.logs, options.lines, options.file)
     scale = tools.measure(made[0].files[0])
     rows = [Row("reference log", made[0].size / 1e6, "MB", note=f"{tools.lines(made[0].files):,} lines"), *scale.rows]
+    if options.against:
+        _tell(f"feeding {options.against}")
+        rows += loki.feed(options.against, place.scratch, made)
     fresh = not place.filled
     if options.only != "query" or fresh:
         _tell("collecting")
@@ -71,9 +79,6 @@ def _logs(options: argparse.Namespace, place: Place) -> list[Row]:
             rows += found
             rows.append(ingest.time_only(place.scratch / "time", place.scratch, made[0], scale))
             rows.append(ingest.store_alone(place.scratch / "alone", place.scratch, made[0]))
-    if options.against:
-        _tell(f"feeding {options.against}")
-        rows += loki.feed(options.against, place.scratch, made)
     if options.only != "ingest":
         _tell("asking")
         with serving(place.store) as store:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ def best(http: httpx.Client, base: str, query: Query, times: Span) -> Outcome:
     return found
 
 
-def measure(store: Store, logs: Sequence[Log], folder: Path, scale: Scale, against: str | None) -> list[Row]:
+def measure(store: Store, logs: Sequence[Log], folder: Path, scale: Scale, against: str) -> list[Row]:
     """All queries, beside rg on the raw files and, where there is one, beside another server at `against`."""
     by_job = {log.job: log for log in logs}
     times = {log.job: span(log, folder) for log in logs}
@@ -68,18 +69,20 @@ def measure(store: Store, logs: Sequence[Log], folder: Path, scale: Scale, again
             seconds, lines = count(query.pattern, by_job[query.job].files) if query.pattern else (None, None)
             here = best(store.http, store.base, query, times[query.job])
             there = best(other, against, query, times[query.job]) if against else None
-            rows.append(_row(query, here, there, scale, seconds, lines))
+            rows.append(row(query, here, there, scale, seconds, lines))
     used = f"{store.process.cpu - cpu:.1f} CPU s for all of them"
     return [*rows, Row("  peak memory of the store", store.process.peak, "MB", note=used)]
 
 
-def _row(query: Query, here: Outcome, there: Outcome | None, scale: Scale, raw: float | None, lines: int | None) -> Row:
-    notes = [here.refusal or f"{here.total:,.0f}"]
+def row(query: Query, here: Outcome, there: Outcome | None, scale: Scale, raw: float | None, lines: int | None) -> Row:
+    """One line of the table; `raw` and `lines` are rg's seconds and count, None where it has nothing to look for."""
+    shown = here.total is not None and (query.counts or query.kind == "newest")
+    notes = [f"{here.total:,.0f}" if shown else here.refusal]
     if query.counts and here.total is not None and lines is not None and here.total != lines:
         notes.append(f"differs! {lines:,} lines have it")
     if there and there.refusal:
         notes.append(f"there: {there.refusal}")
-    elif there and here.total is not None and there.total != here.total:
+    elif there and there.total is not None and here.total is not None and not math.isclose(here.total, there.total):
         notes.append(f"there: {there.total:,.0f}")
     return Row(
         f"query: {query.name}",
@@ -88,7 +91,7 @@ def _row(query: Query, here: Outcome, there: Outcome | None, scale: Scale, raw: 
         None if query.target is None else query.target * scale.queries,
         _ms(raw),
         _ms(there.seconds) if there else None,
-        ", ".join(notes),
+        ", ".join(filter(None, notes)),
     )
 
 

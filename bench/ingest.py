@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.compute as pc
+
 from atalaia.environment.errors import AtalaiaError
 from atalaia.store.batch import CONTENT_TYPE, encode
 from bench.ask import ask
@@ -78,11 +80,12 @@ def time_only(directory: Path, folder: Path, log: Log, scale: Scale) -> Row:
 
 def store_alone(directory: Path, folder: Path, log: Log) -> Row:
     """The beginning of the reference log as ready-made Arrow batches, one after the other over one connection."""
-    first = list(itertools.islice(batches(log, folder), _BATCHES))
-    size = sum(batch.column("line").nbytes for batch in first)
-    rows = sum(map(len, first))
-    bodies = [encode(batch) for batch in first]
-    del first
+    size = rows = 0
+    bodies = []
+    for batch in itertools.islice(batches(log, folder), _BATCHES):
+        size += pc.sum(pc.binary_length(batch.column("line"))).as_py() + len(batch)
+        rows += len(batch)
+        bodies.append(encode(batch))
     with serving(directory) as store:
         cpu = store.process.cpu
         began = time.perf_counter()

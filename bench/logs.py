@@ -13,6 +13,7 @@ from atalaia.collector import promtail
 from atalaia.collector.job import Job, Plan
 from atalaia.collector.lines import valid_utf8
 from bench import postgresql, services
+from bench.columns import write
 
 _BLOCK = 4 << 20  # bytes that are read at once
 _NS = 1_000_000_000
@@ -95,17 +96,17 @@ def make(folder: Path, lines: int, given: Path | None) -> tuple[Log, ...]:
     folder.mkdir(parents=True, exist_ok=True)
     reference = given or folder / "reference.log"
     if not reference.exists():
-        postgresql.write_log(reference, lines)
+        write(reference, postgresql.log_lines(lines))
     each = max(1, lines // 4 // services.SERVERS)
     found = [Log("reference", "PostgreSQL", (reference.resolve(),), _WHOLE, servers=False)]
-    for job, kind, write, stages in (
-        ("web", "JSON", services.write_json, _JSON),
-        ("worker", "logfmt", services.write_logfmt, _LOGFMT),
+    for job, kind, generate, stages in (
+        ("web", "JSON", services.json_lines, _JSON),
+        ("worker", "logfmt", services.logfmt_lines, _LOGFMT),
     ):
         files = tuple(folder / f"{job}_{server}.log" for server in range(1, services.SERVERS + 1))
         for server, file in enumerate(files, 1):
             if not file.exists():
-                write(file, each, server)
+                write(file, generate(each, server))
         found.append(Log(job, kind, files, stages))
     return tuple(found)
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from bench.columns import BLOCK, Draws, blocks, decimal, join, moments, number, padded, write
+from bench.columns import BLOCK, Draws, blocks, decimal, join, moments, number, padded
 
 NEEDLE = 9_245_039  # an id that exactly two statements name
 NEEDLE_BLOCKS = (0, 4)  # where they are, as in the log that the targets were measured on
@@ -22,13 +21,8 @@ _USERS = ("app", "report", "billing", "postgres")
 _HUNDREDTHS = (45, 60, 75, 88, 95, 98, 99)  # of the lines, summed up, each kind of message but the last
 
 
-def write_log(path: Path, lines: int) -> None:
-    """Write the first `lines` lines of the reference log."""
-    write(path, texts(lines))
-
-
-def texts(lines: int) -> Iterator[pa.Array]:
-    """The log block by block."""
+def log_lines(lines: int) -> Iterator[pa.Array]:
+    """The first `lines` lines of the log, block by block."""
     now = _FIRST
     for block, count in blocks(lines):
         draws = Draws(5, block)

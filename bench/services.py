@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bench.columns import BLOCK, Draws, blocks, decimal, join, moments, number, write
+from bench.columns import BLOCK, Draws, blocks, decimal, join, moments, number
 
 SERVERS = 5
 _FIRST = 1_722_816_000_000  # ms since 1970, a Monday
@@ -20,18 +19,18 @@ _DONE = ("job done", "job retried", "batch written", "mail sent", "cache warmed"
 _Line = Callable[[Draws, pa.Array, int], pa.Array]
 
 
-def write_json(path: Path, lines: int, server: int) -> None:
-    """Write one server's week of a web service, in JSON."""
-    write(path, texts(lines, Draws(11, server), _json))
+def json_lines(lines: int, server: int) -> Iterator[pa.Array]:
+    """One server's week of a web service, block by block."""
+    return _week(lines, Draws(11, server), _json)
 
 
-def write_logfmt(path: Path, lines: int, server: int) -> None:
-    """Write one server's week of workers, in logfmt."""
-    write(path, texts(lines, Draws(13, server), _logfmt))
+def logfmt_lines(lines: int, server: int) -> Iterator[pa.Array]:
+    """One server's week of workers, block by block."""
+    return _week(lines, Draws(13, server), _logfmt)
 
 
-def texts(lines: int, draws: Draws, line: _Line) -> Iterator[pa.Array]:
-    """The week block by block, evenly spread, in order of time."""
+def _week(lines: int, draws: Draws, line: _Line) -> Iterator[pa.Array]:
+    """Evenly spread, in order of time."""
     for block, count in blocks(lines):
         at = np.arange(count, dtype=np.int64) + block * BLOCK
         ms = _FIRST + at * _WEEK // lines + draws.between(0, max(0, _WEEK // lines - 1), count)

@@ -20,10 +20,10 @@ class Row:
     note: str = ""
 
 
-def render(rows: Sequence[Row], searcher: str, against: str | None) -> str:
-    """The table as text; the column of the other server is there when there is one."""
+def render(rows: Sequence[Row], searcher: str, against: str) -> str:
+    """The table as text; `against` names the other server, if there is one."""
     kept = [0, 1, 2, 3, *([4] if against else []), 5]
-    head = ["", "here", "target", f"{searcher} -c", against or "", ""]
+    head = ["", "here", "target", f"{searcher} -c", against, ""]
     cells = [head, *(_cells(row) for row in rows)]
     widths = [max(len(line[at]) for line in cells) for at in range(6)]
     return "\n".join(
