@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+import httpx
+
 from atalaia.environment.errors import AtalaiaError, InputError
 from bench import ask, ingest, logs, loki, startup, table, tools
 from bench.place import Place, workplace
@@ -20,7 +22,12 @@ def main() -> None:
         with workplace(options.data, options.folder) as place:
             rows = _measure(options, place)
     except AtalaiaError as error:
-        sys.exit(f"bench: {error}")
+        print(f"bench: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except httpx.HTTPError as error:
+        sys.exit(f"bench: the store does not answer: {error}")
+    except KeyboardInterrupt:
+        sys.exit("bench: interrupted")
     print(
         table.as_json(rows)
         if options.json
@@ -59,8 +66,8 @@ def _measure(options: argparse.Namespace, place: Place) -> list[Row]:
 
 
 def _logs(options: argparse.Namespace, place: Place) -> list[Row]:
-    if options.file and not options.file.is_file():
-        raise InputError(f"--file {options.file} is not a file", "name a PostgreSQL log, or leave it out")
+    if options.file:
+        _check(options.file)
     content = {"lines": None if options.file else options.lines, "file": options.file and str(options.file.resolve())}
     place.check(content)
     _tell("writing logs")
@@ -84,6 +91,15 @@ def _logs(options: argparse.Namespace, place: Place) -> list[Row]:
         with serving(place.store) as store:
             rows += ask.measure(store, made, place.scratch, scale, options.against)
     return rows
+
+
+def _check(file: Path) -> None:
+    if not file.is_file():
+        raise InputError(f"--file {file} is not a file", "name a PostgreSQL log, or leave it out")
+    with file.open("rb") as log:
+        log.seek(max(0, file.stat().st_size - 1))
+        if log.read() != b"\n":
+            raise InputError(f"--file {file} does not end with a newline", "cut it behind its last whole line")
 
 
 def _tell(what: str) -> None:

@@ -40,9 +40,9 @@ class Measured:
 
     @property
     def note(self) -> str:
-        """Speed in lines, and what it took."""
-        cpu = f"{self.store + self.collector:.1f} CPU s, peak {self.peak:,.0f} MB"
-        return f"{self.lines / self.seconds / 1e3:,.0f} k lines/s in {self.seconds:.2f} s, {cpu}"
+        """Speed in lines, and what it took: CPU of store + collector, memory of both."""
+        speed = f"{self.lines / self.seconds / 1e3:,.0f} k lines/s in {self.seconds:.2f} s"
+        return f"{speed}; CPU {self.store:.1f} + {self.collector:.1f} s; peak {self.peak:,.0f} MB"
 
 
 def fill(directory: Path, folder: Path, logs: tuple[Log, ...], scale: Scale) -> list[Row]:
@@ -57,13 +57,12 @@ def fill(directory: Path, folder: Path, logs: tuple[Log, ...], scale: Scale) -> 
             settled, disk = time.monotonic() - began, store.disk - before
             if log is not logs[0]:
                 ratio = f"{disk / 1e6:,.0f} MB on disk, 1 : {log.size / disk:.1f}"
-                rows.append(Row(f"ingest: {log.kind}, time", found.speed, "MB/s", note=f"{found.note}, {ratio}"))
+                rows.append(Row(f"ingest: {log.kind}, time", found.speed, "MB/s", note=f"{found.note}; {ratio}"))
                 continue
             cpu = found.store + found.collector
-            split = f"store {found.store:.1f}, collector {found.collector:.1f}"
             rows += [
                 Row("ingest: regex, time, label", found.speed, "MB/s", _MB_PER_SECOND * scale.speed, note=found.note),
-                Row("  CPU for it", cpu, "s", _CPU * scale.ingestion, note=split),
+                Row("  CPU for it", cpu, "s", _CPU * scale.ingestion),
                 Row("  peak memory, store + collector", found.peak, "MB", _PEAK),
                 Row("  until it has settled", settled, "s", note="compaction and indexes, in the background"),
                 Row("  bytes on disk", disk / 1e6, "MB", note=f"1 : {log.size / disk:.1f}"),

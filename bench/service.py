@@ -85,8 +85,7 @@ class Store:
         answer = self.http.get(f"{self.base}/atalaia/v1/store")
         if answer.status_code == 200:
             return bool(answer.json()["settled"])
-        names = [path.name for path in (self.directory / "segments").iterdir()]
-        return bool(names) and all(name.endswith("-t.parquet") for name in names)
+        return all(path.name.endswith("-t.parquet") for path in (self.directory / "segments").iterdir())
 
     @property
     def disk(self) -> int:

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from atalaia.environment.errors import AtalaiaError
 from bench.table import Row
 
 
@@ -18,7 +19,11 @@ def measure(folder: Path) -> list[Row]:
 
     def seconds(word: str) -> float:
         began = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "atalaia", word], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        done = subprocess.run(
+            [sys.executable, "-m", "atalaia", word], cwd=folder, check=False, stdout=subprocess.DEVNULL
+        )
+        if done.returncode:
+            raise AtalaiaError(f"atalaia {word} ended with {done.returncode}", "its own message is above")
         return time.perf_counter() - began
 
     rows = []
