@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,8 @@ from atalaia.logql.select import selector_test
 from atalaia.logql.tree import Grouping, LogQuery, Metric, RangeAggregation, Selector
 from atalaia.logql.window import Grid, slide
 from atalaia.store.decide import LineCondition, LineTest
-from atalaia.store.relation import chosen, relation
-from atalaia.store.snapshot import Snapshot
+from atalaia.store.relation import chosen, relation, streams_in
+from atalaia.store.snapshot import Snapshot, in_order
 from atalaia.store.store import Store
 
 MAX_SERIES = 20_000
@@ -57,21 +58,21 @@ class Executor:
             streams = self._streams(query, tenant, snapshot)
             pipeline = compile_pipeline(query, streams)
             where, lines = pipeline.where(lines=False), _line_conditions(pipeline)
-            parts = chosen(snapshot.parts, streams.labels.keys(), start, end)
-            parts.sort(key=lambda p: p.max_ts if backward else -p.min_ts, reverse=True)
+            parts = in_order(chosen(snapshot.parts, streams.labels.keys(), start, end), backward)
             found: list[tuple[int, int, int, str, list[tuple[str, str]] | dict[str, str] | None]] = []
-            at, width = 0, 1
-            while at < len(parts):
+            width = 1
+            while some := list(islice(parts, width)):
                 # Parts come in the order of the answer; one that begins behind the last wanted entry cannot add to it.
                 if len(found) >= limit:
                     edge = found[limit - 1][0]
-                    if (parts[at].max_ts < edge) if backward else (parts[at].min_ts > edge):
+                    if (some[0].max_ts < edge) if backward else (some[0].min_ts > edge):
                         break
-                some = parts[at : at + width]
-                at, width = at + width, width * 2
+                width *= 2
                 order = "DESC" if backward else "ASC"
                 with self._engine.cursor() as connection:
-                    source = relation(connection, some, streams.labels.keys(), start, end, lines)
+                    source = relation(
+                        connection, some, streams.labels.keys(), start, end, lines, deletions=snapshot.deletions
+                    )
                     columns = f"SELECT ts, seq, stream_id, line, metadata FROM ({source}){where}"
                     sql = f"{columns} ORDER BY ts {order}, seq {order} LIMIT {limit:d}"
                     found += connection.execute(sql).fetchall()
@@ -90,8 +91,9 @@ class Executor:
         tests = [selector_test(selector) for selector in selectors]
         with self._store.snapshot() as snapshot:
             seen: set[int] = set()
-            for part in snapshot.parts:
-                seen |= {i for i, held in part.streams.items() if held.max_ts >= start and held.min_ts <= end}
+            with self._engine.cursor() as connection:
+                for part in snapshot.parts:
+                    seen |= streams_in(connection, part, start, end + 1)
             found = [snapshot.streams[i] for i in sorted(seen)]
         return [
             dict(stream.labels)
@@ -133,9 +135,12 @@ class Executor:
         sample = "count(*)" if tree.op in ("count_over_time", "rate") else "sum(octet_length(encode(line)))"
         named = "".join(f"{sql} AS k{i}, " for i, sql in enumerate(keys))
         with self._engine.cursor() as connection:
-            source = relation(connection, parts, streams.labels.keys(), first, last, _line_conditions(pipeline))
+            lines = _line_conditions(pipeline)
+            source = relation(
+                connection, parts, streams.labels.keys(), first, last, lines, deletions=snapshot.deletions
+            )
             sums = f"max({fault or 'NULL::VARCHAR'}) AS fault, {grid.bucket_sql()} AS bucket, {sample}::DOUBLE AS v"
-            sql = f"SELECT {named}{sums} FROM ({source}){where} GROUP BY ALL"
+            sql = f"SELECT {named}{sums} FROM ({source}){where} GROUP BY ALL HAVING count(*) > 0"
             if keys in (["stream_id"], []) and fault is None:
                 answer = connection.execute(sql).fetchnumpy()
                 found = []
@@ -171,11 +176,10 @@ def _line_conditions(pipeline: Pipeline) -> tuple[LineCondition, ...]:
     """The line filters in the store's own words, by which it can pass over what they exclude."""
     return tuple(
         LineCondition(
-            sql,
             tuple(LineTest(alternative.value, stage.op in ("|~", "!~")) for alternative in stage.alternatives),
             stage.op.startswith("!"),
         )
-        for stage, sql in zip(pipeline.lines, pipeline.line_sql, strict=True)
+        for stage in pipeline.lines
     )
 
 

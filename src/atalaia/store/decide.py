@@ -32,9 +32,8 @@ class LineTest:
 
 @dataclass(frozen=True, slots=True)
 class LineCondition:
-    """Any of `tests` holds, or with `negated` none does. `sql` says the same of a column `line`."""
+    """Any of `tests` holds, or with `negated` none does."""
 
-    sql: str
     tests: tuple[LineTest, ...]
     negated: bool = False
 

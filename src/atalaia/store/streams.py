@@ -59,6 +59,10 @@ class Streams:
             known[code] = self.number(tenant, texts[code])
         return pa.array(known[indices])
 
+    def since(self, number: int) -> list[Stream]:
+        """The streams with higher numbers, in their order."""
+        return [self._all[found] for found in range(number + 1, self._next) if found in self._all]
+
     def of(self, tenant: str) -> list[Stream]:
         """All streams of a tenant, oldest first."""
         return [stream for stream in list(self._all.values()) if stream.tenant == tenant]

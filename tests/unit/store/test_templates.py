@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atalaia.store.decide import LineCondition, LineTest, Verdict, decide, required_texts
-from atalaia.store.templates import PLACEHOLDER, templates
+from atalaia.store.templates import PLACEHOLDER, Templates, templates
+from atalaia.store.tokens import SHORTEST, hash_of
 
 _VARIABLE = re.compile(r"[A-Za-z0-9]*[0-9][A-Za-z0-9]*")
 # Few characters, so that needles meet lines often: token borders, digits, Unicode, newline, NUL, the placeholder.
@@ -22,14 +23,27 @@ _WORDS = st.lists(
 _LINE = _TEXT | _WORDS
 
 
+def texts_of(found: Templates) -> list[str]:
+    assert found.codes is not None
+    return [found.texts[code] for code in found.codes]
+
+
 @given(st.lists(_LINE, max_size=20), st.integers(0, 5))
 def test_templates_equal_a_regex(lines: list[str], cut: int) -> None:
     array = pa.array(lines, pa.utf8()).slice(min(cut, len(lines)))
     found = templates(array)
-    assert found.column.to_pylist() == [_VARIABLE.sub(PLACEHOLDER, line) for line in array.to_pylist()]
-    for line, template in zip(array.to_pylist(), found.column.to_pylist(), strict=True):
+    assert texts_of(found) == [_VARIABLE.sub(PLACEHOLDER, line) for line in array.to_pylist()]
+    assert found.codes is not None
+    for line, code in zip(array.to_pylist(), found.codes, strict=True):
         letters = {c for token in _VARIABLE.findall(line) for c in token if not c.isdigit()}
-        assert letters <= found.letters[template]
+        assert letters <= found.letters[code]
+    long = [
+        (row, hash_of(token))
+        for row, line in enumerate(array.to_pylist())
+        for token in _VARIABLE.findall(line)
+        if len(token) >= SHORTEST
+    ]
+    assert list(zip(found.token_rows.tolist(), found.token_hashes.tolist(), strict=True)) == long
 
 
 def _parts_of(line: str, draw: st.DataObject) -> str:
@@ -39,8 +53,9 @@ def _parts_of(line: str, draw: st.DataObject) -> str:
 
 def _check(lines: list[str], conditions: tuple[LineCondition, ...], passes: list[bool]) -> None:
     found = templates(pa.array(lines, pa.utf8()))
-    for template, passed in zip(found.column.to_pylist(), passes, strict=True):
-        verdict = decide(template, found.letters[template], conditions)
+    assert found.codes is not None
+    for code, passed in zip(found.codes, passes, strict=True):
+        verdict = decide(found.texts[code], found.letters[code], conditions)
         assert verdict is Verdict.SOME or (verdict is Verdict.ALL) == passed
 
 
@@ -51,11 +66,11 @@ def test_texts_are_decided_as_brute_force_does(lines: list[str], data: st.DataOb
     needles.append(_parts_of(data.draw(st.sampled_from(lines)), data))
     for needle in needles:
         for negated in (False, True):
-            condition = LineCondition("", (LineTest(needle),), negated)
+            condition = LineCondition((LineTest(needle),), negated)
             _check(lines, (condition,), [(needle in line) != negated for line in lines])
-    both = tuple(LineCondition("", (LineTest(needle),)) for needle in needles)
+    both = tuple(LineCondition((LineTest(needle),)) for needle in needles)
     _check(lines, both, [all(needle in line for needle in needles) for line in lines])
-    either = LineCondition("", tuple(LineTest(needle) for needle in needles))
+    either = LineCondition(tuple(LineTest(needle) for needle in needles))
     _check(lines, (either,), [any(needle in line for needle in needles) for line in lines])
 
 
@@ -99,7 +114,7 @@ def test_regexes_are_decided_as_re2_does(lines: list[str], regex: str) -> None:
         compiled = re2.compile(regex)
     except re2.error:
         return
-    condition = LineCondition("", (LineTest(regex, regex=True),))
+    condition = LineCondition((LineTest(regex, regex=True),))
     _check(lines, (condition,), [compiled.search(line) is not None for line in lines])
 
 
@@ -119,7 +134,7 @@ def test_regexes_are_decided_as_re2_does(lines: list[str], regex: str) -> None:
     ],
 )
 def test_what_templates_tell(needle: str, template: str, letters: str, verdict: Verdict) -> None:
-    assert decide(template, frozenset(letters), (LineCondition("", (LineTest(needle),)),)) is verdict
+    assert decide(template, frozenset(letters), (LineCondition((LineTest(needle),)),)) is verdict
 
 
 @pytest.mark.parametrize(
