@@ -18,7 +18,7 @@ def streams(rows: list[Row], categorised: bool) -> dict[str, object]:
     for row in rows:
         labels = dict(row.seen.stream) if categorised else row.seen.all()
         key = orjson.dumps(labels, option=orjson.OPT_SORT_KEYS).decode()
-        value: list[object] = [str(row.ts), row.line]
+        value: list[object] = [str(row.ts), row.seen.line]
         if categorised:
             kinds = (("structuredMetadata", row.seen.metadata), ("parsed", row.seen.parsed))
             value.append({kind: dict(found) for kind, found in kinds if found})

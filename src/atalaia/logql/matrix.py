@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .tree import Grouping, VectorAggregation
+from .tree import Grouping, Selector, VectorAggregation
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -38,6 +38,14 @@ def grouped(labels: Labels, grouping: Grouping | None) -> Labels:
         return ()
     names = set(grouping.labels)
     return tuple((name, value) for name, value in labels if (name in names) != grouping.without)
+
+
+def absent(selector: Selector, matrix: Matrix) -> Matrix:
+    """1 where no series has a sample; its labels are those that the selector demands to be equal."""
+    names = [matcher.name for matcher in selector.matchers]
+    labels = {m.name: m.value for m in selector.matchers if m.op == "=" and m.value and names.count(m.name) == 1}
+    present = np.logical_not(matrix.present.any(axis=0))[np.newaxis]
+    return Matrix((label_key(labels),), np.where(present, 1.0, np.nan), present)
 
 
 def aggregate(tree: VectorAggregation, matrix: Matrix) -> Matrix:
