@@ -42,8 +42,10 @@ def matrix(found: Matrix, start: int, step: int) -> dict[str, object]:
 
 
 def vector(found: Matrix, moment: int) -> dict[str, object]:
-    """Series at one moment."""
+    """Series, or a number, at one moment."""
     at = show_moment(moment)
+    if found.scalar:
+        return {"resultType": "scalar", "result": [at, show_float(float(found.values[0, 0]))], "stats": {}}
     rows = zip(found.labels, found.values, found.present, strict=True)
     result = [
         {"metric": dict(labels), "value": [at, show_float(float(values[0]))]}

@@ -44,4 +44,11 @@ def holds_address(text: str, pattern: str) -> bool:
 
 def shape(pattern: str) -> str:
     """A regular expression (RE2) that every text matches where an address of `pattern` stands."""
-    return r"[0-9]\.[0-9]+\.[0-9]+\.[0-9]" if _range(pattern).version == 4 else "[0-9A-Fa-f:]:"
+    wanted = _range(pattern)
+    if wanted.version == 6:
+        return "[0-9A-Fa-f:]:"
+    first, last = (number.to_bytes(4, "big") for number in (wanted.first, wanted.last))
+    same = next((n for n in range(4) if first[n] != last[n]), 3)
+    octets = [str(number) for number in first[:same]]
+    octets.append(f"(?:{'|'.join(map(str, range(first[same], last[same] + 1)))})")
+    return r"\.".join([*octets, *["[0-9]+"] * (3 - same)])

@@ -68,6 +68,16 @@ class Entry:
         self.remove((name,))
         self.parsed[name] = value
 
+    def rename(self, source: str, name: str) -> None:
+        """Call a label otherwise, if there is one; it stays of its origin."""
+        for origin in ("parsed", "metadata", "stream"):
+            labels = getattr(self, origin)
+            if source in labels:
+                value = labels[source]
+                self.remove((source, name))
+                setattr(self, origin, {**getattr(self, origin), name: value})
+                return
+
     def remove(self, names: Iterable[str]) -> None:
         """Remove labels."""
         for name in names:

@@ -14,12 +14,21 @@ Labels = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """`values` float[S, T]: S series at T moments; NaN, with `present` false, where there is no sample."""
+    """`values` float[S, T]: S series at T moments; NaN, with `present` false, where there is no sample.
+
+    `ordered`: the order of the series is that of an answer. `scalar`: a number, which is no series.
+    """
 
     labels: tuple[Labels, ...]
     values: np.ndarray
     present: np.ndarray
     ordered: bool = False
+    scalar: bool = False
+
+    @staticmethod
+    def constant(value: float, moments: int, scalar: bool = False) -> Matrix:
+        """A series without labels, or a number."""
+        return Matrix(((),), np.full((1, moments), value), np.ones((1, moments), bool), scalar=scalar)
 
     @staticmethod
     def empty(moments: int) -> Matrix:

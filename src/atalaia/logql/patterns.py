@@ -88,19 +88,11 @@ def like_expression(pattern: str) -> str:
 
 
 def like_sql(pattern: str) -> str:
-    """The test of `|>` as SQL: the texts between the literals, each found first, are not empty, and nothing is left."""
+    """The test of `|>` as SQL: what is left behind each literal in turn, and whether that is something at last."""
     parts = pieces(pattern)
-    if not any(is_capture for _, is_capture in parts):
-        return f"(line = {literal(''.join(text for text, _ in parts))})"
-    expression = "".join("(.*?)" if is_capture else re2_quote(text) for text, is_capture in parts) + "(.*)$"
-    names = [f"c{n}" for n in range(sum(is_capture for _, is_capture in parts))]
-    if parts[-1][1]:
-        # The last capture takes what is left.
-        expression = expression.removesuffix("(.*?)(.*)$") + "(.*)$"
-        tests = [f"c.{name} <> ''" for name in names]
-    else:
-        tests = [*(f"c.{name} <> ''" for name in names), "c.rest = ''"]
-        names.append("rest")
-    listed = ", ".join(map(literal, names))
-    found = f"regexp_extract(line, {literal('(?s)^' + expression)}, [{listed}])"
-    return f"(len(list_filter([{found}], lambda c: {' AND '.join(tests)})) = 1)"
+    rest = "[line]"
+    for number, (text, is_capture) in enumerate(parts):
+        if not is_capture:
+            at, where = f"strpos(s, {literal(text)})", "> 1" if number else "= 1"
+            rest = f"list_transform({rest}, lambda s: CASE WHEN {at} {where} THEN substr(s, {at} + {len(text)}) END)"
+    return f"COALESCE({rest}[1] {'<>' if parts and parts[-1][1] else '='} '', false)"
