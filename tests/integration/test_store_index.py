@@ -46,16 +46,14 @@ def compacted(store: Store) -> bool:
 
 
 def condition(needles: list[str], negated: bool = False, regex: bool = False) -> LineCondition:
-    return LineCondition(tuple(LineTest(needle, regex) for needle in needles), negated)
+    return sql.line_condition(tuple(LineTest(needle, regex) for needle in needles), negated)
 
 
 def found(store: Store, *conditions: LineCondition, readings: list[Reading] | None = None) -> list[str]:
     with store.snapshot() as snapshot, duckdb.connect() as connection:
         ids = {stream.id for stream in snapshot.streams.of("fake")}
         parts = relation.chosen(snapshot.parts, ids, 0, 2**62)
-        source = relation.relation(
-            connection, parts, ids, 0, 2**62, conditions, deletions=snapshot.deletions, readings=readings
-        )
+        source = relation.relation(connection, parts, ids, 0, 2**62, conditions, readings=readings)
         return [row[0] for row in connection.execute(f"SELECT line FROM ({source}) ORDER BY seq").fetchall()]
 
 

@@ -18,7 +18,7 @@ def streams(rows: list[Row], categorised: bool) -> dict[str, object]:
     for row in rows:
         labels = dict(row.seen.stream) if categorised else row.seen.all()
         key = orjson.dumps(labels, option=orjson.OPT_SORT_KEYS).decode()
-        value: list[object] = [str(row.ts), row.line]
+        value: list[object] = [str(row.ts), row.seen.line]
         if categorised:
             kinds = (("structuredMetadata", row.seen.metadata), ("parsed", row.seen.parsed))
             value.append({kind: dict(found) for kind, found in kinds if found})
@@ -42,8 +42,10 @@ def matrix(found: Matrix, start: int, step: int) -> dict[str, object]:
 
 
 def vector(found: Matrix, moment: int) -> dict[str, object]:
-    """Series at one moment."""
+    """Series, or a number, at one moment."""
     at = show_moment(moment)
+    if found.scalar:
+        return {"resultType": "scalar", "result": [at, show_float(float(found.values[0, 0]))], "stats": {}}
     rows = zip(found.labels, found.values, found.present, strict=True)
     result = [
         {"metric": dict(labels), "value": [at, show_float(float(values[0]))]}

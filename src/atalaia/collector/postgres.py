@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from atalaia.collector.entries import Entries, metadata_map
-from atalaia.collector.gotime import Layout
 from atalaia.collector.lines import split
+from atalaia.logql.template.gotime import Layout
 
 _TEXTS = [
     "timestamp",

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from atalaia.store.decide import LineCondition, LineTest
 from atalaia.store.held import Held
-from atalaia.store.sql import in_streams, line_sql
+from atalaia.store.sql import in_streams, line_condition
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +41,7 @@ class Deletion:
         """From a row of the catalogue."""
         number, tenant, query, start, end, seq, streams, conditions, requested, finished, rows = row
         read = tuple(
-            LineCondition(tuple(LineTest(text, regex) for text, regex in one["tests"]), one["negated"])
+            line_condition(tuple(LineTest(text, regex) for text, regex in one["tests"]), one["negated"])
             for one in orjson.loads(conditions)
         )
         ids = np.frombuffer(streams, "<i4")
@@ -65,7 +65,7 @@ class Deletion:
         """Which rows it removes; long lists of streams are registered with `connection`."""
         tests = [f"seq <= {self.seq:d}", f"ts >= {self.start:d}", f"ts < {self.end:d}"]
         tests.append(in_streams(connection, self.streams, f"deleted_streams_{self.id:d}"))
-        return f"({' AND '.join([*tests, *(line_sql(condition) for condition in self.conditions)])})"
+        return f"({' AND '.join([*tests, *(condition.sql for condition in self.conditions)])})"
 
 
 class Eraser:

@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from atalaia.store import metadata, sql
 from atalaia.store.decide import LineCondition, Verdict
-from atalaia.store.deletion import Deletion
 from atalaia.store.memory import SCHEMA
 from atalaia.store.prune import Choice, Question, choose, verdicts
 from atalaia.store.snapshot import Part
@@ -66,17 +65,15 @@ def relation(
     lines: tuple[LineCondition, ...] = (),
     *,
     keys: Collection[str] = (),
-    deletions: Sequence[Deletion] = (),
     readings: list[Reading] | None = None,
 ) -> str:
     """A SELECT of `COLUMNS` over the entries of `parts` that are of `ids`, in [start, end), and pass all of `lines`.
 
-    For each of `keys` it has a column more, `metadata_column(key)`, faster than the map. What `deletions` hide is left
-    out. Memory tables are registered with `connection`, which must not be shared with another query. `readings` takes
-    what is read of each part.
+    For each of `keys` it has a column more, `metadata_column(key)`, faster than the map. Memory tables are registered
+    with `connection`, which must not be shared with another query. `readings` takes what is read of each part.
     """
     question = Question(numbers(ids), start, end, lines)
-    reader = _Reader(connection, question, tuple(keys), deletions)
+    reader = _Reader(connection, question, tuple(keys))
     indexed = [(part, index) for part in parts if (index := part.index) is not None]
     known = verdicts([index for _, index in indexed], lines) if lines else {}
     choices = [choose(part, index, question, known) for part, index in indexed]
@@ -92,7 +89,7 @@ def relation(
     memory = [part for part in parts if part.batches]
     if memory or not branches:
         connection.register("memory_entries", pa.Table.from_batches([b for p in memory for b in p.batches], SCHEMA))
-        branches.append(reader.select("memory_entries", memory, (), [sql.line_sql(c) for c in lines]))
+        branches.append(reader.select("memory_entries", memory, (), [condition.sql for condition in lines]))
     if readings is not None:
         readings += [_reading(choice) for choice in choices]
         readings += [Reading(p.path.name if p.path else "memory", p.rows, 0, 0, {}) for p in (*plain, *memory)]
@@ -119,12 +116,10 @@ class _Reader:
         connection: duckdb.DuckDBPyConnection,
         question: Question,
         keys: tuple[str, ...],
-        deletions: Sequence[Deletion],
     ) -> None:
         self._connection = connection
         self._question = question
         self._keys = keys
-        self._deletions = deletions
         self._tables = 0
 
     def indexed(self, choices: Sequence[Choice], known: dict[str, Verdict]) -> list[str]:
@@ -169,7 +164,7 @@ class _Reader:
         """What must hold of a row: its template passes, or may pass and the line does."""
         every = [text for text in seen if known[text] is Verdict.ALL]
         maybe = [text for text in seen if known[text] is Verdict.SOME]
-        lines = " AND ".join(sql.line_sql(condition) for condition in self._question.lines)
+        lines = " AND ".join(condition.sql for condition in self._question.lines)
         if len(every) + len(maybe) > sql.LIST_MOST or sum(map(len, (*every, *maybe))) > _TEXT_MOST:
             # Planning so long a list would take longer than reading the lines.
             return [lines]
@@ -185,7 +180,7 @@ class _Reader:
 
     def whole(self, parts: Sequence[Part], own: tuple[str, ...]) -> str:
         """Of segments without an index."""
-        return self.select(_parquet(parts), parts, own, [sql.line_sql(c) for c in self._question.lines])
+        return self.select(_parquet(parts), parts, own, [c.sql for c in self._question.lines])
 
     def select(
         self,
@@ -206,12 +201,8 @@ class _Reader:
         if not all(p.held is not None and np.isin(p.held.streams, question.ids).all() for p in parts):
             where.append(sql.in_streams(self._connection, question.ids, "wanted_streams"))
         where += conditions
-        for deletion in self._deletions:
-            if any(
-                deletion.touches(p.segment.purged if p.segment else 0, p.first_seq, p.min_ts, p.max_ts, p.held)
-                for p in parts
-            ):
-                where.append(f"NOT {deletion.sql(self._connection)}")
+        hidden = {deletion.id: deletion for part in parts for deletion in part.hidden}
+        where += [f"NOT {deletion.sql(self._connection)}" for deletion in hidden.values()]
         whole = "metadata" if not own else _joined(own)
         columns = ["ts", "seq", "stream_id", "line", f"{whole} AS metadata"]
         columns += [

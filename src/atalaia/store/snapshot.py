@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,7 +23,8 @@ from atalaia.store.streams import Streams
 class Part:
     """A segment or a memory table as a snapshot sees it.
 
-    `held` is None when it has too many streams to tell; `groups` are the row groups it stands for, None for all.
+    `held` is None when it has too many streams to tell; `groups` are the row groups it stands for, None for all;
+    `hidden` are the deletions that hide some of its entries.
     """
 
     rows: int
@@ -36,6 +37,17 @@ class Part:
     index_file: IndexFile | None = None
     groups: np.ndarray | None = None
     batches: tuple[pa.RecordBatch, ...] = ()
+    hidden: tuple[Deletion, ...] = ()
+
+    def without(self, deletions: Sequence[Deletion]) -> Part:
+        """The same, with what deletions hide of it."""
+        purged = self.segment.purged if self.segment else 0
+        hidden = tuple(
+            deletion
+            for deletion in deletions
+            if deletion.touches(purged, self.first_seq, self.min_ts, self.max_ts, self.held)
+        )
+        return replace(self, hidden=hidden) if hidden else self
 
     @property
     def index(self) -> SegmentIndex | None:
@@ -86,11 +98,10 @@ def _edge(part: Part, backward: bool) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything that was acknowledged at one moment; segments first. `deletions` are those not yet finished."""
+    """Everything that was acknowledged at one moment; segments first."""
 
     parts: tuple[Part, ...]
     streams: Streams
-    deletions: tuple[Deletion, ...] = ()
 
 
 def segment_part(folder: Path, made: Made) -> Part:

@@ -23,11 +23,10 @@ def name(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
 
 
-def line_sql(condition: LineCondition) -> str:
-    """A condition on a column `line`."""
-    tests = [_test(test) for test in condition.tests]
-    joined = tests[0] if len(tests) == 1 else f"({' OR '.join(tests)})"
-    return f"NOT {joined}" if condition.negated else joined
+def line_condition(tests: tuple[LineTest, ...], negated: bool) -> LineCondition:
+    """A condition that its tests say exactly."""
+    joined = f"({' OR '.join(map(_test, tests))})"
+    return LineCondition(f"NOT {joined}" if negated else joined, tests, negated)
 
 
 def _test(test: LineTest) -> str:

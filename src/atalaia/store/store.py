@@ -125,7 +125,7 @@ class Store:
                 parts = reading.enter_context(self._shelf.reading())
                 memory = tuple(memory_part(table) for table in (*self._frozen, self._memory) if table.rows)
                 deletions = self._maintenance.deletions
-            yield Snapshot((*parts, *memory), self.streams, deletions)
+            yield Snapshot(tuple(part.without(deletions) for part in (*parts, *memory)), self.streams)
 
     @property
     def settled(self) -> bool:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from atalaia.collector import gotime
-from atalaia.collector.gotime import NAMED, Layout, LayoutError
+from atalaia.logql.template import gotime
+from atalaia.logql.template.gotime import NAMED, Layout, LayoutError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MOMENT = st.datetimes(datetime(1678, 1, 1), datetime(2261, 12, 31))  # noqa: DTZ001

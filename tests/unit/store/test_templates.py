@@ -66,11 +66,11 @@ def test_texts_are_decided_as_brute_force_does(lines: list[str], data: st.DataOb
     needles.append(_parts_of(data.draw(st.sampled_from(lines)), data))
     for needle in needles:
         for negated in (False, True):
-            condition = LineCondition((LineTest(needle),), negated)
+            condition = LineCondition("", (LineTest(needle),), negated)
             _check(lines, (condition,), [(needle in line) != negated for line in lines])
-    both = tuple(LineCondition((LineTest(needle),)) for needle in needles)
+    both = tuple(LineCondition("", (LineTest(needle),)) for needle in needles)
     _check(lines, both, [all(needle in line for needle in needles) for line in lines])
-    either = LineCondition(tuple(LineTest(needle) for needle in needles))
+    either = LineCondition("", tuple(LineTest(needle) for needle in needles))
     _check(lines, (either,), [any(needle in line for needle in needles) for line in lines])
 
 
@@ -114,7 +114,7 @@ def test_regexes_are_decided_as_re2_does(lines: list[str], regex: str) -> None:
         compiled = re2.compile(regex)
     except re2.error:
         return
-    condition = LineCondition((LineTest(regex, regex=True),))
+    condition = LineCondition("", (LineTest(regex, regex=True),))
     _check(lines, (condition,), [compiled.search(line) is not None for line in lines])
 
 
@@ -134,7 +134,7 @@ def test_regexes_are_decided_as_re2_does(lines: list[str], regex: str) -> None:
     ],
 )
 def test_what_templates_tell(needle: str, template: str, letters: str, verdict: Verdict) -> None:
-    assert decide(template, frozenset(letters), (LineCondition((LineTest(needle),)),)) is verdict
+    assert decide(template, frozenset(letters), (LineCondition("", (LineTest(needle),)),)) is verdict
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from atalaia.collector import unixtime
+from . import unixtime
 
 NS = 1_000_000_000
 NAMED = {
@@ -47,7 +47,7 @@ _LONG_MONTHS = [
     "December",
 ]
 # Longest first, as Go's nextStdChunk looks for them.
-_CHUNK = re.compile(
+CHUNK = re.compile(
     r"January|Jan|Monday|Mon|MST|2006|__2|_2006|_2|002|01|02|03|04|05|06|15|PM|pm|"
     r"Z07:00:00|Z070000|Z07:00|Z0700|Z07|-07:00:00|-070000|-07:00|-0700|-07|[.,]0+(?!\d)|[.,]9+(?!\d)|1|2|3|4|5"
 )
@@ -101,13 +101,13 @@ class Layout:
             self.zone: tzinfo = ZoneInfo(location) if location else UTC
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise LayoutError(f"unknown location {location!r}") from error
-        if self.unix is None and not _CHUNK.search(self.text):
+        if self.unix is None and not CHUNK.search(self.text):
             raise LayoutError(f"{layout!r} has no part of Go's reference time 2006-01-02 15:04:05 in it")
         self._pattern, self._fields, self._width = self._compile()
 
     def _compile(self) -> tuple[re.Pattern[str], list[_Field], int]:
         pattern, fields, at, width, fixed = "", [], 0, 0, True
-        for match in _CHUNK.finditer(self.text):
+        for match in CHUNK.finditer(self.text):
             literal, chunk = self.text[at : match.start()], match[0]
             pattern += _literal(literal)
             fields += [_Field(character, width + i, 0) for i, character in enumerate(literal)]
