@@ -158,18 +158,25 @@ class Layout:
 
     def _parse_fixed(self, values: pa.Array) -> pa.Array:
         good = pc.fill_null(pc.equal(pc.binary_length(values), self._width), False).to_numpy(zero_copy_only=False)
-        chosen = values if good.all() else values.filter(pa.array(good))
-        count = len(chosen)
+        chosen = (values if good.all() else values.filter(pa.array(good))).view(pa.binary())
         result = np.zeros(len(values), np.int64)
-        if count:
-            start = int(np.frombuffer(chosen.buffers()[1], np.int32)[chosen.offset])
-            grid = np.frombuffer(chosen.buffers()[2], np.uint8)[start : start + count * self._width].reshape(
-                count, self._width
-            )
-            fine, total = _read_grid(grid, self._fields)
-            result[good] = total
-            good[good] = fine
+        if len(chosen):
+            # Neighbours differ in their fractions mostly: the rest is read once a run of equal rests.
+            part = next((f for f in self._fields if f.kind == "fraction"), _Field("fraction", 0, 0))
+            rest = pc.binary_replace_slice(chosen, part.at, part.at + part.width, b"0" * part.width)
+            runs = pc.run_end_encode(rest)
+            fine, total = _read_grid(self._grid(runs.values), self._fields)
+            lengths = np.diff(runs.run_ends.to_numpy(), prepend=0)
+            digits, fraction = _number(self._grid(chosen), part)
+            result[good] = np.repeat(total, lengths) + fraction * np.int64(10 ** (9 - part.width))
+            good[good] = np.repeat(fine, lengths) & digits
         return pa.array(result, mask=~good)
+
+    def _grid(self, values: pa.Array) -> np.ndarray:
+        """Values of the layout's width as bytes[row, column]."""
+        start = int(np.frombuffer(values.buffers()[1], np.int32)[values.offset])
+        flat = np.frombuffer(values.buffers()[2], np.uint8)[start : start + len(values) * self._width]
+        return flat.reshape(len(values), self._width)
 
     def parse_one(self, text: str) -> int | None:
         """Nanoseconds since 1970, or None."""
@@ -184,7 +191,18 @@ class Layout:
         return found if -(2**63) <= found < 2**63 else None
 
 
+def _number(grid: np.ndarray, item: _Field) -> tuple[np.ndarray, np.ndarray]:
+    """Where a field's columns, nine at most, are digits, and the number that they are (int32)."""
+    fine, number = np.ones(len(grid), bool), np.zeros(len(grid), np.int32)
+    for column in range(item.at, item.at + item.width):
+        digit = grid[:, column] - np.uint8(48)  # what stands before "0" wraps round to beyond 9
+        fine &= digit <= 9
+        number = number * np.int32(10) + digit
+    return fine, number
+
+
 def _read_grid(grid: np.ndarray, fields: list[_Field]) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows are times, and their whole seconds in ns since 1970."""
     fine = np.ones(len(grid), bool)
     part: dict[str, np.ndarray] = {}
     for item in fields:
@@ -194,12 +212,11 @@ def _read_grid(grid: np.ndarray, fields: list[_Field]) -> tuple[np.ndarray, np.n
             # Only UTC is certain without a table of zones; the rest goes the slow way.
             fine &= (grid[:, item.at : item.at + 3] == np.frombuffer(b"UTC", np.uint8)).all(axis=1)
         else:
-            digits = grid[:, item.at : item.at + item.width].astype(np.int64) - 48
-            fine &= ((digits >= 0) & (digits <= 9)).all(axis=1)
-            part[item.kind] = digits @ (10 ** np.arange(item.width - 1, -1, -1, dtype=np.int64))
+            digits, number = _number(grid, item)
+            fine &= digits
+            part[item.kind] = number.astype(np.int64)
             if item.kind == "fraction":
                 fine &= np.isin(grid[:, item.at - 1], (44, 46))
-                part["fraction"] *= 10 ** (9 - item.width) if item.width <= 9 else 1
     one, zero = np.ones(len(grid), np.int64), np.zeros(len(grid), np.int64)
     year, month, day = part["2006"], part.get("01", one), part.get("02", one)
     hour, minute, second = part.get("15", zero), part.get("04", zero), part.get("05", zero)
@@ -215,7 +232,7 @@ def _read_grid(grid: np.ndarray, fields: list[_Field]) -> tuple[np.ndarray, np.n
     of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
     days = era * 146097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719468
     seconds = days * 86400 + hour * 3600 + minute * 60 + second
-    return fine, np.where(fine, seconds, 0) * NS + part.get("fraction", zero)
+    return fine, np.where(fine, seconds, 0) * NS
 
 
 def _assemble(part: dict[str, str | None], zone: tzinfo) -> int:

@@ -94,7 +94,7 @@ class Job:
 
     def entries(self, block: bytes, now: int, labels: Mapping[str, str]) -> Entries:
         """The entries of a valid UTF-8 block of whole lines read at `now` (ns), through all stages."""
-        ts = np.full(block.count(b"\n"), now, np.int64)
+        ts = np.broadcast_to(np.int64(now), lines.count(block))
         entries = PARSERS[self.parser](block, ts, labels)
         for stage in self.stages:
             entries = stage(entries)
