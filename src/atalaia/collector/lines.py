@@ -23,7 +23,7 @@ def valid_utf8(block: bytes) -> tuple[bytes, bool]:
 
 def count(block: bytes) -> int:
     """The lines of a block that ends with a newline."""
-    # `bytes.count` takes five times as long: it searches anew behind each newline.
+    # `bytes.count` takes three times as long: it searches anew behind each newline.
     return int(np.count_nonzero(np.frombuffer(block, np.uint8) == NEWLINE))
 
 

@@ -157,8 +157,9 @@ def keep_valid(table: pa.Table, limits: Limits) -> tuple[pa.Table, Refused | Non
         return table, None
     labels = table.column("labels").chunk(0)
     faults = [check_labels(text, limits) for text in labels.dictionary.to_pylist()]
-    ts = table.column("ts").to_numpy()
-    size = pc.binary_length(table.column("line")).to_numpy()
+    # Chunks, since a column of them is copied on its way to NumPy.
+    ts = table.column("ts").chunk(0).to_numpy()
+    size = pc.binary_length(table.column("line").chunk(0)).to_numpy()
     latest = time.time_ns() + limits.ahead
     bad_labels = np.array([fault is not None for fault in faults], bool)[labels.indices.to_numpy()]
     bad = bad_labels | (ts < 0) | (ts > latest) | (size > limits.line)
