@@ -1,4 +1,4 @@
-"""How the long-lived processes take memory: as little as batches of some megabytes need, and the same again and again."""
+"""How the long-lived processes take memory: as little as batches of some megabytes need, and the same again."""
 
 from __future__ import annotations
 
