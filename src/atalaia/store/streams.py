@@ -55,7 +55,9 @@ class Streams:
         indices = labels.indices.to_numpy()
         known = np.zeros(len(texts), np.int32)
         # Only what a row uses: a refused entry's label set may still stand in the dictionary.
-        for code in np.unique(indices):
+        used = np.zeros(len(texts), bool)
+        used[indices] = True
+        for code in np.flatnonzero(used):
             known[code] = self.number(tenant, texts[code])
         return pa.array(known[indices])
 
