@@ -72,7 +72,7 @@ def _sets(op: str, matching: Matching, left: Matrix, right: Matrix) -> Matrix:
     none = np.zeros(left.values.shape[1], bool)
 
     def anywhere(matrix: Matrix, rows: list[int]) -> np.ndarray:
-        return matrix.present[rows].any(axis=0) if rows else none
+        return np.asarray(matrix.present[rows].any(axis=0)) if rows else none
 
     if op == "or":
         present = right.present.copy()
