@@ -11,7 +11,7 @@ from atalaia.api.ranges import RangeQuery, line_conditions, streams_of
 from atalaia.logql import evaluate, rows
 from atalaia.logql.entry import Entry
 from atalaia.logql.matrix import Matrix
-from atalaia.logql.plan import Pipeline, compile_pipeline
+from atalaia.logql.plan import Pipeline, compile_pipeline, without_unread
 from atalaia.logql.select import selector_test
 from atalaia.logql.tree import Grouping, LogQuery, Metric, RangeAggregation, Selector
 from atalaia.logql.window import Grid
@@ -22,15 +22,6 @@ from atalaia.store.store import Store
 _PAGE_MOST = 50_000  # rows read at a time where Python decides which of them pass
 _Found = tuple[int, int, int, str, dict[str, str] | None]
 """ts, seq, stream, line, metadata."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One entry of an answer."""
-
-    ts: int
-    seq: int
-    seen: Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +42,7 @@ class Executor:
         self._store = store
         self._engine = engine
 
-    def logs(self, query: LogQuery, tenant: str, start: int, end: int, limit: int, backward: bool) -> list[Row]:
+    def logs(self, query: LogQuery, tenant: str, start: int, end: int, limit: int, backward: bool) -> list[Entry]:
         """The first `limit` entries of [start, end) ns in the given direction.
 
         Equal times are in order of arrival; a backward answer is the exact mirror of a forward one.
@@ -79,7 +70,7 @@ class Executor:
                 found += self._first(some, pipeline, wanted, lambda row: entry(row) is not None)
                 found.sort(key=lambda row: (row[0], row[1]), reverse=backward)
                 del found[limit:]
-            return [Row(row[0], row[1], seen) for row in found if (seen := entry(row))]
+            return [seen for row in found if (seen := entry(row))]
 
     def _first(
         self, parts: Sequence[Part], pipeline: Pipeline, wanted: _Wanted, passes: Callable[[_Found], bool]
@@ -134,7 +125,8 @@ class Executor:
         deadline = self._engine.deadline()
         with self._store.snapshot() as snapshot:
 
-            def leaf(aggregation: RangeAggregation, grouping: Grouping | None) -> Matrix:
+            def leaf(found: RangeAggregation, grouping: Grouping | None) -> Matrix:
+                aggregation = without_unread(found)
                 grid = Grid(start - aggregation.offset_ns, step, steps, aggregation.range_ns)
                 streams = streams_of(aggregation.query, tenant, snapshot)
                 parts = chosen(snapshot.parts, streams.labels.keys(), grid.first + 1, grid.last + 1)

@@ -65,10 +65,11 @@ class RangeQuery:
 
     def matrix(self) -> Matrix:
         """Its series. Raises InputError where an entry has an error, or where there are too many series."""
-        found = self._read() if self.parts else Matrix.empty(self.grid.steps)
+        run = rows.pipeline(self.tree)
+        found = self._read(run) if self.parts else Matrix.empty(self.grid.steps)
         return absent(self.tree.query.selector, found) if self.tree.op == "absent_over_time" else found
 
-    def _read(self) -> Matrix:
+    def _read(self, run: rows.Run) -> Matrix:
         pipeline = compile_pipeline(self.tree.query, self.streams)
         if gap := self.grid.gap_sql():
             pipeline.conditions.append(gap)
@@ -81,7 +82,7 @@ class RangeQuery:
             try:
                 samples = samples_of(pipeline, self.tree, self.grouping, source)
             except Inexpressible:
-                samples = self._in_python(connection, pipeline, source)
+                samples = self._in_python(connection, pipeline, source, run)
             sql = (
                 samples.aggregated(self.grid, [sql for sql, _ in states.columns], MAX_SERIES + 1)
                 if states
@@ -91,7 +92,7 @@ class RangeQuery:
             if pc.any(table.column("fault")).as_py():
                 sql = f"SELECT {_COLUMNS} FROM ({samples.sql}) WHERE fault LIMIT 1"
                 ts, _, stream, line, metadata = connection.execute(sql).fetchall()[0]
-                raise _failed(rows.pipeline(self.tree)(ts, line, self.streams.labels[stream], metadata or {}))
+                raise _failed(run(ts, line, self.streams.labels[stream], metadata or {}))
         self._check(len(table))
         keys = zip(*(table.column(n).to_pylist() for n in range(samples.keys)), strict=True)
         labels, numbers = _numbered([samples.labels(key) for key in keys])
@@ -102,9 +103,11 @@ class RangeQuery:
             return slide_samples(self.grid, labels, series, columns, of_samples(self.tree))
         return slide(self.grid, labels, series, columns[0], columns[1:], states)
 
-    def _in_python(self, connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, source: str) -> Samples:
+    def _in_python(
+        self, connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, source: str, run: rows.Run
+    ) -> Samples:
         """The samples where SQL cannot say all of the pipeline; what it can say chooses the entries to look at."""
-        run, grouping = rows.pipeline(self.tree), grouping_of(self.tree, self.grouping)
+        grouping = grouping_of(self.tree, self.grouping)
         failing, sized = fails(self.tree, self.grouping), self.tree.op.startswith("bytes")
         numbers: dict[Labels, int] = {}
         found: list[tuple[int, int, int, float]] = []

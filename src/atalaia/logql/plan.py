@@ -8,14 +8,32 @@ Where a stage cannot be said in SQL, the pipeline is what is before it, and rows
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .conditions import FILTER_ERROR, Inexpressible, conjunction, literal, test
 from .errors import TooComplex
 from .extract import DETAILS, ERROR
 from .linefilters import line_filter
 from .parsers import Parser, parser_of
-from .tree import Condition, Grouping, Json, LabelFilter, LineFilter, Logfmt, LogQuery, Pattern, Regexp, Stage
+from .tree import (
+    Condition,
+    Decolorize,
+    Drop,
+    Grouping,
+    Json,
+    Keep,
+    LabelFilter,
+    LabelFormat,
+    LineFilter,
+    LineFormat,
+    Logfmt,
+    LogQuery,
+    Pattern,
+    RangeAggregation,
+    Regexp,
+    Stage,
+    Template,
+)
 
 MAX_STAGES = 500
 MAX_SQL = 2_000_000
@@ -33,7 +51,8 @@ class Streams:
 class Pipeline:
     """A compiled pipeline: line filters with their SQL, other WHERE conditions, the SQL of any label and of an error.
 
-    `whole`: whether this is all of the pipeline; otherwise it lets through more than it should.
+    `dropped`: labels that a stage took away; no parser comes behind it. `whole`: whether this is all of the pipeline;
+    otherwise it lets through more than it should.
     The SQL calls functions that the engine registers.
     """
 
@@ -43,6 +62,7 @@ class Pipeline:
     line_sql: list[str] = field(default_factory=list)
     parsers: list[Parser] = field(default_factory=list)
     error: str | None = None
+    dropped: set[str] = field(default_factory=set)
     whole: bool = True
 
     def stream_label(self, name: str) -> str | None:
@@ -59,8 +79,8 @@ class Pipeline:
         return f"CASE {cases} END"
 
     def on_every_stream(self, name: str) -> bool:
-        """Whether no entry can have the label from elsewhere."""
-        return all(name in labels for labels in self.streams.labels.values())
+        """Whether no entry can have the label from elsewhere, or not have it."""
+        return name not in self.dropped and all(name in labels for labels in self.streams.labels.values())
 
     def label(self, name: str) -> str:
         """SQL of a label's value, NULL where an entry has no such label. Raises Inexpressible."""
@@ -68,6 +88,8 @@ class Pipeline:
             return self.error or "NULL::VARCHAR"
         if name == DETAILS:
             raise Inexpressible(name)
+        if name in self.dropped:
+            return "NULL::VARCHAR"
         own = self.stream_label(name)
         if own is not None and self.on_every_stream(name):
             return own
@@ -108,13 +130,17 @@ class Pipeline:
             case LineFilter():
                 self.line_sql.append(line_filter(stage))
                 self.lines.append(stage)
-            case Json() | Logfmt() | Regexp() | Pattern():
+            case Json() | Logfmt() | Regexp() | Pattern() if not self.dropped:
                 parser = parser_of(stage)
                 self.parsers.append(parser)
                 if parser.error is not None:
                     self.may_fail(parser.error)
             case LabelFilter():
                 self._filter(stage.condition)
+            case Drop(items) if all(isinstance(item, str) for item in items):
+                self.dropped.update(str(item) for item in items if item not in (ERROR, DETAILS))
+                if ERROR in items:
+                    self.error = None
             case _:
                 raise Inexpressible(type(stage).__name__)
 
@@ -143,6 +169,23 @@ def compile_pipeline(query: LogQuery, streams: Streams) -> Pipeline:
     except Inexpressible:
         pipeline.whole = False
     return pipeline
+
+
+def without_unread(tree: RangeAggregation) -> RangeAggregation:
+    """The same without the stages that change a line that nothing reads; as in Loki, they do not run then."""
+    read = tree.op.startswith("bytes")
+    kept: list[Stage] = []
+    for stage in reversed(tree.query.stages):
+        if isinstance(stage, (LineFormat, Decolorize)) and not read:
+            continue
+        if isinstance(stage, LineFormat):
+            read = "__line__" in stage.template
+        elif isinstance(stage, LabelFormat):
+            read = read or any(isinstance(a, Template) and "__line__" in a.template for a in stage.assignments)
+        elif not isinstance(stage, (LabelFilter, Drop, Keep)):
+            read = True
+        kept.append(stage)
+    return replace(tree, query=LogQuery(tree.query.selector, tuple(kept[::-1])))
 
 
 def needs_parsing(query: LogQuery, grouping: Grouping | None) -> bool:

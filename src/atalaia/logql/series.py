@@ -45,7 +45,7 @@ def keys_of(pipeline: Pipeline, grouping: Grouping) -> Keys:
     """How the entries of a pipeline are grouped. Raises Inexpressible."""
     streams = pipeline.streams.labels
     if grouping.without:
-        return _keys_without(pipeline, grouping)
+        return _keys_without(pipeline, Grouping(True, (*grouping.labels, *pipeline.dropped)))
     if all(map(pipeline.on_every_stream, grouping.labels)):
         column = _stream_key(pipeline, lambda labels: tuple(labels[name] for name in grouping.labels))
         return Keys((column,), lambda row: labels_of(Entry(0, "", streams[row[0]], {}), grouping))
