@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from atalaia.store.batch import METADATA, SCHEMA, canonical
-from atalaia.store.store import Options, Store
+from atalaia.store.options import Options
+from atalaia.store.store import Store
 
 LABELS = {"job": "test"}
 

@@ -18,7 +18,8 @@ from atalaia.api.execute import Executor
 from atalaia.logql.parse import parse
 from atalaia.logql.tree import LogQuery
 from atalaia.store.batch import METADATA, SCHEMA
-from atalaia.store.store import Options, Store
+from atalaia.store.options import Options
+from atalaia.store.store import Store
 
 numbers = itertools.count()
 QUICK = settings(

@@ -16,8 +16,9 @@ from tests.integration.logs_support import entries, opened, stored_lines, wait_f
 
 from atalaia.store import band, compact, maintenance, relation, sql
 from atalaia.store.decide import LineCondition, LineTest
+from atalaia.store.options import Options
 from atalaia.store.relation import Reading
-from atalaia.store.store import Options, Store
+from atalaia.store.store import Store
 from atalaia.store.templates import MOST
 
 EAGER = Options(idle_seconds=0.02)

@@ -8,18 +8,23 @@ from itertools import islice
 
 from atalaia.api.engine import Engine
 from atalaia.api.ranges import RangeQuery, line_conditions, streams_of
+from atalaia.environment.errors import InputError
 from atalaia.logql import evaluate, rows
 from atalaia.logql.entry import Entry
 from atalaia.logql.matrix import Matrix
 from atalaia.logql.plan import Pipeline, compile_pipeline, without_unread
+from atalaia.logql.printer import print_query
 from atalaia.logql.select import selector_test
-from atalaia.logql.tree import Grouping, LogQuery, Metric, RangeAggregation, Selector
+from atalaia.logql.tree import Grouping, LineFilter, LogQuery, Metric, RangeAggregation, Selector
+from atalaia.logql.walk import log_queries
 from atalaia.logql.window import Grid
-from atalaia.store.relation import chosen, relation, streams_in
+from atalaia.store.deletion import Deletion
+from atalaia.store.relation import Reading, chosen, numbers, relation, streams_in
 from atalaia.store.snapshot import Part, in_order
 from atalaia.store.store import Store
 
 _PAGE_MOST = 50_000  # rows read at a time where Python decides which of them pass
+_DELETING = ("|=", "!=", "|~", "!~")
 _Found = tuple[int, int, int, str, dict[str, str] | None]
 """ts, seq, stream, line, metadata."""
 
@@ -119,6 +124,28 @@ class Executor:
             for stream in found
             if stream.tenant == tenant and (not tests or any(test(stream.labels) for test in tests))
         ]
+
+    def readings(self, tree: LogQuery | Metric, tenant: str, start: int, end: int) -> list[Reading]:
+        """What is read for each log query in `tree`, if it asks for entries of [start, end) ns."""
+        found: list[Reading] = []
+        with self._store.snapshot() as snapshot:
+            for query in log_queries(tree):
+                streams = streams_of(query, tenant, snapshot)
+                conditions = line_conditions(compile_pipeline(query, streams))
+                parts = chosen(snapshot.parts, streams.labels.keys(), start, end)
+                with self._engine.cursor(self._engine.deadline()) as connection:
+                    relation(connection, parts, streams.labels.keys(), start, end, conditions, readings=found)
+        return found
+
+    def delete(self, query: LogQuery, tenant: str, start: int, end: int) -> Deletion:
+        """Hide the entries of [start, end) ns that a selector and line filters find. Raises InputError for more."""
+        for stage in query.stages:
+            if not isinstance(stage, LineFilter) or stage.op not in _DELETING or any(m.ip for m in stage.alternatives):
+                raise InputError("a deletion takes a selector, and filters of lines by |=, !=, |~ and !~ alone")
+        with self._store.snapshot() as snapshot:
+            streams = streams_of(query, tenant, snapshot)
+        conditions = line_conditions(compile_pipeline(query, streams))
+        return self._store.delete(tenant, print_query(query), start, end, numbers(streams.labels.keys()), conditions)
 
     def metric(self, tree: Metric, tenant: str, start: int, step: int, steps: int) -> Matrix:
         """The series of a metric query at `steps` moments from `start`, `step` ns apart."""

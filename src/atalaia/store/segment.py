@@ -154,11 +154,15 @@ def held_of(table: pa.Table, line_sizes: np.ndarray) -> Held | None:
 
 
 def write_groups(
-    groups: Iterable[pa.Table], schema: pa.Schema, path: Path, level: Mapping[str, int] | int = 1, lines: str = "PLAIN"
+    groups: Iterable[pa.Table],
+    schema: pa.Schema,
+    path: Path,
+    level: Mapping[str, int] | None = None,
+    lines: str = "PLAIN",
 ) -> tuple[int, int]:
     """Write tables as the row groups of a segment's file, durably; its size and CRC-32.
 
-    `level` is zstd's, for all columns or by column; `lines` the encoding of lines. Raises OSError, or what `groups`
+    `level` is zstd's by column, None for LZ4; `lines` the encoding of lines. Raises OSError, or what `groups`
     raises; then nothing is left behind.
     """
     sink = FileSink(path)
@@ -166,7 +170,7 @@ def write_groups(
         with pq.ParquetWriter(
             pa.PythonFile(sink, "w"),
             schema,
-            compression="zstd",
+            compression="lz4" if level is None else "zstd",
             compression_level=level,
             use_dictionary=[*_DICTIONARIES, *(n for n in schema.names if n.startswith(metadata.PREFIX))],
             column_encoding={"ts": "DELTA_BINARY_PACKED", "seq": "DELTA_BINARY_PACKED", "line": lines},

@@ -10,21 +10,20 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from atalaia.store import recovery, segment
-from atalaia.store.batch import Limits, Source, keep_valid
+from atalaia.store.batch import Source, keep_valid
 from atalaia.store.catalogue import Catalogue
 from atalaia.store.commit import Appended, Committer, Push, StoreUnavailable
 from atalaia.store.decide import LineCondition
 from atalaia.store.deletion import Deletion
 from atalaia.store.maintenance import House, Maintenance
 from atalaia.store.memory import MemoryTable
-from atalaia.store.retention import Retention
+from atalaia.store.options import Options, State
 from atalaia.store.segment import Made
 from atalaia.store.shelf import Shelf
 from atalaia.store.snapshot import Snapshot, memory_part
@@ -34,22 +33,6 @@ from atalaia.store.wal import LogFile
 log = logging.getLogger("atalaia.store")
 _BURST = 8  # a memory table fuller than one part in so many is written early once nothing comes any more
 _FROZEN_MOST = 2  # full memory tables that may wait for their segment before pushes wait too
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """`flush_bytes`: size of a memory table; `flush_seconds`: its age, at which it becomes a segment.
-
-    After `idle_seconds` in which no segment was written, segments are compacted.
-    With less than `disk_floor` bytes free, pushes are refused.
-    """
-
-    flush_bytes: int = 48 << 20
-    flush_seconds: float = 900.0
-    idle_seconds: float = 5.0
-    disk_floor: int = 256 << 20
-    limits: Limits = field(default_factory=Limits)
-    retention: Retention = field(default_factory=Retention)
 
 
 class Store:
@@ -133,6 +116,22 @@ class Store:
         with self._guard:
             quiet = not self._frozen and self._memory.size < self.options.flush_bytes // _BURST
         return quiet and self._maintenance.settled
+
+    def state(self) -> State:
+        """How it is at this moment."""
+        with self._guard:
+            segments = self._shelf.segments
+            memory = [table.rows for table in (*self._frozen, self._memory)]
+        return State(
+            self.settled,
+            len(segments),
+            sum(found.rows for found in segments) + sum(memory),
+            sum(found.size + found.index_size for found in segments),
+            sum(found.line_bytes for found in segments),
+            sum(memory),
+            len(self.streams),
+            tuple(self.recovered.damaged),
+        )
 
     def delete(
         self, tenant: str, query: str, start: int, end: int, streams: np.ndarray, conditions: tuple[LineCondition, ...]
