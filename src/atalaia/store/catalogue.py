@@ -63,6 +63,10 @@ class Catalogue:
                     " ('number', 0);COMMIT;"
                 )
             found = int(self._db.execute("SELECT value FROM store WHERE key = 'format'").fetchone()[0])
+            # Before anything is believed: files that it does not name are removed.
+            (problem,) = self._db.execute("PRAGMA integrity_check(1)").fetchone()
+            if problem != "ok":
+                raise sqlite3.DatabaseError(problem)
         except (sqlite3.DatabaseError, TypeError) as error:
             self._db.close()
             raise AtalaiaError(

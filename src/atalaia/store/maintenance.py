@@ -125,7 +125,8 @@ class Maintenance:
                     continue
                 if deletion.touches(found.purged, found.first_seq, found.min_ts, found.max_ts, part.held):
                     return self._rewrite([found])
-            if self._house.oldest_in_memory() > deletion.seq and not self._failed:
+            # What a damaged segment has of it comes back with a repair.
+            if self._house.oldest_in_memory() > deletion.seq and not self._failed and not self._house.shelf.damaged:
                 self._house.catalogue.finish_deletion(deletion.id)
                 with self._changed:
                     self.deletions = tuple(d for d in self.deletions if d.id != deletion.id)
@@ -141,8 +142,10 @@ class Maintenance:
         return self._rewrite(inputs) if inputs else False
 
     def _rewrite(self, inputs: Sequence[Segment]) -> bool:
-        """Compact segments, without what deletions remove."""
+        """Compact segments, without what deletions remove; none when one of them is damaged."""
         house, names = self._house, [found.name for found in inputs]
+        if not house.shelf.verify(inputs):
+            return True
         deletions = self.deletions
         eraser = Eraser(deletions)
 

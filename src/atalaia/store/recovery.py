@@ -18,6 +18,7 @@ from atalaia.store.commit import stored_batch
 from atalaia.store.compact import index_path
 from atalaia.store.memory import MemoryTable
 from atalaia.store.segment import Made
+from atalaia.store.shelf import log_damaged
 from atalaia.store.streams import Streams
 
 log = logging.getLogger("atalaia.store")
@@ -104,7 +105,7 @@ def _sweep(folder: Path, catalogue: Catalogue) -> tuple[list[Made], list[str]]:
     whole = [made for made in exist if _size(folder / made.segment.name) == made.segment.size]
     damaged = sorted({made.segment.name for made in exist} - {made.segment.name for made in whole})
     for name in damaged:
-        log.error("event=segment_damaged file=%s remedy='stop the store and run: atalaia store repair'", name)
+        log_damaged(name, "it is missing, or its size is not the catalogue's")
     return whole, damaged
 
 

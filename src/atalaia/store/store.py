@@ -57,7 +57,7 @@ class Store:
         self.recovered = found
         # Reentrant: shelf and memory change and are seen together.
         self._guard = threading.Condition(threading.RLock())
-        self._shelf = Shelf(directory / "segments", found.segments, self._guard)
+        self._shelf = Shelf(directory / "segments", found.segments, found.damaged, self._guard)
         self._numbers = itertools.count(self._catalogue.number + 1)
         self._memory = found.tables.pop()
         self._frozen = found.tables
@@ -130,7 +130,7 @@ class Store:
             sum(found.line_bytes for found in segments),
             sum(memory),
             len(self.streams),
-            tuple(self.recovered.damaged),
+            self._shelf.damaged,
         )
 
     def delete(
