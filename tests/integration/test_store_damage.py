@@ -9,11 +9,15 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from tests.integration.logs_support import entries, opened, parquet_files, wait_for
+from tests.integration.logs_support import Server, entries, opened, parquet_files, wait_for
 
 from atalaia.api.engine import Engine, QueryLimits, QueryTooExpensive
 from atalaia.api.execute import Executor
+from atalaia.cli.checks import store_check
+from atalaia.client.loki import LokiClient
 from atalaia.environment.errors import AtalaiaError
+from atalaia.environment.load import load
+from atalaia.environment.state import State
 from atalaia.logql.parse import parse
 from atalaia.logql.tree import LogQuery
 from atalaia.store import intact, relation
@@ -182,3 +186,25 @@ def test_a_catalogue_that_contradicts_itself_removes_no_file(tmp_path: Path) -> 
     with pytest.raises(AtalaiaError, match=r"catalogue\.sqlite cannot be opened"):
         Store(tmp_path)
     assert path.exists()
+
+
+def test_the_check_of_doctor_and_status_tells_of_damage(tmp_path: Path) -> None:
+    (path,) = write(tmp_path / ".atalaia" / "store", ["one"])
+    (tmp_path / "atalaia.toml").touch()
+    flip(path)
+    server = Server(tmp_path / ".atalaia" / "store")
+    State(tmp_path / ".atalaia").remember(ports={"store": server.port})
+    environment = load(tmp_path / "atalaia.toml")
+    assert store_check(environment).good, "what does not run is told by another check"
+    try:
+        server.start()
+        assert store_check(environment).good, "nothing was read yet"
+        client = LokiClient(server.base)
+        assert list(client.entries('{job="test"}', start=0, end=2**62)) == []
+        client.close()
+        checked = store_check(environment)
+        assert not checked.good
+        assert path.name in checked.found
+        assert "atalaia store repair" in checked.remedy
+    finally:
+        server.stop()
