@@ -109,16 +109,17 @@ def child(arguments: Sequence[str], **options: object) -> Iterator[subprocess.Po
 class Server:
     """The real store server, which can be killed and started again on the same port."""
 
-    def __init__(self, directory: Path, port: int | None = None) -> None:
+    def __init__(self, directory: Path, port: int | None = None, limits: Sequence[str] = ()) -> None:
         self.directory = directory
         self.port = port or free_port()
+        self._limits = [argument for limit in limits for argument in ("--limit", limit)]
         self.base = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         command = [sys.executable, "-m", "atalaia", "serve", "--data", str(self.directory)]
         self._process = subprocess.Popen(
-            [*command, "--listen", f"127.0.0.1:{self.port}"],
+            [*command, "--listen", f"127.0.0.1:{self.port}", *self._limits],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -19,12 +19,13 @@ from starlette.routing import Route
 from atalaia import __version__
 from atalaia.api import answers
 from atalaia.api.execute import Executor
-from atalaia.api.push import MOST, read_push
+from atalaia.api.push import read_push
 from atalaia.api.times import bounds, default_step, parse_step, parse_time
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.logql.errors import LogQLError, NotBuilt
 from atalaia.logql.parse import parse
 from atalaia.logql.tree import LogQuery
+from atalaia.store.batch import MOST
 from atalaia.store.commit import StoreUnavailable
 from atalaia.store.store import Store
 

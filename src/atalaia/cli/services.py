@@ -29,6 +29,9 @@ def serve(
     retention_size: Annotated[
         str | None, typer.Option(help="Remove the oldest beyond this size, such as 10GiB.")
     ] = None,
+    limit: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE, a limit as in [logs.limits]; may be repeated.")
+    ] = None,
     environment: Annotated[Path | None, typer.Option("--environment", hidden=True)] = None,
 ) -> None:
     """Run the log store alone.
@@ -36,9 +39,9 @@ def serve(
     Loki's HTTP API over the files in --data, in the foreground.
     """
     from atalaia.api.server import Address, serve
+    from atalaia.cli.limits import parse_limits, query_limits, store_options
     from atalaia.runtime.logs import configure
     from atalaia.store.retention import Retention
-    from atalaia.store.store import Options
 
     if environment is not None:
         found = load(environment) if environment.exists() else _default(environment)
@@ -47,11 +50,13 @@ def serve(
         logs = found.settings.logs
         address = Address(logs.listen, ports["store"])
         data, retention_age, retention_size = found.store_directory, logs.retention_age, logs.retention_size
+        limits = logs.limits
     else:
         if data is None:
             raise InputError("serve needs --data DIR", "for example: atalaia serve --data logs --listen 127.0.0.1:3100")
         configure("store", None)
         address = parse_address(listen)
+        limits = parse_limits(limit or [])
     try:
         age = parse_duration(retention_age) if retention_age else None
         retention = Retention(age, parse_size(retention_size) if retention_size else None)
@@ -59,7 +64,7 @@ def serve(
         raise InputError(str(error)) from error
     if data.exists() and not data.is_dir():
         raise InputError(f"--data {data} is not a directory")
-    serve(data, address, Options(retention=retention))
+    serve(data, address, store_options(limits, retention), query_limits(limits))
 
 
 def _default(file: Path) -> Environment:

@@ -33,7 +33,6 @@ _PATIENCE = 5.0  # seconds that a stop waits for the sink
 _NEWS = 2.0  # seconds without the sink before that is told
 _DISCOVER = 1.0  # seconds between looks for new files
 T = TypeVar("T")
-_DAY = 86_400_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +171,8 @@ class Collector:
                     tail.known.path,
                     f"lines beyond {self._plan.max_line_size} bytes are cut there",
                 )
-            parts.append(
-                _in_range(replace(entries, lines=lines), chunk.read_at).record_batch(self._plan.output.external_labels)
-            )
+            entries = _in_range(replace(entries, lines=lines), chunk.read_at, self._plan.clock_ahead)
+            parts.append(entries.record_batch(self._plan.output.external_labels))
         table = pa.Table.from_batches(parts).unify_dictionaries()
         sources = tuple(Source(chunk.known_id, chunk.start, chunk.end) for _, chunk in chunks)
         return _Batch(table, sources, self._epoch)
@@ -268,8 +266,8 @@ class Collector:
         return None
 
 
-def _in_range(entries: Entries, now: int) -> Entries:
-    """Times before 1970 or over a day ahead, which no store takes, become the time of reading."""
+def _in_range(entries: Entries, now: int, ahead: int) -> Entries:
+    """Times before 1970 or over `ahead` ns in the future, which the store does not take, become the time of reading."""
     ts = entries.ts
-    wrong = (ts < 0) | (ts > now + _DAY)
+    wrong = (ts < 0) | (ts > now + ahead)
     return replace(entries, ts=np.where(wrong, now, ts)) if wrong.any() else entries

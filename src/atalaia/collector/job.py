@@ -123,9 +123,10 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that one collector does."""
+    """All that one collector does. `max_line_size` in bytes, `clock_ahead` in nanoseconds."""
 
     jobs: tuple[Job, ...]
     output: Output
     positions: Path
     max_line_size: int = 256 << 10
+    clock_ahead: int = 86_400_000_000_000

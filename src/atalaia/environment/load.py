@@ -15,6 +15,7 @@ from atalaia.environment.locate import key_lines, line_of
 from atalaia.environment.settings import (
     BackupsSettings,
     CollectionSettings,
+    LimitsSettings,
     LogsSettings,
     RuntimeSettings,
     ServerSettings,
@@ -151,11 +152,15 @@ def _problem(item: dict[str, Any], path: Path, lines: dict[tuple[str, ...], int]
 def _known(location: tuple[str | int, ...]) -> list[str]:
     if len(location) == 1:
         return list(_SECTIONS)
-    return list(_SECTIONS[str(location[0])].model_fields)
+    section = LimitsSettings if location[:2] == ("logs", "limits") else _SECTIONS[str(location[0])]
+    return list(section.model_fields)
 
 
 def _remedy(dotted: str) -> str:
-    last = dotted.rpartition(".")[2]
+    section, _, last = dotted.rpartition(".")
+    if section == "logs.limits":
+        default = LimitsSettings.model_fields[last].default
+        return f"give a value such as {default!r}, or leave it out for that default"
     return {
         "port": "give a free port from 1 to 65535, or leave it out to take the next free one",
         "version": "give a major version such as 16, without quotes",

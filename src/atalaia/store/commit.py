@@ -14,6 +14,7 @@ import pyarrow as pa
 from atalaia.environment.errors import AtalaiaError
 from atalaia.store.batch import Refused, Source, encode
 from atalaia.store.memory import SCHEMA
+from atalaia.store.space import Space
 from atalaia.store.streams import Streams
 from atalaia.store.wal import LogFile, Record
 
@@ -70,6 +71,7 @@ class Committer:
         seq: int,
         positions: dict[str, int],
         streams: Streams,
+        space: Space,
         publish: Callable[[pa.RecordBatch, tuple[Source, ...]], None],
         tick: Callable[[], LogFile | None],
     ) -> None:
@@ -78,6 +80,7 @@ class Committer:
         self._log = log
         self._seq = seq
         self._streams = streams
+        self._space = space
         self._publish = publish
         self._tick = tick
         self._queue: queue.SimpleQueue[Push | None] = queue.SimpleQueue()
@@ -138,6 +141,12 @@ class Committer:
         return group
 
     def _commit(self, group: list[Push]) -> None:
+        shortage = self._space.shortage()
+        if shortage is not None:
+            remedy = "free disk space, or lower [logs.limits] disk_floor; pushes are taken again then"
+            for push in group:
+                push.done.set_exception(StoreUnavailable(str(shortage), remedy))
+            return
         ahead: dict[str, int] = {}
         writing: list[tuple[Push, Record, pa.RecordBatch]] = []
         seq = self._seq

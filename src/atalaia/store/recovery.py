@@ -73,7 +73,7 @@ def recover(directory: Path, catalogue: Catalogue, streams: Streams) -> Recovere
                 found.cuts.append(record)
                 log.warning("event=wal_cut file=%s offset=%d lost_bytes=%d", path.name, record.offset, record.lost)
                 break
-            entries, _ = decode(record.payload)
+            entries, _ = decode(record.payload, most=None)
             batch = stored_batch(entries, record.tenant, streams, record.seq)
             table.add(batch, record.sources)
             found.positions.update({s.id: s.end for s in record.sources})

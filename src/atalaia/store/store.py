@@ -23,6 +23,7 @@ from atalaia.store.memory import MemoryTable
 from atalaia.store.retention import Retention, expired
 from atalaia.store.segment import Segment
 from atalaia.store.snapshot import Snapshot, memory_part, segment_part
+from atalaia.store.space import Space
 from atalaia.store.wal import LogFile
 
 log = logging.getLogger("atalaia.store")
@@ -35,11 +36,13 @@ class Options:
     """`flush_bytes`: size of a memory table; `flush_seconds`: its age, at which it becomes a segment.
 
     After `idle_seconds` in which no segment was written, segments without templates get them.
+    With less than `disk_floor` bytes free, pushes are refused.
     """
 
     flush_bytes: int = 48 << 20
     flush_seconds: float = 900.0
     idle_seconds: float = 5.0
+    disk_floor: int = 256 << 20
     limits: Limits = field(default_factory=Limits)
     retention: Retention = field(default_factory=Retention)
 
@@ -51,6 +54,7 @@ class Store:
         """Open or create. Raises AtalaiaError when another process has it, or it cannot be read."""
         self.options = options or Options()
         self.directory = directory
+        self.space = Space(directory, self.options.disk_floor)
         for folder in (directory, directory / "wal", directory / "segments"):
             folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as undo:
@@ -74,7 +78,9 @@ class Store:
         self._stopping = False
         self._closing = False
         self._failure: str | None = None
-        self._committer = Committer(log_file, found.seq, found.positions, self.streams, self._publish, self._rotate)
+        self._committer = Committer(
+            log_file, found.seq, found.positions, self.streams, self.space, self._publish, self._rotate
+        )
         self._flusher = threading.Thread(target=self._flush_loop, name="flush", daemon=True)
         self._flusher.start()
 
