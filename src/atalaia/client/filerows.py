@@ -14,10 +14,8 @@ from atalaia.store.batch import METADATA, SCHEMA, canonical
 
 _PIECE_BYTES = 8 << 20
 _BATCH = 2048
-_JSON_COLUMNS = (
-    "{tenant: 'VARCHAR', ts: 'BIGINT', labels: 'JSON', line: 'VARCHAR', metadata: 'MAP(VARCHAR, VARCHAR)'}"
-)
-_CONFIG = {
+_JSON_COLUMNS = "{tenant: 'VARCHAR', ts: 'BIGINT', labels: 'JSON', line: 'VARCHAR', metadata: 'MAP(VARCHAR, VARCHAR)'}"
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "memory_limit": "512MB",
     "temp_directory": "",
     # Nothing is downloaded at run time.

@@ -1,6 +1,6 @@
 """Imports: entries from files, such as an export's, pushed to a running store over HTTP.
 
-A file is a source of its rows, so that an import can be repeated or go on after it was cut off and nothing is stored twice.
+A file is a source of its rows: an import can be repeated, or go on after it was cut off, and nothing is stored twice.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from atalaia.client.filerows import rows_of
 from atalaia.client.pusher import Pusher
-from atalaia.environment.errors import InputError
+from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.store import manifest
 from atalaia.store.batch import SCHEMA, Source
 
@@ -82,6 +82,11 @@ def import_file(given: Input, pusher: Pusher, tenant: str, progress: Progress) -
             while len(left := entries.filter(pa.array(numbers >= ends[name]))):
                 answer = pusher.push(left, name, Source(source, ends[name], following))
                 if answer.position is not None:
+                    if answer.position < ends[name]:
+                        raise AtalaiaError(
+                            f"the store at {pusher.base} has forgotten rows of {given.path} that it took",
+                            "run the same command again if another store runs there now",
+                        )
                     ends[name] = answer.position  # an earlier try of ours arrived after all
                     continue
                 ends[name] = following

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +12,12 @@ from pathlib import Path
 from atalaia.environment.errors import AtalaiaError
 from atalaia.store import wal
 from atalaia.store.batch import BatchError, decode
-from atalaia.store.catalogue import Catalogue
+from atalaia.store.catalogue import Catalogue, read_beside
+from atalaia.store.compact import index_path
 from atalaia.store.segment import Made
-from atalaia.store.verify import index_problems, segment_problems
+from atalaia.store.verify import texts_of, verify_index, verify_segment
 
 _ROUNDS = 20
-_TORN_SECONDS = 5.0
-"""A record that is being written is whole after so long; if its log is still torn at the same place, it is damaged."""
 Progress = Callable[[int, int], None]
 
 
@@ -31,13 +30,14 @@ class Finding:
     damage: bool = True
 
 
-def check(directory: Path, progress: Progress) -> Iterator[Finding]:
+def check(directory: Path, progress: Progress, patience: float = 5.0) -> Iterator[Finding]:
     """All that is wrong, as it is found. `progress` is told the bytes verified and those there are.
 
+    A log that ends in a part of a record is being written, unless it is the same after `patience` seconds.
     Memory is bounded by a row group. Raises InputError when there is no store.
     """
     try:
-        catalogue = Catalogue.read(directory)
+        catalogue = read_beside(directory)
     except AtalaiaError as error:
         if error.exit_code == 2:
             raise
@@ -46,7 +46,7 @@ def check(directory: Path, progress: Progress) -> Iterator[Finding]:
         with closing(catalogue):
             yield from _Run(directory, catalogue, progress).findings()
     for path in sorted((directory / "wal").glob("*.wal")):
-        yield from _log(path)
+        yield from _log(path, patience)
 
 
 class _Run:
@@ -70,8 +70,9 @@ class _Run:
                 if not fresh:
                     break
                 self._total += sum(made.segment.size + made.segment.index_size for made in fresh)
+                labels = texts_of(self._catalogue.load_streams())
                 for made in fresh:
-                    yield from self._segment(made)
+                    yield from self._segment(made, labels)
         except (sqlite3.DatabaseError, ValueError, TypeError) as error:
             if not problems:
                 yield Finding("catalogue.sqlite", f"it cannot be read: {error}")
@@ -83,22 +84,24 @@ class _Run:
                 damage=False,
             )
 
-    def _segment(self, made: Made) -> Iterator[Finding]:
-        found = made.segment
-        self._known |= {found.name, found.index_name} if found.index_size else {found.name}
-        labels = {stream.id: stream.text for stream in self._catalogue.load_streams().since(0)}
+    def _segment(self, made: Made, labels: Mapping[int, str]) -> Iterator[Finding]:
+        found, index = made.segment, index_path(self._folder, made.segment)
+        self._known |= {found.name, index.name}
+        facts = None
         try:
-            problems, expected = segment_problems(self._folder / found.name, made, labels)
-            yield from (Finding(f"segments/{found.name}", problem) for problem in problems)
+            verified = verify_segment(self._folder / found.name, made)
+            facts = verified.facts
+            wrong = [number for number, text in (facts.labels if facts else {}).items() if labels.get(number) != text]
+            yield from (Finding(f"segments/{found.name}", problem) for problem in verified.problems)
+            yield from (Finding("catalogue.sqlite", f"the labels of stream {n} are others in segments") for n in wrong)
         except FileNotFoundError:
-            expected = []
             yield from self._missing(found.name, found.name)
         if found.index_size:
             try:
-                problems = index_problems(self._folder / found.index_name, found, expected)
-                yield from (Finding(f"segments/{found.index_name}", problem) for problem in problems)
+                if problem := verify_index(index, found, facts):
+                    yield Finding(f"segments/{index.name}", problem)
             except FileNotFoundError:
-                yield from self._missing(found.index_name, found.name)
+                yield from self._missing(index.name, found.name)
         self._done += found.size + found.index_size
         self._progress(self._done, self._total)
 
@@ -108,7 +111,7 @@ class _Run:
             yield Finding(f"segments/{file}", "it is missing")
 
 
-def _log(path: Path) -> Iterator[Finding]:
+def _log(path: Path, patience: float) -> Iterator[Finding]:
     """What is wrong with a write-ahead log."""
     name = f"wal/{path.name}"
     deadline: float | None = None
@@ -132,7 +135,7 @@ def _log(path: Path) -> Iterator[Finding]:
         if cut is None or torn not in (None, cut.offset):
             return
         torn = cut.offset
-        deadline = deadline or time.monotonic() + _TORN_SECONDS
+        deadline = deadline or time.monotonic() + patience
         if time.monotonic() > deadline:
             break
         time.sleep(0.2)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.environment.state import sync_directory
-from atalaia.store.view import files_of, open_read_only
+from atalaia.store.catalogue import read_beside
+from atalaia.store.compact import index_path
 
 _TRIES = 20
 
@@ -41,11 +42,11 @@ def snapshot(directory: Path, target: Path) -> Copied:
         # The logs go first: what becomes a segment meanwhile is in the catalogue that is taken afterwards.
         copied = _copy_logs(directory / "wal", partial / "wal")
         found = _copy_catalogue_and_segments(directory, partial)
-        for folder in (partial / "wal", partial / "segments", partial):
-            sync_directory(folder)
+        for written in (partial / "wal", partial / "segments", partial):
+            sync_directory(written)
         partial.rename(target)
         sync_directory(target.parent)
-    except OSError as error:
+    except (OSError, sqlite3.Error) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise AtalaiaError(f"the snapshot {target} cannot be written: {error}", "nothing is left of it") from error
     except BaseException:
@@ -65,36 +66,40 @@ def _copy_logs(source: Path, target: Path) -> int:
 def _copy_catalogue_and_segments(directory: Path, target: Path) -> Copied:
     """The catalogue, then the files that it names; taken anew when one of them was compacted or removed meanwhile."""
     linked = copied = 0
+    vanished = ""
     for _ in range(_TRIES):
-        catalogue = target / "catalogue.sqlite"
-        with closing(open_read_only(directory)) as source, closing(sqlite3.connect(catalogue)) as copy:
-            source.backup(copy)
-        with closing(open_read_only(target)) as copy:
-            names = files_of(copy)
-        vanished = ""
-        for name in sorted(names):
-            there = target / "segments" / name
-            if there.exists():
-                continue
-            try:
-                os.link(directory / "segments" / name, there)
-                linked += 1
-            except FileNotFoundError:
-                vanished = name
-                break
-            except OSError:  # another file system, or one without hard links
-                copied += _copy(directory / "segments" / name, there)
-        if not vanished:
-            for path in (target / "segments").iterdir():
-                if path.name not in names:
-                    path.unlink()
-            descriptor = os.open(catalogue, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.close(descriptor)
-            return Copied(sum(name.endswith(".parquet") for name in names), linked, copied)
+        with closing(read_beside(directory)) as source:
+            source.copy(target / "catalogue.sqlite")
+        with closing(read_beside(target)) as copy:
+            segments = [made.segment for made in copy.segments()]
+        names = {found.name for found in segments}
+        names |= {index_path(directory, found).name for found in segments if found.index_size}
+        try:
+            for vanished in sorted(names - set(os.listdir(target / "segments"))):
+                size = _link(directory / "segments" / vanished, target / "segments" / vanished)
+                linked, copied = linked + (size is None), copied + (size or 0)
+        except FileNotFoundError:
+            continue
+        for path in (target / "segments").iterdir():
+            if path.name not in names:
+                path.unlink()
+        with open(target / "catalogue.sqlite", "rb") as file:
+            os.fsync(file.fileno())
+        return Copied(len(segments), linked, copied)
     raise AtalaiaError(
         f"{vanished} of the store at {directory} is missing", "`atalaia store check` tells more, `store repair` helps"
     )
+
+
+def _link(source: Path, target: Path) -> int | None:
+    """A hard link; where that is impossible a copy, and its size. Raises FileNotFoundError."""
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:  # another file system, or one without hard links
+        return _copy(source, target)
+    return None
 
 
 def _copy(source: Path, target: Path) -> int:

@@ -22,8 +22,8 @@ from atalaia.environment.errors import InputError
 from atalaia.store import copying, manifest
 from atalaia.store.batch import METADATA
 from atalaia.store.manifest import Kind, Manifest, PartFile, Wanted
-from atalaia.store.segment import LABELS, FileSink
 from atalaia.store.ordered import Selection, entries_in_order, settle
+from atalaia.store.segment import LABELS, FileSink
 
 PART_BYTES = 256 << 20
 """Size in Arrow after which a part ends."""
