@@ -50,7 +50,9 @@ def _directory(data: Path | None, file: Path | None) -> Path:
         return data
     environment = environment_of(file)
     if environment.settings.logs.url:
-        raise InputError(f"the logs are kept at {environment.settings.logs.url}", "name a store's directory with --data")
+        raise InputError(
+            f"the logs are kept at {environment.settings.logs.url}", "name a store's directory with --data"
+        )
     return environment.store_directory
 
 
@@ -140,7 +142,9 @@ def _print_stats(found: Stats) -> None:
     disk = found.segment_bytes + found.index_bytes + found.log_bytes + found.catalogue_bytes
     ratio = f", {found.line_bytes / found.segment_bytes:.1f} times the segments" if found.segment_bytes else ""
     levels = ", ".join(f"{count} of level {level}" for level, count in found.levels.items())
-    span = f"{show_time(found.oldest)} to {show_time(found.newest)}" if found.oldest is not None and found.newest else "-"
+    span = (
+        f"{show_time(found.oldest)} to {show_time(found.newest)}" if found.oldest is not None and found.newest else "-"
+    )
     rows = [
         ["entries", f"{found.entries:,}, and {found.log_entries:,} in the write-ahead log"],
         ["time", span],
@@ -159,9 +163,15 @@ def _print_stats(found: Stats) -> None:
     screen.print(table(["STORE", ""], rows))
     if found.tenants:
         tenants = [
-            [t.tenant, f"{t.streams:,}", f"{t.entries:,}", show_size(t.line_bytes), show_time(t.oldest), show_time(t.newest)]
+            [
+                t.tenant,
+                f"{t.streams:,}",
+                f"{t.entries:,}",
+                show_size(t.line_bytes),
+                *map(show_time, (t.oldest, t.newest)),
+            ]
             for t in found.tenants
-        ]  # fmt: skip
+        ]
         if found.untold:
             tenants.append(["(not told apart)", "", f"{found.untold:,}", "", "", ""])
         screen.print()
@@ -248,13 +258,13 @@ def import_(
     from atalaia.client.importing import import_file, inputs
     from atalaia.client.pusher import Pusher
 
-    given = inputs(paths)
+    files = inputs(paths)
     pusher = Pusher(client_of(environment_of(file), url).base)
     done = []
     try:
-        for number, one in enumerate(given, 1):
-            with Meter(f"imported ({number} of {len(given)} files)", "entries") as meter:
-                done.append(import_file(one, pusher, tenant, meter.update))
+        for number, given in enumerate(files, 1):
+            with Meter(f"imported ({number} of {len(files)} files)", "entries") as meter:
+                done.append(import_file(given, pusher, tenant, meter.update))
     finally:
         pusher.close()
     if as_json:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.environment.state import sync_directory
-from atalaia.store.catalogue import read_beside
+from atalaia.store.catalogue import Catalogue, read_beside
 from atalaia.store.compact import index_path
 
 _TRIES = 20
@@ -70,7 +70,7 @@ def _copy_catalogue_and_segments(directory: Path, target: Path) -> Copied:
     for _ in range(_TRIES):
         with closing(read_beside(directory)) as source:
             source.copy(target / "catalogue.sqlite")
-        with closing(read_beside(target)) as copy:
+        with closing(Catalogue(target / "catalogue.sqlite")) as copy:
             segments = [made.segment for made in copy.segments()]
         names = {found.name for found in segments}
         names |= {index_path(directory, found).name for found in segments if found.index_size}

@@ -66,6 +66,8 @@ def export(directory: Path, target: Path, wanted: Wanted, progress: Progress) ->
 
 
 def _begin(target: Path, wanted: Wanted) -> Manifest:
+    for left in target.glob(f".{manifest.FILE_NAME}.*.partial"):
+        left.unlink()
     found = manifest.load(target) if target.is_dir() else None
     if found is None:
         if target.exists() and (not target.is_dir() or any(target.iterdir())):

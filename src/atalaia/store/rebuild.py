@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from atalaia.store.deletion import Deletion
 from atalaia.store.salvage import Repaired, keep
 from atalaia.store.segment import Made, Segment
 from atalaia.store.streams import Streams
-from atalaia.store.verify import UNREADABLE, Facts, checksum, groups, index_problem, texts_of
+from atalaia.store.verify import UNREADABLE, Facts, checksum, groups, index_problem
 
 TENANT = "fake"
 """Of streams that only segments know: files do not say it, and it is the name of the only one where there is one."""
@@ -37,17 +38,14 @@ def rebuild(directory: Path, target: Path, dry_run: bool) -> Iterator[Repaired]:
     yield Repaired(
         "catalogue.sqlite", f"made anew; of the old one {', '.join(lost) if lost else 'nothing'} could not be read"
     )
-    streams = Streams()
-    for number, tenant, text in old["streams"] or ():
-        if _is_labels(text):
-            streams.restore(number, tenant, text)
+    labels: dict[int, str] = {}
     with closing(Catalogue(target)) as catalogue:
-        taken = _Taken()
+        taken = Taken()
         files = sorted((directory / "segments").glob("*.parquet"), key=_number, reverse=True)
-        fresh_number = max(map(_number, files), default=0)
+        number = max(map(_number, files), default=0)
         for path in files:
             found = _read(path)
-            yield from _learn_streams(found.facts, streams)
+            labels |= found.facts.labels
             repeated = taken.has(found.seqs)
             taken.add(found.seqs)
             if found.whole and not repeated.any():
@@ -55,19 +53,54 @@ def rebuild(directory: Path, target: Path, dry_run: bool) -> Iterator[Repaired]:
                 continue
             entries = found.entries.filter(pa.array(~repeated)) if found.entries is not None else None
             if not dry_run:
-                fresh_number += 1
+                number += 1
                 if entries is not None and len(entries):
-                    written = segment.write(entries.to_batches(), streams, fresh_number, path.parent)
-                    catalogue.replace([], [written])
-                keep(directory, path)
-                path.unlink()
+                    own = _streams([(n, TENANT, text) for n, text in found.facts.labels.items()])
+                    catalogue.replace([], [segment.write(entries.to_batches(), own, number, path.parent)])
+                for file in (path, path.with_suffix(".index")):
+                    if file.exists():
+                        keep(directory, file)
+                        file.unlink()
             what = f"{0 if entries is None else len(entries)} entries are in a new segment, {repeated.sum()} in others"
             yield Repaired(f"segments/{path.name}", what, 0 if found.whole else None)
-        for row in old["deletions"] or ():
-            catalogue.add_deletion(Deletion.of_row(row))
+        streams = {row[0]: row for row in old["streams"] or () if _is_labels(row[2])}
+        for row in list(_assumed(labels, streams)):
+            streams[row[0]] = row
+            yield Repaired("catalogue.sqlite", f"stream {row[0]} {row[2]} is taken to be of tenant {row[1]}")
         known = dict(old["store"] or ())
         generation = known.get("generation", _generation(directory, catalogue.last_seq))
-        catalogue.add(None, streams, {name: position for name, position, _ in old["sources"] or ()}, generation)
+        for row in old["deletions"] or ():
+            catalogue.add_deletion(Deletion.of_row(row))
+        sources = {name: position for name, position, _ in old["sources"] or ()}
+        catalogue.add(None, _streams(streams.values()), sources, generation)
+
+
+def _is_labels(text: object) -> bool:
+    try:
+        return isinstance(orjson.loads(str(text)), dict)
+    except orjson.JSONDecodeError:
+        return False
+
+
+def _assumed(labels: Mapping[int, str], known: Mapping[int, tuple[Any, ...]]) -> Iterator[tuple[int, str, str]]:
+    """Streams that only segments know, which do not tell their tenants.
+
+    Of several with the same labels each must be of a tenant of its own; tenants that send the same get their numbers
+    in the same order.
+    """
+    right = {number for number, row in known.items() if labels.get(number, row[2]) == row[2]}
+    times = Counter(known[number][2] for number in right)
+    for number, text in sorted(labels.items()):
+        if number not in right:
+            times[text] += 1
+            yield number, TENANT if times[text] == 1 else f"unknown-{times[text]}", text
+
+
+def _streams(rows: Iterable[tuple[Any, ...]]) -> Streams:
+    streams = Streams()
+    for number, tenant, text in sorted(rows):
+        streams.restore(number, tenant, text)
+    return streams
 
 
 def _rows(path: Path, table: str) -> list[tuple[Any, ...]] | None:
@@ -77,13 +110,6 @@ def _rows(path: Path, table: str) -> list[tuple[Any, ...]] | None:
             return db.execute(f"SELECT * FROM {table}").fetchall()
     except sqlite3.DatabaseError:
         return None
-
-
-def _is_labels(text: object) -> bool:
-    try:
-        return isinstance(orjson.loads(str(text)), dict)
-    except orjson.JSONDecodeError:
-        return False
 
 
 def _number(path: Path) -> int:
@@ -117,17 +143,6 @@ def _read(path: Path) -> _Read:
     return found
 
 
-def _learn_streams(facts: Facts, streams: Streams) -> Iterator[Repaired]:
-    known = texts_of(streams)
-    for number, text in facts.labels.items():
-        if known.get(number) == text:
-            continue
-        taken = {(stream.tenant, stream.text) for stream in streams.since(0)}
-        tenant = TENANT if (TENANT, text) not in taken else f"unknown-{number}"
-        streams.restore(number, tenant, text)
-        yield Repaired("catalogue.sqlite", f"stream {number} {text} is taken to be of the tenant {tenant}")
-
-
 def _made(path: Path, facts: Facts) -> Made:
     """The catalogue's row of an intact file."""
     size, crc = checksum(path)
@@ -153,7 +168,7 @@ def _generation(directory: Path, last_seq: int) -> int:
     return done
 
 
-class _Taken:
+class Taken:
     """Which values of `seq` were met, as ranges: entries that arrived together mostly lie together."""
 
     def __init__(self) -> None:
