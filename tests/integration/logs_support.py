@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from atalaia.store.batch import METADATA, SCHEMA, canonical
-from atalaia.store.store import Options, Store
+from atalaia.store.options import Options
+from atalaia.store.store import Store
 
 LABELS = {"job": "test"}
 
@@ -57,7 +58,8 @@ def stored(store: Store) -> list[tuple[int, int, str, str]]:
             rows = table.select(["ts", "seq", "stream_id", "line"]).to_pylist()
             assert min(r["ts"] for r in rows) == part.min_ts
             assert max(r["ts"] for r in rows) == part.max_ts
-            assert sum(r.rows for r in part.streams.values()) == part.rows
+            assert part.held is not None
+            assert int(part.held.rows.sum()) == part.rows
             found += [(r["ts"], r["seq"], snapshot.streams[r["stream_id"]].text, r["line"]) for r in rows]
     found.sort(key=lambda e: e[1])
     assert len({e[1] for e in found}) == len(found), "a seq was given twice"

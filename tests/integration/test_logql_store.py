@@ -18,7 +18,8 @@ from atalaia.api.execute import Executor
 from atalaia.logql.parse import parse
 from atalaia.logql.tree import LogQuery
 from atalaia.store.batch import METADATA, SCHEMA
-from atalaia.store.store import Options, Store
+from atalaia.store.options import Options
+from atalaia.store.store import Store
 
 numbers = itertools.count()
 QUICK = settings(
@@ -67,7 +68,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    store = Store(tmp_path_factory.mktemp("store"), Options())
+    store = Store(tmp_path_factory.mktemp("store"), Options(idle_seconds=3600))
     engine = Engine()
     yield Place(store, engine)
     engine.close()
@@ -159,9 +160,9 @@ def test_a_limit_over_many_segments_stops_early(place: Place, monkeypatch: pytes
 
     original = execute.relation
 
-    def counted(connection: duckdb.DuckDBPyConnection, parts: list[object], *rest: object) -> str:
+    def counted(connection: duckdb.DuckDBPyConnection, parts: list[object], *rest: object, **named: object) -> str:
         read.append(len(parts))
-        return original(connection, parts, *rest)  # type: ignore[arg-type]
+        return original(connection, parts, *rest, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(execute, "relation", counted)
     found = place.lines('{app="a"}', tenant, 0, 1000, 15, backward)

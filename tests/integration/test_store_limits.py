@@ -15,7 +15,8 @@ from logs_support import Server, child, entries, opened, stored_lines, wait_for
 
 from atalaia.environment.state import State
 from atalaia.store.commit import StoreUnavailable
-from atalaia.store.store import Options, Store
+from atalaia.store.options import Options
+from atalaia.store.store import Store
 
 PUSH = "/loki/api/v1/push"
 

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import orjson
 
-from atalaia.api.execute import Row
 from atalaia.api.times import show_float, show_moment
+from atalaia.logql.entry import Entry
 from atalaia.logql.matrix import Matrix
 
 
-def streams(rows: list[Row], categorised: bool) -> dict[str, object]:
+def streams(entries: list[Entry], categorised: bool) -> dict[str, object]:
     """Entries by stream, streams in the order in which they first appear.
 
     Categorised, a stream keeps its own labels only, and each entry tells its metadata and parsed labels apart.
     """
     by_stream: dict[str, tuple[dict[str, str], list[list[object]]]] = {}
-    for row in rows:
-        labels = dict(row.seen.stream) if categorised else row.seen.all()
+    for entry in entries:
+        labels = dict(entry.stream) if categorised else entry.all()
         key = orjson.dumps(labels, option=orjson.OPT_SORT_KEYS).decode()
-        value: list[object] = [str(row.ts), row.line]
+        value: list[object] = [str(entry.ts), entry.line]
         if categorised:
-            kinds = (("structuredMetadata", row.seen.metadata), ("parsed", row.seen.parsed))
-            value.append({kind: dict(found) for kind, found in kinds if found})
+            kinds = (("structuredMetadata", entry.metadata), ("parsed", {**entry.parsed, **entry.fault}))
+            value.append({kind: found for kind, found in kinds if found})
         by_stream.setdefault(key, (labels, []))[1].append(value)
     result = [{"stream": labels, "values": values} for labels, values in by_stream.values()]
     data: dict[str, object] = {"resultType": "streams", "result": result, "stats": {}}
@@ -42,8 +42,10 @@ def matrix(found: Matrix, start: int, step: int) -> dict[str, object]:
 
 
 def vector(found: Matrix, moment: int) -> dict[str, object]:
-    """Series at one moment."""
+    """Series, or a number, at one moment."""
     at = show_moment(moment)
+    if found.scalar:
+        return {"resultType": "scalar", "result": [at, show_float(float(found.values[0, 0]))], "stats": {}}
     rows = zip(found.labels, found.values, found.present, strict=True)
     result = [
         {"metric": dict(labels), "value": [at, show_float(float(values[0]))]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ import pyarrow as pa
 from duckdb.func import FunctionNullHandling, PythonUDFType
 
 from atalaia.environment.errors import AtalaiaError
-from atalaia.logql import extract, values
+from atalaia.logql import extract, unwrap, values
+from atalaia.logql.addresses import holds_address
 
 log = logging.getLogger("atalaia.api")
 _MAP = pa.map_(pa.utf8(), pa.utf8())
@@ -57,9 +59,23 @@ class Engine:
         )
         _register(self._database)
 
+    def deadline(self) -> float:
+        """When a query that begins now must have ended, on the monotonic clock."""
+        return time.monotonic() + self.limits.seconds
+
+    def check(self, deadline: float) -> None:
+        """Raises QueryTooExpensive behind the deadline; for work that is not SQL."""
+        if time.monotonic() > deadline:
+            raise self._too_slow()
+
+    def _too_slow(self) -> QueryTooExpensive:
+        return QueryTooExpensive(
+            f"the query took more than {self.limits.seconds:g} s", "ask for a shorter time or a narrower selector"
+        )
+
     @contextmanager
-    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection for one query, interrupted after the time limit.
+    def cursor(self, deadline: float | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection, interrupted at a query's deadline, or after the time limit.
 
         Raises QueryTooExpensive when the query exceeded a limit.
         """
@@ -70,7 +86,8 @@ class Engine:
             expired.set()
             connection.interrupt()
 
-        timer = threading.Timer(self.limits.seconds, interrupt)
+        seconds = self.limits.seconds if deadline is None else max(deadline - time.monotonic(), 0.0)
+        timer = threading.Timer(seconds, interrupt)
         timer.daemon = True
         timer.start()
         try:
@@ -78,10 +95,7 @@ class Engine:
         except duckdb.InterruptException as error:
             if not expired.is_set():
                 raise
-            raise QueryTooExpensive(
-                f"the query took more than {self.limits.seconds:g} s",
-                "ask for a shorter time or a narrower selector",
-            ) from error
+            raise self._too_slow() from error
         except duckdb.OutOfMemoryException as error:
             raise QueryTooExpensive(
                 f"the query needs more than {self.limits.memory >> 20} MiB of memory",
@@ -108,6 +122,8 @@ def _register(connection: duckdb.DuckDBPyConnection) -> None:
         ("line_json", _labels(extract.json_labels), [text], labels),
         ("line_logfmt", _labels(extract.logfmt_labels), [text, boolean, boolean], labels),
         ("line_json_at", _values(extract.json_value, pa.utf8()), [text, text], text),
+        ("holds_address", _values(holds_address, pa.bool_()), [text, text], boolean),
+        ("read_label", _values(unwrap.read, pa.float64()), [text, text], duckdb.type("DOUBLE")),
         ("compare_label", _compared, [text] * 4, duckdb.type("INTEGER")),
     ):
         connection.create_function(

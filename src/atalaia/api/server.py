@@ -16,7 +16,8 @@ from atalaia.api.app import create
 from atalaia.api.engine import Engine, QueryLimits
 from atalaia.api.execute import Executor
 from atalaia.environment.errors import InputError
-from atalaia.store.store import Options, Store
+from atalaia.store.options import Options
+from atalaia.store.store import Store
 
 log = logging.getLogger("atalaia.store")
 

@@ -11,8 +11,8 @@ from atalaia.environment.errors import InputError
 from atalaia.environment.settings import LimitsSettings
 from atalaia.environment.units import parse_duration, parse_size
 from atalaia.store.batch import Limits
+from atalaia.store.options import Options
 from atalaia.store.retention import Retention
-from atalaia.store.store import Options
 
 
 def parse_limits(given: Sequence[str]) -> LimitsSettings:

@@ -13,6 +13,7 @@ import typer
 from atalaia.environment.errors import InputError
 from atalaia.environment.load import Environment, load
 from atalaia.environment.units import parse_duration, parse_size
+from atalaia.runtime import memory
 
 
 def register(app: typer.Typer) -> None:
@@ -38,6 +39,7 @@ def serve(
 
     Loki's HTTP API over the files in --data, in the foreground.
     """
+    memory.configure()
     from atalaia.api.server import Address, serve
     from atalaia.cli.limits import parse_limits, query_limits, store_options
     from atalaia.runtime.logs import configure
@@ -104,6 +106,7 @@ def collect(
 
     As a promtail.yaml says, in the foreground.
     """
+    memory.configure()
     from atalaia.collector import promtail
     from atalaia.collector.collector import Collector
     from atalaia.runtime.logs import configure

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from atalaia.collector.gotime import LayoutError
 from atalaia.collector.job import Job, Output, Plan, Stage, Target
 from atalaia.collector.stages.labels import Labels, StaticLabels, Timestamp
 from atalaia.collector.stages.narrow import narrowed
@@ -15,6 +14,7 @@ from atalaia.collector.stages.text import Json, Regex, StageError
 from atalaia.collector.yamlfile import Node, Reader, read_text
 from atalaia.environment.errors import ConfigurationError
 from atalaia.environment.units import parse_duration, parse_size
+from atalaia.logql.template.gotime import LayoutError
 from atalaia.store.batch import Limits
 
 log = logging.getLogger("atalaia.collector")

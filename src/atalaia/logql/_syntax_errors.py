@@ -43,6 +43,7 @@ _PHRASES = {
     "RPAR": '")"',
     "RBRACE": '"}"',
 }
+_ALONE = frozenset({"NAME", "NUMBER", "STRING", "DURATION"})
 _COMPARISONS = frozenset({"GT", "LT", "GTE", "LTE"})
 _ARITHMETIC = frozenset({"MUL", "DIV", "MOD", "POW"})
 
@@ -50,13 +51,14 @@ _ARITHMETIC = frozenset({"MUL", "DIV", "MOD", "POW"})
 def explain(error: UnexpectedInput, text: str) -> LogQLError:
     """Turn Lark's error into a LogQLError: where, what was found, what was expected."""
     # What the parser itself accepts here; Lark's own lists hold words of other states merged with this one.
-    expected = _in_words(error.interactive_parser.accepts())  # type: ignore[no-untyped-call]
+    terminals = error.interactive_parser.accepts()  # type: ignore[no-untyped-call]
+    expected = _in_words(terminals)
     if isinstance(error, UnexpectedToken):
         if error.token.type == "$END":
             return _at_the_end(text, expected)
-        return _found(text, error.token.start_pos or 0, error.line, error.column, expected)
+        return _found(text, error.token.start_pos or 0, error.line, error.column, terminals)
     assert isinstance(error, UnexpectedCharacters)
-    return _found(text, error.pos_in_stream or 0, error.line, error.column, expected)
+    return _found(text, error.pos_in_stream or 0, error.line, error.column, terminals)
 
 
 def _at_the_end(text: str, expected: tuple[str, ...]) -> LogQLError:
@@ -65,7 +67,8 @@ def _at_the_end(text: str, expected: tuple[str, ...]) -> LogQLError:
     return LogQLError("unexpected end of the query", line, column, expected)
 
 
-def _found(text: str, start: int, line: int, column: int, expected: tuple[str, ...]) -> LogQLError:
+def _found(text: str, start: int, line: int, column: int, terminals: set[str]) -> LogQLError:
+    expected = _in_words(terminals)
     rest = text[start:]
     word = _WORD.match(rest)
     shown = word.group() if word else rest[:1]
@@ -83,7 +86,13 @@ def _found(text: str, start: int, line: int, column: int, expected: tuple[str, .
     if function and "an aggregation like rate(…) or sum(…)" in expected:
         return LogQLError(f"unknown function {function.group()!r}", line, column, expected)
     quoted = f'"{shown}"' if shown.isprintable() else repr(shown)
-    return LogQLError(f"unexpected {quoted}", line, column, expected)
+    return LogQLError(f"unexpected {quoted}", line, column, expected, _in_lokis_words(shown, terminals))
+
+
+def _in_lokis_words(shown: str, terminals: set[str]) -> str:
+    only = next(iter(terminals)) if len(terminals) == 1 else ""
+    expecting = f", expecting {'IDENTIFIER' if only == 'NAME' else only}" if only in _ALONE else ""
+    return f"syntax error: unexpected {shown}{expecting}"
 
 
 def _in_words(terminals: set[str]) -> tuple[str, ...]:

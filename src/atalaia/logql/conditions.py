@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from . import values
-from .errors import NotBuilt
 from .extract import ERROR
 from .tree import And, Comparison, Condition, IpMatch, Or
 
 FILTER_ERROR = "LabelFilterErr"
+
+
+class Inexpressible(Exception):
+    """SQL cannot say this; rows.py can."""
 
 
 class Labels(Protocol):
@@ -52,24 +55,30 @@ def _alternatives(tree: Condition) -> list[Condition]:
     return [*_alternatives(tree.left), *_alternatives(tree.right)] if isinstance(tree, Or) else [tree]
 
 
+def names_in(tree: Condition) -> list[str]:
+    """The labels that a condition compares."""
+    return [*names_in(tree.left), *names_in(tree.right)] if isinstance(tree, (And, Or)) else [tree.name]
+
+
 def test(tree: Condition, labels: Labels) -> Test:
-    """SQL of one condition. Raises NotBuilt."""
-    if _plain(tree):
+    """SQL of one condition. Raises Inexpressible."""
+    kinds = _kinds(tree)
+    if kinds == {str}:
         sql = _boolean(tree, labels)
         return Test(sql, sql, None)
     code = _code(tree, labels)
-    return Test(f"({code} IN (1, 2))", _boolean(tree, labels), f"({code} >= 2)")
+    return Test(f"({code} IN (1, 2))", _boolean(tree, labels), f"({code} >= 2)" if kinds - {str, IpMatch} else None)
 
 
-def _plain(tree: Condition) -> bool:
-    """Whether all comparisons are of text."""
+def _kinds(tree: Condition) -> set[type]:
+    """What labels are compared with."""
     if isinstance(tree, (And, Or)):
-        return _plain(tree.left) and _plain(tree.right)
-    return isinstance(tree.value, (str, IpMatch))
+        return _kinds(tree.left) | _kinds(tree.right)
+    return {type(tree.value)}
 
 
 def _boolean(tree: Condition, labels: Labels, error: str | None = None) -> str:
-    """Whether an entry passes that has an error already, where comparisons other than of text only need their label.
+    """Whether an entry passes that has an error already: any comparison of addresses, others but of text with a label.
 
     `error` is the SQL of that error, unless it is the one that the labels know.
     """
@@ -77,7 +86,7 @@ def _boolean(tree: Condition, labels: Labels, error: str | None = None) -> str:
         left, right = _boolean(tree.left, labels, error), _boolean(tree.right, labels, error)
         return f"({left} {'AND' if isinstance(tree, And) else 'OR'} {right})"
     if isinstance(tree.value, IpMatch):
-        raise NotBuilt("the label filter ip()")
+        return "true"
     if not isinstance(tree.value, str):
         return "false" if tree.name == ERROR else f"({labels.label(tree.name)} IS NOT NULL)"
     return _text(tree.op, tree.value, error if error and tree.name == ERROR else labels.label(tree.name))
@@ -109,16 +118,17 @@ def _code(tree: Condition, labels: Labels) -> str:
         marked = _boolean(tree.right, labels, literal(FILTER_ERROR))
         table = _AND if isinstance(tree, And) else _OR
         return f"substr('{table}', {left} * 8 + {right} * 2 + {marked}::INTEGER + 1, 1)::INTEGER"
-    if isinstance(tree.value, IpMatch):
-        raise NotBuilt("the label filter ip()")
     label = "NULL::VARCHAR" if tree.name == ERROR else labels.label(tree.name)
+    if isinstance(tree.value, IpMatch):
+        found = f"holds_address({label}, {literal(tree.value.pattern)})"
+        return f"COALESCE({found if tree.op == '=' else f'NOT {found}'}, false)::INTEGER"
     if isinstance(tree.value, str):
         return f"{_text(tree.op, tree.value, label)}::INTEGER"
     return _compared(tree, label)
 
 
 # Decimals that DuckDB's own cast reads, and reads to something finite.
-_PLAIN = r"^[+-]?(?:[0-9]{1,99}(?:\.[0-9]{0,99})?|\.[0-9]{1,99})(?:[eE][+-]?[0-9]{1,2})?$"
+PLAIN_NUMBER = r"^[+-]?(?:[0-9]{1,99}(?:\.[0-9]{0,99})?|\.[0-9]{1,99})(?:[eE][+-]?[0-9]{1,2})?$"
 
 
 def _compared(tree: Comparison, label: str) -> str:
@@ -128,5 +138,5 @@ def _compared(tree: Comparison, label: str) -> str:
     slowly = f"compare_label({label}, {literal(kind)}, {literal(tree.op)}, {literal(repr(wanted))})"
     if kind != "number":
         return slowly
-    quickly = f"(TRY_CAST(regexp_extract({label}, {literal(_PLAIN)}) AS DOUBLE) {operator} {wanted!r}::DOUBLE)"
+    quickly = f"(TRY_CAST(regexp_extract({label}, {literal(PLAIN_NUMBER)}) AS DOUBLE) {operator} {wanted!r}::DOUBLE)"
     return f"COALESCE({quickly}::INTEGER, {slowly})"

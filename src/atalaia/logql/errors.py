@@ -5,21 +5,22 @@ class LogQLError(Exception):
     """The query is not valid LogQL.
 
     Position and expectations are kept apart from the text so that an editor can underline the place
-    and an API can answer in its own format. `str()` gives the whole sentence.
+    and an API can answer in its own format. `loki` is what Loki says, which people look for. `str()` gives it all.
     """
 
-    def __init__(self, message: str, line: int, column: int, expected: tuple[str, ...] = ()) -> None:
-        super().__init__(message, line, column, expected)
+    def __init__(self, message: str, line: int, column: int, expected: tuple[str, ...] = (), loki: str = "") -> None:
+        super().__init__(message, line, column, expected, loki)
         self.message = message
         self.line = line
         self.column = column
         self.expected = expected
+        self.loki = loki
 
     def __str__(self) -> str:
         text = f"line {self.line}, column {self.column}: {self.message}"
         if self.expected:
             text += f"; expected {_either(self.expected)}"
-        return text
+        return f"{text} (Loki: {self.loki})" if self.loki else text
 
 
 class NotBuilt(LogQLError):
@@ -34,6 +35,26 @@ class NotBuilt(LogQLError):
 
 class TooComplex(LogQLError):
     """The query is valid but too long to be planned."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what, 0, 0, ())
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class BadTemplate(LogQLError):
+    """A template in the query cannot be read."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what, 0, 0, ())
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class Impossible(LogQLError):
+    """The query is valid, but what is stored gives it no meaning."""
 
     def __init__(self, what: str) -> None:
         super().__init__(what, 0, 0, ())

@@ -4,36 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
-from .errors import NotBuilt
+from .binary import binary
 from .matrix import Matrix, aggregate
-from .tree import Binary, Grouping, Metric, RangeAggregation, Scalar, VectorAggregation, VectorFn
+from .relabel import label_replace
+from .tree import Binary, Grouping, LabelReplace, Metric, RangeAggregation, Scalar, VectorAggregation
 
 COUNTING = ("count_over_time", "rate", "bytes_over_time", "bytes_rate")
+# A sum of counts is the count of the larger group: the series in between need not exist.
+_AT_ONCE = {"sum": (*COUNTING, "sum_over_time"), "min": ("min_over_time",), "max": ("max_over_time",)}
 Leaf = Callable[[RangeAggregation, Grouping | None], Matrix]
 
 
 def evaluate(tree: Metric, leaf: Leaf, moments: int) -> Matrix:
-    """The series of a metric query at all its moments. Raises NotBuilt for what this version cannot compute.
+    """The series of a metric query at all its moments, or its number. Raises Impossible.
 
     `leaf` computes a range aggregation, its series grouped by the given labels, or by all labels for None.
     """
     if isinstance(tree, RangeAggregation):
         return leaf(tree, tree.grouping)
     if isinstance(tree, VectorAggregation):
-        inner = tree.inner
-        # A sum of counts is the count of the larger group: the series in between need not exist.
-        if (
-            tree.op == "sum"
-            and isinstance(inner, RangeAggregation)
-            and inner.op in COUNTING
-            and not (tree.grouping and tree.grouping.without)
-        ):
+        if (inner := _at_once(tree)) is not None:
             return leaf(inner, tree.grouping or Grouping(False, ()))
-        return aggregate(tree, evaluate(inner, leaf, moments))
-    if isinstance(tree, VectorFn):
-        return Matrix(((),), np.full((1, moments), tree.value), np.ones((1, moments), bool))
-    if isinstance(tree, (Scalar, Binary)):
-        raise NotBuilt("arithmetic between series")
-    raise NotBuilt("`label_replace`")
+        return aggregate(tree, evaluate(tree.inner, leaf, moments))
+    if isinstance(tree, LabelReplace):
+        return label_replace(tree, evaluate(tree.inner, leaf, moments))
+    if isinstance(tree, Binary):
+        return binary(tree, evaluate(tree.left, leaf, moments), evaluate(tree.right, leaf, moments))
+    return Matrix.constant(tree.value, moments, scalar=isinstance(tree, Scalar))
+
+
+def _at_once(tree: VectorAggregation) -> RangeAggregation | None:
+    """The range aggregation whose series, grouped as the vector aggregation says, are those of both."""
+    inner = tree.inner
+    if not isinstance(inner, RangeAggregation) or inner.grouping or inner.op not in _AT_ONCE.get(tree.op, ()):
+        return None
+    if inner.unwrap and tree.grouping and not tree.grouping.without and inner.unwrap.label in tree.grouping.labels:
+        return None  # the unwrapped label is none of the series in between
+    return inner

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import orjson
@@ -30,14 +31,15 @@ def _refuse(name: str) -> NoReturn:
 
 # Objects become tuples of pairs, so that the first of equal keys can be kept; numbers keep their spelling.
 _decode = json.JSONDecoder(object_pairs_hook=tuple, parse_float=str, parse_int=str, parse_constant=_refuse).decode
+_decode_texts = json.JSONDecoder(object_pairs_hook=tuple, parse_int=float, parse_constant=_refuse).decode
 
 
-def _load(line: str) -> Any:
+def _load(line: str, decode: Callable[[str], Any] = _decode) -> Any:
     """Raises ValueError for what is not JSON."""
     try:
         if "\\u" in line:
             orjson.loads(line)  # refuses escapes that are half a character
-        return _decode(line)
+        return decode(line)
     except RecursionError:
         raise ValueError("nested too deep") from None
 
@@ -66,6 +68,25 @@ def _flatten(prefix: str | None, data: tuple[tuple[str, Any], ...], found: dict[
 
 def _word(value: bool) -> str:
     return "true" if value else "false"
+
+
+def unpacked(line: str) -> tuple[str, dict[str, str]]:
+    """What Promtail's pack stage packed: the line at `_entry` and the labels beside it, texts only.
+
+    A JSON object without `_entry` has no labels; what is not a JSON object gets an error label.
+    """
+    try:
+        data = _load(line, _decode_texts)
+    except ValueError as error:
+        return line, {ERROR: JSON_ERROR, DETAILS: str(error)}
+    if not isinstance(data, tuple):
+        return line, {ERROR: JSON_ERROR, DETAILS: "the line is not a JSON object"}
+    found: dict[str, str] = {}
+    for key, value in data:
+        name = key if key == "_entry" else sanitise(key)
+        if isinstance(value, str) and name:
+            found.setdefault(name, value)
+    return (found.pop("_entry"), found) if "_entry" in found else (line, {})
 
 
 _STEP = re.compile(r'\s*(?:\.?\s*([A-Za-z_][A-Za-z0-9_]*)|\[\s*(?:"([^"]*)"|([0-9]+))\s*\])')

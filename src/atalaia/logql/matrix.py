@@ -7,19 +7,28 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .tree import Grouping, VectorAggregation
+from .tree import Grouping, Selector, VectorAggregation
 
 Labels = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """`values` float[S, T]: S series at T moments; NaN, with `present` false, where there is no sample."""
+    """`values` float[S, T]: S series at T moments; NaN, with `present` false, where there is no sample.
+
+    `ordered`: the order of the series is that of an answer. `scalar`: a number, which is no series.
+    """
 
     labels: tuple[Labels, ...]
     values: np.ndarray
     present: np.ndarray
     ordered: bool = False
+    scalar: bool = False
+
+    @staticmethod
+    def constant(value: float, moments: int, scalar: bool = False) -> Matrix:
+        """A series without labels, or a number."""
+        return Matrix(((),), np.full((1, moments), value), np.ones((1, moments), bool), scalar=scalar)
 
     @staticmethod
     def empty(moments: int) -> Matrix:
@@ -38,6 +47,14 @@ def grouped(labels: Labels, grouping: Grouping | None) -> Labels:
         return ()
     names = set(grouping.labels)
     return tuple((name, value) for name, value in labels if (name in names) != grouping.without)
+
+
+def absent(selector: Selector, matrix: Matrix) -> Matrix:
+    """1 where no series has a sample; its labels are those that the selector demands to be equal."""
+    names = [matcher.name for matcher in selector.matchers]
+    labels = {m.name: m.value for m in selector.matchers if m.op == "=" and m.value and names.count(m.name) == 1}
+    present = np.logical_not(matrix.present.any(axis=0))[np.newaxis]
+    return Matrix((label_key(labels),), np.where(present, 1.0, np.nan), present)
 
 
 def aggregate(tree: VectorAggregation, matrix: Matrix) -> Matrix:

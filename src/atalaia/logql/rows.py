@@ -1,122 +1,155 @@
-"""What a query's stages make of one entry that passes: its labels, where they come from, and its error.
+"""A query's pipeline over one entry, in plain Python: for the rows of an answer, and for what SQL cannot say.
 
-The same in plain Python as plan.py says in SQL, for the few rows of an answer.
+What plan.py says in SQL it says alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import singledispatch
 
 import re2
 
-from . import values
-from .conditions import FILTER_ERROR
-from .extract import DETAILS, ERROR, JSON_ERROR, json_labels, json_value, logfmt_labels, sanitise
-from .tree import And, Comparison, Condition, Json, LabelFilter, Logfmt, LogQuery, Or
+from . import linefilters, patterns
+from .entry import Entry
+from .extract import DETAILS, ERROR, JSON_ERROR, json_labels, json_value, logfmt_labels, sanitise, unpacked
+from .formatting import decolorized, drop, keep, label_format, line_format
+from .judge import judge
+from .tree import (
+    Decolorize,
+    Drop,
+    Json,
+    Keep,
+    LabelFilter,
+    LabelFormat,
+    LineFilter,
+    LineFormat,
+    Logfmt,
+    LogQuery,
+    Pattern,
+    RangeAggregation,
+    Regexp,
+    Unpack,
+    Unwrap,
+)
+from .unwrap import unwrap
+
+Step = Callable[[Entry], bool]
+"""Changes an entry; whether it passes."""
+Run = Callable[[int, str, Mapping[str, str], Mapping[str, str]], Entry | None]
+"""An entry of these: time, line, stream, metadata; None when it does not pass."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """An entry's labels by their origin, named as a query sees them; no name is in two of them."""
+def pipeline(query: LogQuery | RangeAggregation) -> Run:
+    """The stages of a query, those after its unwrap included, as one function."""
+    if isinstance(query, LogQuery):
+        steps = [step(stage) for stage in query.stages]
+    else:
+        sampled = [query.unwrap] if query.unwrap else []
+        steps = [step(stage) for stage in (*query.query.stages, *sampled, *query.unwrap_filters)]
 
-    stream: Mapping[str, str]
-    metadata: Mapping[str, str]
-    parsed: Mapping[str, str]
+    def run(ts: int, line: str, stream: Mapping[str, str], metadata: Mapping[str, str]) -> Entry | None:
+        entry = Entry(ts, line, stream, metadata)
+        return entry if all(one(entry) for one in steps) else None
 
-    def all(self) -> dict[str, str]:
-        """All labels."""
-        return {**self.stream, **self.metadata, **self.parsed}
-
-
-def see(stream: Mapping[str, str], metadata: Mapping[str, str], found: Mapping[str, str]) -> Seen:
-    """Name what was found. The stream comes first, then structured metadata, then parsed labels.
-
-    A name that is taken gets the suffix _extracted; where even that is taken, the label is hidden.
-    """
-    own = {name: value for name, value in metadata.items() if name not in stream}
-    parsed = {name: value for name, value in found.items() if name not in stream and name not in own}
-    for name, value in found.items():
-        again = f"{name}_extracted"
-        if name not in parsed and again not in stream and again not in own:
-            parsed.setdefault(again, value)
-    for name, value in metadata.items():
-        again = f"{name}_extracted"
-        if name in stream and again not in stream and again not in parsed:
-            own.setdefault(again, value)
-    return Seen(stream, own, parsed)
+    return run
 
 
-def labels_of(query: LogQuery, line: str, stream: Mapping[str, str], metadata: Mapping[str, str]) -> Seen:
-    """The labels of an entry after all stages of the query, which it is known to pass."""
-    found: dict[str, str] = {}
-    fault: dict[str, str] = {}
-    for stage in query.stages:
-        match stage:
-            case Json() | Logfmt():
-                new = parse_line(stage, line)
-                fault = {name: new.pop(name) for name in (ERROR, DETAILS) if name in new} or fault
-                found = {**new, **found}
-            case LabelFilter():
-                _, fault = _judge(stage.condition, see(stream, metadata, found).all(), fault)
-            case _:
-                pass
-    seen = see(stream, metadata, found)
-    return Seen(seen.stream, seen.metadata, {**seen.parsed, **fault})
+@singledispatch
+def step(stage: object) -> Step:
+    """A stage as a function. Raises LogQLError for a template that cannot be read."""
+    raise TypeError(f"{stage!r} is no stage")
 
 
-def parse_line(stage: Json | Logfmt, line: str) -> dict[str, str]:
-    """What one parser finds in a line, and its error."""
-    if isinstance(stage, Logfmt):
+step.register(Unwrap, unwrap)
+step.register(LineFormat, line_format)
+step.register(LabelFormat, label_format)
+step.register(Drop, drop)
+step.register(Keep, keep)
+
+
+@step.register
+def _line_filter(stage: LineFilter) -> Step:
+    test = linefilters.line_test(stage)
+    return lambda entry: test(entry.line)
+
+
+@step.register
+def _label_filter(stage: LabelFilter) -> Step:
+    def run(entry: Entry) -> bool:
+        passes, entry.fault = judge(stage.condition, entry.get, entry.fault)
+        return passes
+
+    return run
+
+
+@step.register
+def _decolorize(_: Decolorize) -> Step:
+    def run(entry: Entry) -> bool:
+        entry.line = decolorized(entry.line)
+        return True
+
+    return run
+
+
+def _parsing(find: Callable[[str], dict[str, str]]) -> Step:
+    def run(entry: Entry) -> bool:
+        entry.parse(find(entry.line))
+        return True
+
+    return run
+
+
+@step.register
+def _json(stage: Json) -> Step:
+    if not stage.expressions:
+        return _parsing(json_labels)
+
+    def find(line: str) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for name, path in stage.expressions:
+            value = json_value(line, path)
+            if value is None:
+                return {ERROR: JSON_ERROR, DETAILS: "the line is not JSON"}
+            found.setdefault(name, value)
+        return found
+
+    return _parsing(find)
+
+
+@step.register
+def _logfmt(stage: Logfmt) -> Step:
+    def find(line: str) -> dict[str, str]:
         whole = logfmt_labels(line, stage.strict, stage.keep_empty)
         if not stage.expressions:
             return whole
         named = {name: whole[sanitise(key)] for name, key in stage.expressions[::-1] if sanitise(key) in whole}
         return named | {name: whole[name] for name in (ERROR, DETAILS) if name in whole}
-    if not stage.expressions:
-        return json_labels(line)
-    found: dict[str, str] = {}
-    for name, path in stage.expressions:
-        value = json_value(line, path)
-        if value is None:
-            return {ERROR: JSON_ERROR, DETAILS: "the line is not JSON"}
-        found.setdefault(name, value)
-    return found
+
+    return _parsing(find)
 
 
-def _judge(tree: Condition, labels: Mapping[str, str], fault: dict[str, str]) -> tuple[bool, dict[str, str]]:
-    """Whether an entry passes, and its error afterwards."""
-    if isinstance(tree, (And, Or)):
-        left, fault = _judge(tree.left, labels, fault)
-        if left and isinstance(tree, Or):
-            return True, fault
-        right, fault = _judge(tree.right, labels, fault)
-        return (left and right) if isinstance(tree, And) else right, fault
-    if isinstance(tree.value, str):
-        return _matches(tree.op, tree.value, {**labels, **fault}.get(tree.name, "")), fault
-    if tree.name not in labels:
-        return False, fault
-    if fault:
-        return True, fault
-    return _compare(tree, labels[tree.name])
+@step.register
+def _regexp(stage: Regexp) -> Step:
+    compiled = re2.compile(stage.pattern)
+
+    def find(line: str) -> dict[str, str]:
+        match = compiled.search(line)
+        return {name: match[number] or "" for name, number in compiled.groupindex.items()} if match else {}
+
+    return _parsing(find)
 
 
-def _compare(tree: Comparison, text: str) -> tuple[bool, dict[str, str]]:
-    kind, wanted = values.kind_of(tree.value)
-    code = values.compare(text, kind, tree.op, wanted)
-    if code == values.UNREADABLE:
-        return True, {ERROR: FILTER_ERROR, DETAILS: values.complaint(text, kind)}
-    return code == values.PASSES, {}
+@step.register
+def _pattern(stage: Pattern) -> Step:
+    return _parsing(lambda line: dict(patterns.captures(stage.pattern, line)))
 
 
-@lru_cache(maxsize=256)
-def _pattern(text: str) -> Any:
-    return re2.compile(f"(?s:{text})")
+@step.register
+def _unpack(_: Unpack) -> Step:
+    def run(entry: Entry) -> bool:
+        entry.line, found = unpacked(entry.line)
+        entry.parse(found)
+        return True
 
-
-def _matches(op: str, wanted: str, text: str) -> bool:
-    if op in ("=", "!="):
-        return (text == wanted) == (op == "=")
-    return (_pattern(wanted).fullmatch(text) is not None) == (op == "=~")
+    return run

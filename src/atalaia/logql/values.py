@@ -70,7 +70,7 @@ def size(text: str) -> int | None:
 
 
 FAILS, PASSES, UNREADABLE = 0, 1, 2
-_READERS: dict[str, Callable[[str], float | None]] = {"number": number, "duration": duration, "size": size}
+READERS: dict[str, Callable[[str], float | None]] = {"number": number, "duration": duration, "size": size}
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "==": operator.eq, "!=": operator.ne, ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
 }  # fmt: skip
@@ -89,7 +89,7 @@ def kind_of(value: object) -> tuple[str, float]:
 
 def compare(text: str, kind: str, op: str, wanted: float) -> int:
     """FAILS, PASSES, or UNREADABLE for a label value that is no amount of its kind."""
-    found = _READERS[kind](text)
+    found = READERS[kind](text)
     if found is None:
         return UNREADABLE
     return PASSES if _OPERATORS[op](found, wanted) else FAILS

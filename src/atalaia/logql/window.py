@@ -1,17 +1,21 @@
-"""Range aggregations over sliding windows: SQL counts small buckets, NumPy slides the windows over them.
+"""Sliding windows: SQL aggregates small cells of time, NumPy puts windows together from them.
 
-A window at step t covers (t - range, t]. With buckets of gcd(step, range) every window is a run of whole buckets, so an
-entry is read once, however many windows it is in.
+A window at step t covers (t - range, t]. Time is cut where windows begin and where they end, so that every window is a
+run of whole cells, at most two cells a step, and an entry is read once, however many windows it is in.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from .matrix import Labels, Matrix
+State = tuple[np.ndarray, ...]
+"""What is known of the samples of each cell: arrays of the same shape [series, cells]."""
+
+Merge = Callable[[State, State], State]
+"""Two neighbouring cells' states as one, the earlier first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +28,6 @@ class Grid:
     range: int
 
     @property
-    def bucket(self) -> int:
-        """Size of a bucket."""
-        return math.gcd(self.step, self.range) if self.steps > 1 else self.range
-
-    @property
     def first(self) -> int:
         """Entries with ts > first may be in a window."""
         return self.start - self.range
@@ -38,29 +37,59 @@ class Grid:
         """Entries with ts <= last may be in a window."""
         return self.start + (self.steps - 1) * self.step
 
-    def bucket_sql(self) -> str:
-        """SQL of an entry's bucket number, from 0; a constant for a single bucket, so that ts need not be read."""
+    @property
+    def stride(self) -> int:
+        """Cells a step: two, unless windows begin where others end."""
+        return 2 if self.steps > 1 and self.range % self.step else 1
+
+    @property
+    def width(self) -> int:
+        """Cells a window."""
+        if self.steps == 1:
+            return 1
+        whole, rest = divmod(self.range, self.step)
+        return whole * self.stride + bool(rest)
+
+    @property
+    def cells(self) -> int:
+        """Cells in all."""
+        return (self.steps - 1) * self.stride + self.width
+
+    def gap_sql(self) -> str | None:
+        """SQL of whether an entry is in any window; None when all between the first and the last are."""
+        if self.steps == 1 or self.step <= self.range:
+            return None
+        return f"(ts - {self.first + 1}) % {self.step} < {self.range}"
+
+    def cell_sql(self) -> str:
+        """SQL of an entry's cell, from 0; a constant for a single one, so that ts need not be read."""
         if self.steps == 1:
             return "0"
-        return f"(ts - {self.first + 1}) // {self.bucket}"
+        since = f"(ts - {self.first + 1})"
+        if self.stride == 1:
+            return f"{since} // {self.step}"
+        return f"{since} // {self.step} * 2 + ({since} % {self.step} >= {self.range % self.step})::BIGINT"
 
 
-def slide(grid: Grid, labels: list[Labels], series: np.ndarray, buckets: np.ndarray, values: np.ndarray) -> Matrix:
-    """Sums over windows. `series`, `buckets`, `values`: one row a (series number, bucket number, partial sum)."""
-    order = np.lexsort((buckets, series))
-    series, buckets, values = series[order], buckets[order], values[order].astype(float)
-    width = grid.range // grid.bucket
-    stride = grid.step // grid.bucket if grid.steps > 1 else 0
-    lows = np.arange(grid.steps) * stride
-    running = np.concatenate([[0.0], np.cumsum(values)])
-    edges = np.searchsorted(series, np.arange(len(labels) + 1))
-    sums = np.zeros((len(labels), grid.steps))
-    present = np.zeros(sums.shape, bool)
-    for number in range(len(labels)):
-        begin, end = edges[number], edges[number + 1]
-        own = buckets[begin:end]
-        low = begin + np.searchsorted(own, lows)
-        high = begin + np.searchsorted(own, lows + width)
-        sums[number] = running[high] - running[low]
-        present[number] = high > low
-    return Matrix(tuple(labels), np.where(present, sums, np.nan), present)
+def fold(state: State, width: int, merge: Merge) -> State:
+    """The state of each run of `width` cells: [..., cells] -> [..., cells - width + 1].
+
+    Runs of 1, 2, 4 … cells are merged, so that it takes few steps and no sum is taken back out of a larger one.
+    """
+
+    def cut(part: State, begin: int, length: int) -> State:
+        return tuple(array[..., begin : begin + length] for array in part)
+
+    cells = state[0].shape[-1]
+    done: State | None = None
+    runs, size, covered = state, 1, 0
+    while True:
+        if width & size:
+            length = cells - covered - size + 1
+            done = runs if done is None else merge(cut(done, 0, length), cut(runs, covered, length))
+            covered += size
+            if covered == width:
+                return done
+        length = cells - 2 * size + 1
+        runs = merge(cut(runs, 0, length), cut(runs, size, length))
+        size *= 2

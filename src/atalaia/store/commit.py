@@ -63,7 +63,7 @@ def stored_batch(table: pa.Table, tenant: str, streams: Streams, seq: int) -> pa
 
 
 class Committer:
-    """Owns the log file being written, the sources' positions and the next seq; runs until `stop`."""
+    """Owns the log file being written, the sources' `positions` and the next `seq`; runs until `stop`."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Committer:
         """`publish` makes a durable batch visible; `tick` runs after each group and may give the next log file."""
         self.positions = positions
         self._log = log
-        self._seq = seq
+        self.seq = seq
         self._streams = streams
         self._space = space
         self._publish = publish
@@ -149,7 +149,7 @@ class Committer:
             return
         ahead: dict[str, int] = {}
         writing: list[tuple[Push, Record, pa.RecordBatch]] = []
-        seq = self._seq
+        seq = self.seq
         for push in group:
             standing = {s.id: ahead.get(s.id, self.positions.get(s.id, s.start)) for s in push.sources}
             if any(standing[s.id] != s.start for s in push.sources):
@@ -177,7 +177,7 @@ class Committer:
                     )
                 )
             return
-        self._seq = seq
+        self.seq = seq
         self.positions.update(ahead)
         for push, _, batch in writing:
             self._publish(batch, push.sources)

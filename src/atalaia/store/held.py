@@ -9,7 +9,7 @@ import numpy as np
 
 MOST = 10_000
 """Streams; of a segment with more nothing is kept, and only its entries tell."""
-_WIDTHS = (np.dtype("<i4"), np.dtype("<i4"), np.dtype("<i8"), np.dtype("<i8"), np.dtype("<i8"))
+_WIDTHS = ("<i4", "<i4", "<i8", "<i8", "<i8")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,13 +33,13 @@ class Held:
     @classmethod
     def decode(cls, data: bytes) -> Held:
         """The inverse of `encode`. Raises ValueError for bytes of another length."""
-        count, rest = divmod(len(data), sum(width.itemsize for width in _WIDTHS))
+        count, rest = divmod(len(data), sum(np.dtype(width).itemsize for width in _WIDTHS))
         if rest:
             raise ValueError(f"{len(data)} bytes are not the streams of a segment")
         columns, at = [], 0
         for width in _WIDTHS:
             columns.append(np.frombuffer(data, width, count, at))
-            at += count * width.itemsize
+            at += columns[-1].nbytes
         return cls(*columns)
 
     @classmethod

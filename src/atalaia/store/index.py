@@ -73,7 +73,7 @@ class SegmentIndex:
 
     def with_streams(self, ids: np.ndarray) -> np.ndarray:
         """Which groups may have entries of any of the streams `ids`."""
-        return _any(self._streams, lambda found: np.isin(found, ids))
+        return _any(self._streams, lambda found: np.asarray(np.isin(found, ids)))
 
     def verdicts(self, verdicts: Mapping[str, Verdict]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Which groups have lines that pass for certain, lines that may pass, and lines that do not, by template."""
@@ -81,7 +81,7 @@ class SegmentIndex:
         found = []
         for verdict in (Verdict.ALL, Verdict.SOME, Verdict.NONE):
             which = np.array([one is verdict for one in known], bool)
-            groups = _any(self._templates, lambda codes, which=which: which[codes])
+            groups = _any(self._templates, which.__getitem__)
             # Of a group without templates nothing is known: its lines may pass.
             found.append(groups if verdict is Verdict.SOME else groups & self.has_templates)
         return found[0], found[1], found[2]
@@ -89,7 +89,8 @@ class SegmentIndex:
     @property
     def has_templates(self) -> np.ndarray:
         """Which groups have templates at all."""
-        return np.asarray(self._templates.is_valid().to_numpy(zero_copy_only=False))
+        found: np.ndarray = self._templates.is_valid().to_numpy(zero_copy_only=False)
+        return found
 
     def with_tokens(self, wanted: Collection[str]) -> np.ndarray:
         """Which groups may have all of these variable tokens."""
@@ -100,7 +101,9 @@ def _any(lists: pa.ListArray, test: Callable[[np.ndarray], np.ndarray]) -> np.nd
     """Whether any element of each list passes `test` (an array of elements -> booleans); a null list passes."""
     passed = np.concatenate([[0], np.cumsum(test(lists.values.to_numpy()))])
     offsets = lists.offsets.to_numpy()
-    return (passed[offsets[1:]] > passed[offsets[:-1]]) | lists.is_null().to_numpy(zero_copy_only=False)
+    missing: np.ndarray = lists.is_null().to_numpy(zero_copy_only=False)
+    found: np.ndarray = (passed[offsets[1:]] > passed[offsets[:-1]]) | missing
+    return found
 
 
 class IndexFile:

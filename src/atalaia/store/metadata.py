@@ -23,9 +23,7 @@ def frequent_keys(column: pa.MapArray) -> tuple[str, ...]:
         ((item["counts"], item["values"]) for item in keys.value_counts().to_pylist()),
         key=lambda found: (-found[0], found[1]),
     )
-    return tuple(
-        sorted(key for n, key in counts[:MOST_KEYS] if n * SHARE >= len(column) and _NAME.fullmatch(key))
-    )
+    return tuple(sorted(key for n, key in counts[:MOST_KEYS] if n * SHARE >= len(column) and _NAME.fullmatch(key)))
 
 
 def split(column: pa.MapArray, keys: tuple[str, ...]) -> tuple[pa.MapArray, dict[str, pa.Array]]:

@@ -15,7 +15,9 @@ from atalaia.store import wal
 from atalaia.store.batch import decode
 from atalaia.store.catalogue import Catalogue
 from atalaia.store.commit import stored_batch
+from atalaia.store.compact import index_path
 from atalaia.store.memory import MemoryTable
+from atalaia.store.segment import Made
 from atalaia.store.streams import Streams
 
 log = logging.getLogger("atalaia.store")
@@ -23,8 +25,13 @@ log = logging.getLogger("atalaia.store")
 
 @dataclass(slots=True)
 class Recovered:
-    """What was found: memory tables (one a log file, oldest first, the last one is written on), next seq, sources."""
+    """What was found: segments, memory tables (one a log file, oldest first, the last one is written on), sources.
 
+    `seq` is the next one; `damaged` names the segments whose file is missing or has another size: they are not read.
+    """
+
+    segments: list[Made]
+    damaged: list[str]
     tables: list[MemoryTable]
     seq: int
     positions: dict[str, int]
@@ -56,9 +63,9 @@ def log_path(directory: Path, generation: int) -> Path:
 
 def recover(directory: Path, catalogue: Catalogue, streams: Streams) -> Recovered:
     """Remove what never came to exist, replay the rest of the log. Damaged tails are cut off and logged."""
-    _sweep(directory, catalogue)
+    segments, damaged = _sweep(directory / "segments", catalogue)
     done = catalogue.generation
-    found = Recovered([], catalogue.last_seq() + 1, catalogue.sources(), 0, [])
+    found = Recovered(segments, damaged, [], catalogue.last_seq + 1, catalogue.sources(), 0, [])
     removed = False
     for path in sorted((directory / "wal").glob("*.wal")):
         generation = int(path.stem)
@@ -87,16 +94,19 @@ def recover(directory: Path, catalogue: Catalogue, streams: Streams) -> Recovere
     return found
 
 
-def _sweep(directory: Path, catalogue: Catalogue) -> None:
-    """Remove segment files that have no catalogue row; a row without its file is told."""
-    exist = {segment.name for segment, _ in catalogue.segments()}
-    there = {path.name for path in (directory / "segments").iterdir() if not path.is_dir()}
-    for name in there - exist:
-        (directory / "segments" / name).unlink()
-    missing = sorted(exist - there)
-    if missing:
-        log.error("event=segments_missing count=%d first=%s", len(missing), missing[0])
-        raise AtalaiaError(
-            f"{len(missing)} segments of the store at {directory} are missing, {missing[0]} first",
-            "put the files back from a copy; the catalogue lists them in table segments",
-        )
+def _sweep(folder: Path, catalogue: Catalogue) -> tuple[list[Made], list[str]]:
+    """Remove files that no catalogue row has. The segments whole by their size, and the names of the others."""
+    exist = catalogue.segments()
+    names = {name for made in exist for name in (made.segment.name, index_path(folder, made.segment).name)}
+    for path in folder.iterdir():
+        if path.name not in names and not path.is_dir():
+            path.unlink()
+    whole = [made for made in exist if _size(folder / made.segment.name) == made.segment.size]
+    damaged = sorted({made.segment.name for made in exist} - {made.segment.name for made in whole})
+    for name in damaged:
+        log.error("event=segment_damaged file=%s remedy='stop the store and run: atalaia store repair'", name)
+    return whole, damaged
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else -1

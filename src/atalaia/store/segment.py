@@ -47,6 +47,11 @@ class Segment:
     keys: tuple[str, ...] = ()
     purged: int = 0
 
+    @property
+    def number(self) -> int:
+        """The number in its name, which no other segment ever had."""
+        return int(self.name.removesuffix(".parquet").rpartition("-")[2])
+
 
 @dataclass(frozen=True, slots=True)
 class Made:
@@ -68,6 +73,7 @@ class FileSink:
         self.closed = False
 
     def write(self, data: pa.Buffer | bytes) -> int:
+        """All of `data`. Raises OSError."""
         view = memoryview(data)
         self.crc = zlib.crc32(view, self.crc)
         self.size += len(view)
@@ -77,12 +83,15 @@ class FileSink:
         return len(view)
 
     def tell(self) -> int:
+        """Bytes so far."""
         return self.size
 
     def flush(self) -> None:
+        """Make what was written durable."""
         os.fsync(self._descriptor)
 
     def close(self) -> None:
+        """Release the descriptor."""
         if not self.closed:
             self.closed = True
             os.close(self._descriptor)
@@ -100,12 +109,15 @@ class FileSink:
         self._partial.unlink(missing_ok=True)
 
     def writable(self) -> bool:
+        """For pyarrow."""
         return True
 
     def readable(self) -> bool:
+        """For pyarrow."""
         return False
 
     def seekable(self) -> bool:
+        """For pyarrow."""
         return False
 
 
@@ -142,11 +154,15 @@ def held_of(table: pa.Table, line_sizes: np.ndarray) -> Held | None:
 
 
 def write_groups(
-    groups: Iterable[pa.Table], schema: pa.Schema, path: Path, level: Mapping[str, int] | int = 1, lines: str = "PLAIN"
+    groups: Iterable[pa.Table],
+    schema: pa.Schema,
+    path: Path,
+    level: Mapping[str, int] | None = None,
+    lines: str = "PLAIN",
 ) -> tuple[int, int]:
     """Write tables as the row groups of a segment's file, durably; its size and CRC-32.
 
-    `level` is zstd's, for all columns or by column; `lines` the encoding of lines. Raises OSError, or what `groups`
+    `level` is zstd's by column, None for LZ4; `lines` the encoding of lines. Raises OSError, or what `groups`
     raises; then nothing is left behind.
     """
     sink = FileSink(path)
@@ -154,7 +170,7 @@ def write_groups(
         with pq.ParquetWriter(
             pa.PythonFile(sink, "w"),
             schema,
-            compression="zstd",
+            compression="lz4" if level is None else "zstd",
             compression_level=level,
             use_dictionary=[*_DICTIONARIES, *(n for n in schema.names if n.startswith(metadata.PREFIX))],
             column_encoding={"ts": "DELTA_BINARY_PACKED", "seq": "DELTA_BINARY_PACKED", "line": lines},
@@ -199,9 +215,7 @@ def entries(group: pa.Table, keys: Sequence[str]) -> pa.Table:
     if keys:
         own = {key: whole.column(metadata.PREFIX + key).combine_chunks() for key in keys}
         columns["metadata"] = metadata.join(columns["metadata"], own)
-    return pa.Table.from_arrays(
-        [columns[field.name].cast(field.type) for field in SCHEMA], schema=SCHEMA
-    )
+    return pa.Table.from_arrays([columns[field.name].cast(field.type) for field in SCHEMA], schema=SCHEMA)
 
 
 def read(path: Path, keys: Sequence[str], groups: Sequence[int] | None = None) -> Iterator[pa.Table]:

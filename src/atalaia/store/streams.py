@@ -55,9 +55,15 @@ class Streams:
         indices = labels.indices.to_numpy()
         known = np.zeros(len(texts), np.int32)
         # Only what a row uses: a refused entry's label set may still stand in the dictionary.
-        for code in np.unique(indices):
+        used = np.zeros(len(texts), bool)
+        used[indices] = True
+        for code in np.flatnonzero(used):
             known[code] = self.number(tenant, texts[code])
         return pa.array(known[indices])
+
+    def since(self, number: int) -> list[Stream]:
+        """The streams with higher numbers, in their order."""
+        return [self._all[found] for found in range(number + 1, self._next) if found in self._all]
 
     def of(self, tenant: str) -> list[Stream]:
         """All streams of a tenant, oldest first."""

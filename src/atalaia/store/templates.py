@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from atalaia.store import tokens
 
@@ -95,7 +94,7 @@ def _templates(lines: pa.Array) -> Templates:
     new_offsets = (offsets - dropped[np.searchsorted(starts, offsets)]).astype(np.int32)
     buffers = [None, pa.py_buffer(new_offsets), pa.py_buffer(masked[~inside])]
     column = pa.Array.from_buffers(pa.utf8(), len(lines), buffers).dictionary_encode()
-    if len(column.dictionary) > MOST or pc.sum(pc.binary_length(column.dictionary)).as_py() > MOST_TEXT:
+    if len(column.dictionary) > MOST or column.dictionary.nbytes > MOST_TEXT:
         return Templates(None, [], [], token_rows, token_hashes)
     codes = column.indices.to_numpy()
     letters = _letters(len(column.dictionary), codes, raw, kind, offsets, starts, inside)

@@ -1,4 +1,4 @@
-"""Bloom filters of variable tokens, one a row group: which groups may hold a needle. docs/store-format.md has the bits."""
+"""Bloom filters of variable tokens, one a row group, as docs/store-format.md describes them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def bloom(found: np.ndarray) -> bytes:
 
 
 def may_hold(filters: np.ndarray, offsets: np.ndarray, wanted: list[int]) -> np.ndarray:
-    """Which groups may have all tokens of these hashes. Filter g is the bytes offsets[g]:offsets[g + 1] of `filters`."""
+    """Which groups may have all tokens of these hashes; filter g is the bytes `filters[offsets[g]:offsets[g + 1]]`."""
     starts, sizes = offsets[:-1].astype(np.int64), (np.diff(offsets) * 8).astype(np.uint64)
     possible = (sizes > 0) if wanted else np.ones(len(sizes), bool)
     for number in wanted:

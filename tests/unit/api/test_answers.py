@@ -5,25 +5,25 @@ from __future__ import annotations
 import numpy as np
 
 from atalaia.api import answers
-from atalaia.api.execute import Row
+from atalaia.logql.entry import Entry
 from atalaia.logql.matrix import Matrix
-from atalaia.logql.rows import Seen
 
 A, B = {"app": "a"}, {"app": "b"}
 
 
 def test_streams_come_in_the_order_of_their_first_entry() -> None:
     rows = [
-        Row(9, 4, "x", Seen(B, {}, {})),
-        Row(9, 3, "y", Seen(A, {"pid": "1"}, {})),
-        Row(8, 2, "z", Seen(B, {}, {})),
-        Row(8, 1, "w", Seen(A, {"pid": "1"}, {"k": "v"})),
+        Entry(9, "x", B, {}),
+        Entry(9, "y", A, {"pid": "1"}),
+        Entry(8, "z", B, {}),
+        Entry(8, "w", A, {"pid": "1"}),
     ]
+    rows[3].parse({"k": "v", "__error__": "JSONParserErr"})
     plain = answers.streams(rows, False)
     assert plain["result"] == [
         {"stream": B, "values": [["9", "x"], ["8", "z"]]},
         {"stream": {"app": "a", "pid": "1"}, "values": [["9", "y"]]},
-        {"stream": {"app": "a", "pid": "1", "k": "v"}, "values": [["8", "w"]]},
+        {"stream": {"app": "a", "pid": "1", "k": "v", "__error__": "JSONParserErr"}, "values": [["8", "w"]]},
     ]
     assert "encodingFlags" not in plain
     categorised = answers.streams(rows, True)
@@ -34,7 +34,7 @@ def test_streams_come_in_the_order_of_their_first_entry() -> None:
             "stream": A,
             "values": [
                 ["9", "y", {"structuredMetadata": {"pid": "1"}}],
-                ["8", "w", {"structuredMetadata": {"pid": "1"}, "parsed": {"k": "v"}}],
+                ["8", "w", {"structuredMetadata": {"pid": "1"}, "parsed": {"k": "v", "__error__": "JSONParserErr"}}],
             ],
         },
     ]
@@ -53,3 +53,9 @@ def test_a_vector_has_one_sample_a_series() -> None:
     found = answers.vector(Matrix(((("a", "1"),), ()), values, present), 1_500_000_000)
     assert found["result"] == [{"metric": {"a": "1"}, "value": [1.5, "2"]}]
     assert found["resultType"] == "vector"
+
+
+def test_a_number_is_a_scalar_at_one_moment_and_a_series_over_time() -> None:
+    number = Matrix.constant(2.5, 2, scalar=True)
+    assert answers.vector(number, 10**9) == {"resultType": "scalar", "result": [1, "2.5"], "stats": {}}
+    assert answers.matrix(number, 10**9, 10**9)["result"] == [{"metric": {}, "values": [[1, "2.5"], [2, "2.5"]]}]

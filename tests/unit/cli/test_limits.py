@@ -10,8 +10,8 @@ from atalaia.cli.limits import parse_limits, query_limits, store_options
 from atalaia.environment.errors import InputError
 from atalaia.environment.settings import LimitsSettings
 from atalaia.store.batch import Limits
+from atalaia.store.options import Options
 from atalaia.store.retention import Retention
-from atalaia.store.store import Options
 
 TABLE = Path(__file__).resolve().parents[3] / "docs" / "limits.md"
 

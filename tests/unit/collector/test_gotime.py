@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from atalaia.collector import gotime
-from atalaia.collector.gotime import NAMED, Layout, LayoutError
+from atalaia.logql.template import gotime
+from atalaia.logql.template.gotime import NAMED, Layout, LayoutError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MOMENT = st.datetimes(datetime(1678, 1, 1), datetime(2261, 12, 31))  # noqa: DTZ001
@@ -73,6 +73,22 @@ def test_the_fast_way_is_the_slow_way(moment: datetime, pair: tuple[str, str], d
     column = pa.array(["nonsense", value, None, written(moment, form), value]).slice(1)
     slow = compiled.parse_one(value)
     assert compiled.parse(column).to_pylist() == [slow, None, compiled.parse_one(written(moment, form)), slow]
+
+
+@given(st.lists(st.tuples(MOMENT, st.integers(1, 4)), max_size=5), st.sampled_from(FIXED), st.data())
+def test_runs_of_one_second_are_read_as_each_row_alone(
+    runs: list[tuple[datetime, int]], pair: tuple[str, str], data: st.DataObject
+) -> None:
+    layout, form = pair
+    rows: list[str | None] = []
+    for moment, length in runs:
+        for _ in range(length):
+            text = list(written(moment.replace(microsecond=data.draw(st.integers(0, 999_999))), form))
+            for at in data.draw(st.lists(st.integers(0, len(text) - 1), max_size=1)):
+                text[at] = data.draw(st.sampled_from("059 -:.,[٣\0"))
+            rows.append(data.draw(st.sampled_from(["".join(text), None])))
+    compiled = Layout(layout)
+    assert compiled.parse(pa.array(rows, pa.utf8())).to_pylist() == [row and compiled.parse_one(row) for row in rows]
 
 
 @given(st.lists(st.text(string.digits + "-:. ", min_size=19, max_size=19), max_size=5))

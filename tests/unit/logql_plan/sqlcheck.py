@@ -71,4 +71,6 @@ def passing(engine: Engine, query: str, entries: Sequence[Entry]) -> list[str]:
 
 def labels(query: str, entry: Entry) -> dict[str, str]:
     """All labels of an entry that passes."""
-    return rows.labels_of(log_query(query), entry.line, entry.stream, entry.metadata or {}).all()
+    found = rows.pipeline(log_query(query))(0, entry.line, entry.stream, entry.metadata or {})
+    assert found is not None
+    return found.all()

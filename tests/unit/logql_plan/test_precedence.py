@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atalaia.api.engine import Engine
-from atalaia.logql.rows import see
+from atalaia.logql import entry as entries
 
 from .sqlcheck import Entry, labels, log_query, select
 
@@ -30,7 +30,8 @@ def test_cases(stream: dict[str, str], metadata: dict[str, str], line: str, foun
 
 
 def test_origins_are_kept_apart() -> None:
-    seen = see({"x": "s"}, {"x": "m", "y": "m"}, {"y": "p", "z": "p"})
+    seen = entries.Entry(0, "", {"x": "s"}, {"x": "m", "y": "m"})
+    seen.parse({"y": "p", "z": "p"})
     assert (seen.stream, seen.metadata, seen.parsed) == (
         {"x": "s"},
         {"x_extracted": "m", "y": "m"},

@@ -76,7 +76,7 @@ def test_a_memory_table_keeps_the_last_end_of_each_source() -> None:
 
 
 def segment(name: str, size: int, min_ts: int, max_ts: int) -> Segment:
-    return Segment(name, 1, size, 1, min_ts, max_ts, 1, 1, 0)
+    return Segment(name, 1, 1, size, 1, min_ts, max_ts, 1, 1, 0)
 
 
 @pytest.mark.parametrize(

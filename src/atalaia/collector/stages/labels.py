@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from atalaia.collector.entries import Entries, LabelValue, label_sets
-from atalaia.collector.gotime import Layout, LayoutError
 from atalaia.collector.stages.text import StageError
+from atalaia.logql.template.gotime import Layout, LayoutError
 from atalaia.store.batch import canonical
 
 _REMEMBERED = 10_000  # label sets whose last time is kept, as many as Promtail keeps

@@ -1,0 +1,156 @@
+"""Range aggregations over a store: entries -> samples -> partial states -> series."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from atalaia.api.engine import Engine
+from atalaia.environment.errors import InputError
+from atalaia.logql import rows
+from atalaia.logql.conditions import Inexpressible
+from atalaia.logql.entry import Entry
+from atalaia.logql.extract import ERROR
+from atalaia.logql.linefilters import needed
+from atalaia.logql.literals import quote
+from atalaia.logql.matrix import Labels, Matrix, absent
+from atalaia.logql.overtime import kept, of_samples
+from atalaia.logql.plan import Pipeline, Streams, compile_pipeline
+from atalaia.logql.samples import Samples, fails, samples_of
+from atalaia.logql.select import selector_test
+from atalaia.logql.series import grouping_of, labels_of
+from atalaia.logql.slide import slide, slide_samples
+from atalaia.logql.tree import Grouping, LogQuery, RangeAggregation
+from atalaia.logql.window import Grid
+from atalaia.store.decide import LineCondition, LineTest
+from atalaia.store.relation import relation
+from atalaia.store.snapshot import Part, Snapshot
+
+MAX_SERIES = 20_000
+MAX_POINTS = 10_000_000  # of all series together
+_BATCH = 10_000  # rows that Python looks at between two looks at the clock
+_COLUMNS = "ts, seq, stream_id, line, metadata"
+
+
+def streams_of(query: LogQuery, tenant: str, snapshot: Snapshot) -> Streams:
+    """The streams that a query selects."""
+    test = selector_test(query.selector)
+    return Streams({stream.id: stream.labels for stream in snapshot.streams.of(tenant) if test(stream.labels)})
+
+
+def line_conditions(pipeline: Pipeline) -> tuple[LineCondition, ...]:
+    """The line filters in the store's own words, by which it can pass over what they exclude."""
+    return tuple(
+        LineCondition(sql, tuple(LineTest(*test) for test in needed(stage)), stage.op.startswith("!"))
+        for stage, sql in zip(pipeline.lines, pipeline.line_sql, strict=True)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RangeQuery:
+    """A range aggregation over some parts of a store, for moments."""
+
+    engine: Engine
+    deadline: float
+    parts: Sequence[Part]
+    streams: Streams
+    tree: RangeAggregation
+    grouping: Grouping | None
+    grid: Grid
+
+    def matrix(self) -> Matrix:
+        """Its series. Raises InputError where an entry has an error, or where there are too many series."""
+        run = rows.pipeline(self.tree)
+        found = self._read(run) if self.parts else Matrix.empty(self.grid.steps)
+        return absent(self.tree.query.selector, found) if self.tree.op == "absent_over_time" else found
+
+    def _read(self, run: rows.Run) -> Matrix:
+        pipeline = compile_pipeline(self.tree.query, self.streams)
+        if gap := self.grid.gap_sql():
+            pipeline.conditions.append(gap)
+        states = kept(self.tree)
+        with self.engine.cursor(self.deadline) as connection:
+            first, last = self.grid.first + 1, self.grid.last + 1
+            source = relation(
+                connection, self.parts, self.streams.labels.keys(), first, last, line_conditions(pipeline)
+            )
+            try:
+                samples = samples_of(pipeline, self.tree, self.grouping, source)
+            except Inexpressible:
+                samples = self._in_python(connection, pipeline, source, run)
+            sql = (
+                samples.aggregated(self.grid, [sql for sql, _ in states.columns], MAX_SERIES + 1)
+                if states
+                else samples.collected(MAX_SERIES + 1)
+            )
+            table = connection.sql(sql).to_arrow_table()
+            if pc.any(table.column("fault")).as_py():
+                sql = f"SELECT {_COLUMNS} FROM ({samples.sql}) WHERE fault LIMIT 1"
+                ts, _, stream, line, metadata = connection.execute(sql).fetchall()[0]
+                raise _failed(run(ts, line, self.streams.labels[stream], metadata or {}))
+        self._check(len(table))
+        keys = zip(*(table.column(n).to_pylist() for n in range(samples.keys)), strict=True)
+        labels, numbers = _numbered([samples.labels(key) for key in keys])
+        lists = table.column("kept").combine_chunks()
+        series = np.repeat(numbers, np.diff(lists.offsets.to_numpy()))
+        columns = tuple(part.to_numpy(zero_copy_only=False) for part in lists.flatten().flatten())
+        if states is None:
+            return slide_samples(self.grid, labels, series, columns, of_samples(self.tree))
+        return slide(self.grid, labels, series, columns[0], columns[1:], states)
+
+    def _in_python(
+        self, connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, source: str, run: rows.Run
+    ) -> Samples:
+        """The samples where SQL cannot say all of the pipeline; what it can say chooses the entries to look at."""
+        grouping = grouping_of(self.tree, self.grouping)
+        failing, sized = fails(self.tree, self.grouping), self.tree.op.startswith("bytes")
+        numbers: dict[Labels, int] = {}
+        found: list[tuple[int, int, int, float]] = []
+        sql = f"SELECT {_COLUMNS} FROM ({source}){pipeline.where(lines=False)}"
+        for batch in connection.sql(sql).to_arrow_reader(_BATCH):
+            for ts, seq, stream, line, metadata in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                entry = run(ts, line, self.streams.labels[stream], dict(metadata or ()))
+                if entry is None:
+                    continue
+                if failing and entry.fault:
+                    raise _failed(entry)
+                value = float(len(entry.line.encode())) if sized else entry.value
+                found.append((numbers.setdefault(labels_of(entry, grouping), len(numbers)), ts, seq, value))
+            self.engine.check(self.deadline)
+            self._check(len(numbers))
+        columns = list(zip(*found, strict=True)) or [(), (), (), ()]
+        kinds = (pa.int64(), pa.int64(), pa.int64(), pa.float64())
+        arrays = [pa.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
+        connection.register("python_samples", pa.table(arrays, names=["k0", "ts", "seq", "v"]))
+        labels = list(numbers)
+        return Samples("SELECT *, false AS fault FROM python_samples", 1, lambda key: labels[key[0]])
+
+    def _check(self, series: int) -> None:
+        if series > MAX_SERIES:
+            raise InputError(f"the query has more than {MAX_SERIES} series", "group by fewer labels: sum by (…) (…)")
+        if series * self.grid.steps > MAX_POINTS:
+            raise InputError(
+                f"the query has {series} series of {self.grid.steps} points; at most {MAX_POINTS} points are answered",
+                "ask for a larger step, or group by fewer labels",
+            )
+
+
+def _failed(entry: Entry | None) -> InputError:
+    labels = entry.all() if entry else {}
+    kind = labels.get(ERROR, "")
+    shown = ", ".join(f"{name}={quote(value)}" for name, value in sorted(labels.items()))
+    return InputError(
+        f"pipeline error: '{kind}' for series {{{shown[:1000]}}}",
+        f'leave such entries out with | {ERROR}!="{kind}", or all that have an error with | {ERROR}=""',
+    )
+
+
+def _numbered(keys: list[Labels]) -> tuple[list[Labels], np.ndarray]:
+    numbers: dict[Labels, int] = {}
+    series = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
+    return list(numbers), series

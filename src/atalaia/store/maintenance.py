@@ -1,0 +1,181 @@
+"""What a store does on its own: retention, deletion, compaction. One thread, one repeatable step at a time."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from atalaia.store.catalogue import Catalogue
+from atalaia.store.compact import compact, remove
+from atalaia.store.deletion import Deletion, Eraser
+from atalaia.store.policy import next_inputs
+from atalaia.store.retention import Retention, expired
+from atalaia.store.segment import Segment
+from atalaia.store.shelf import Shelf
+from atalaia.store.space import Space
+from atalaia.store.streams import Streams
+
+log = logging.getLogger("atalaia.store")
+_RETENTION_EVERY = 60.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """The parts of a store that its maintenance works on.
+
+    `idle`: whether no segment was written for a while; `oldest_in_memory`: the lowest seq that is in no segment yet.
+    """
+
+    catalogue: Catalogue
+    shelf: Shelf
+    streams: Streams
+    space: Space
+    numbers: itertools.count[int]
+    retention: Retention
+    idle: Callable[[], bool]
+    oldest_in_memory: Callable[[], int]
+
+
+class _Stopped(Exception):
+    """The store is being closed; what was begun will be done again."""
+
+
+class Maintenance:
+    """The thread; `wake` it when there may be something to do, `stop` it before the catalogue is closed."""
+
+    def __init__(self, house: House, every: float) -> None:
+        """`every`: seconds after which it looks again by itself."""
+        self._house = house
+        self._every = every
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._woken = False
+        self._failed: set[str] = set()
+        self._retained = -_RETENTION_EVERY
+        self.deletions = tuple(d for d in house.catalogue.deletions() if d.finished is None)
+        self.settled = False
+        self._thread = threading.Thread(target=self._run, name="maintenance", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look for work now."""
+        with self._changed:
+            self._woken, self.settled, self._retained = True, False, -_RETENTION_EVERY
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """End after the step that is being done."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def delete(self, wanted: Deletion) -> Deletion:
+        """Hide entries from now on, and remove them from the files soon; the deletion with its number."""
+        found = self._house.catalogue.add_deletion(wanted)
+        with self._changed:
+            self.deletions = (*self.deletions, found)
+        self.wake()
+        return found
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                if self._stopping:
+                    return
+                self._woken = False
+            worked = self._step()
+            with self._changed:
+                if not worked and not self._woken:
+                    self.settled = self._house.idle()
+                    self._changed.notify_all()
+                    self._changed.wait_for(lambda: self._woken or self._stopping, self._every)
+
+    def _step(self) -> bool:
+        """Do one thing; whether there was one."""
+        try:
+            return self._retain() or self._erase() or self._compact()
+        except Exception as error:  # noqa: BLE001 - the thread must go on; what is to be done will be found again
+            log.error("event=maintenance_failed reason=%r", str(error))
+            return False
+
+    def _retain(self) -> bool:
+        if time.monotonic() - self._retained < _RETENTION_EVERY:
+            return False
+        gone = expired(self._house.shelf.segments, self._house.retention)
+        self._retained = time.monotonic()
+        if gone:
+            log.info("event=retention segments=%d rows=%d", len(gone), sum(found.rows for found in gone))
+            self._house.catalogue.replace([found.name for found in gone], [])
+            self._house.shelf.replace([found.name for found in gone], [])
+        return bool(gone)
+
+    def _erase(self) -> bool:
+        """Go on with the oldest deletion: one more segment, or its end."""
+        for deletion in self.deletions:
+            for part in self._house.shelf.parts:
+                found = part.segment
+                if found is None or found.name in self._failed:
+                    continue
+                if deletion.touches(found.purged, found.first_seq, found.min_ts, found.max_ts, part.held):
+                    return self._rewrite([found])
+            if self._house.oldest_in_memory() > deletion.seq and not self._failed:
+                self._house.catalogue.finish_deletion(deletion.id)
+                with self._changed:
+                    self.deletions = tuple(d for d in self.deletions if d.id != deletion.id)
+                log.info("event=deletion_finished id=%d", deletion.id)
+                return True
+        return False
+
+    def _compact(self) -> bool:
+        if self._house.space.shortage() is not None:
+            return False
+        usable = [found for found in self._house.shelf.segments if found.name not in self._failed]
+        inputs = next_inputs(usable, self._house.idle())
+        return self._rewrite(inputs) if inputs else False
+
+    def _rewrite(self, inputs: Sequence[Segment]) -> bool:
+        """Compact segments, without what deletions remove."""
+        house, names = self._house, [found.name for found in inputs]
+        deletions = self.deletions
+        eraser = Eraser(deletions)
+
+        def left(table: pa.Table) -> pa.Table:
+            if self._stopping:
+                raise _Stopped
+            return eraser(table) if deletions else table
+
+        began = time.monotonic()
+        try:
+            made = compact(
+                inputs,
+                house.shelf.folder,
+                house.streams,
+                lambda: next(house.numbers),
+                left,
+                max((deletion.id for deletion in deletions), default=max(found.purged for found in inputs)),
+            )
+        except _Stopped:
+            return True
+        except Exception as error:  # noqa: BLE001 - these segments stay as they are, and are read as they are
+            self._failed.update(names)
+            log.error("event=compaction_failed segments=%s reason=%r", ",".join(names), str(error))
+            return True
+        try:
+            house.catalogue.replace(names, made, eraser.removed)
+        except BaseException:
+            for one in made:
+                remove(house.shelf.folder, one.segment)
+            raise
+        house.shelf.replace(names, made)
+        log.info(
+            "event=compacted segments=%d into=%d rows=%d seconds=%.2f",
+            len(names), len(made), sum(one.segment.rows for one in made), time.monotonic() - began,
+        )  # fmt: skip
+        return True
