@@ -18,7 +18,8 @@ from atalaia.store.catalogue import read_beside
 from atalaia.store.copying import snapshot
 from atalaia.store.export import export
 from atalaia.store.manifest import Kind, Manifest, Wanted
-from atalaia.store.store import Options, Store
+from atalaia.store.options import Options
+from atalaia.store.store import Store
 
 TENANTS = ("fake", "other")
 ODD = ("", "\0", "two\nlines", 'quote " \\ and {"json": 1}', "\u2028 \U0001f600 ünïcode", "x" * 2000)

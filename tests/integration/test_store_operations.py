@@ -19,10 +19,11 @@ from atalaia.store import copying
 from atalaia.store.catalogue import read_beside
 from atalaia.store.check import Finding, check
 from atalaia.store.copying import snapshot
+from atalaia.store.options import Options
 from atalaia.store.repair import repair
 from atalaia.store.salvage import Repaired
 from atalaia.store.stats import stats
-from atalaia.store.store import Options, Store
+from atalaia.store.store import Store
 
 
 @pytest.fixture(scope="module")

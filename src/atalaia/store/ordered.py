@@ -15,8 +15,9 @@ from atalaia.store import recovery
 from atalaia.store.catalogue import Catalogue
 from atalaia.store.compact import merged
 from atalaia.store.deletion import Eraser
+from atalaia.store.options import Options
 from atalaia.store.segment import Made, labels_of
-from atalaia.store.store import Options, Store
+from atalaia.store.store import Store
 from atalaia.store.streams import Streams
 
 
