@@ -46,6 +46,10 @@ _SEGMENT = (
 )
 
 
+class OtherFormat(AtalaiaError):
+    """The store was written by another version of Atalaia; nothing is wrong with it."""
+
+
 class Catalogue:
     """One open catalogue, safe to use from any thread."""
 
@@ -61,7 +65,7 @@ class Catalogue:
             if not read_only:
                 self._prepare()
             found = int(self._db.execute("SELECT value FROM store WHERE key = 'format'").fetchone()[0])
-        except (sqlite3.DatabaseError, TypeError) as error:
+        except (sqlite3.DatabaseError, TypeError, ValueError) as error:
             self._db.close()
             raise AtalaiaError(
                 f"{path} cannot be opened: {error}",
@@ -69,7 +73,7 @@ class Catalogue:
             ) from error
         if found != FORMAT:
             self._db.close()
-            raise AtalaiaError(
+            raise OtherFormat(
                 f"the store at {path.parent} has format {found}; this Atalaia knows format {FORMAT}",
                 "use the Atalaia that wrote it, or move the directory away to begin a new store",
             )
@@ -202,17 +206,22 @@ class Catalogue:
             ).fetchall()
 
     def problems(self) -> list[str]:
-        """What SQLite's own check of the file finds."""
+        """What is wrong with the file itself: SQLite's own check, and whether all of it can be read."""
         try:
             found = [str(row[0]) for row in self._db.execute("PRAGMA integrity_check(10)")]
-        except sqlite3.DatabaseError as error:
-            return [str(error)]
-        return [] if found == ["ok"] else found
+            if found == ["ok"]:
+                for read in (self.segments, self.load_streams, self.deletions, self.sources):
+                    read()
+                found = [name for name in ("generation", "last_seq", "number") if getattr(self, name) < 0]
+        except (sqlite3.DatabaseError, ValueError, TypeError, KeyError, AttributeError) as error:
+            return [f"it cannot be read: {error}"]
+        return found
 
     def set_stream(self, number: int, tenant: str, text: str) -> None:
         """Correct a stream, or add one."""
         with self._transaction():
-            self._db.execute("INSERT OR REPLACE INTO streams VALUES (?, ?, ?)", (number, tenant, text))
+            self._db.execute("INSERT OR IGNORE INTO streams VALUES (?, ?, ?)", (number, tenant, text))
+            self._db.execute("UPDATE OR IGNORE streams SET labels = ? WHERE id = ?", (text, number))
 
     def copy(self, target: Path) -> None:
         """Write a copy of the file as it is at this moment."""

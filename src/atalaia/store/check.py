@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -63,20 +62,17 @@ class _Run:
         there = {path.name for path in self._folder.iterdir()}
         problems = self._catalogue.problems()
         yield from (Finding("catalogue.sqlite", problem) for problem in problems)
-        try:
-            # Segments that came while others were verified hold the entries of some that went.
-            for _ in range(_ROUNDS):
-                fresh = [made for made in self._catalogue.segments() if made.segment.name not in self._known]
-                if not fresh:
-                    break
-                self._total += sum(made.segment.size + made.segment.index_size for made in fresh)
-                labels = texts_of(self._catalogue.load_streams())
-                for made in fresh:
-                    yield from self._segment(made, labels)
-        except (sqlite3.DatabaseError, ValueError, TypeError) as error:
-            if not problems:
-                yield Finding("catalogue.sqlite", f"it cannot be read: {error}")
+        if problems:
             return
+        # Segments that came while others were verified hold the entries of some that went.
+        for _ in range(_ROUNDS):
+            fresh = [made for made in self._catalogue.segments() if made.segment.name not in self._known]
+            if not fresh:
+                break
+            self._total += sum(made.segment.size + made.segment.index_size for made in fresh)
+            labels = texts_of(self._catalogue.load_streams())
+            for made in fresh:
+                yield from self._segment(made, labels)
         for name in sorted(there - self._known):
             yield Finding(
                 f"segments/{name}",

@@ -23,6 +23,12 @@ from atalaia.store.segment import Made, Segment
 from atalaia.store.streams import Streams
 from atalaia.store.verify import UNREADABLE, Facts, checksum, groups, index_problem
 
+_TABLES: dict[str, tuple[type | tuple[type, ...], ...]] = {
+    "store": (str, int),
+    "streams": (int, str, str),
+    "sources": (str, int, int),
+    "deletions": (int, str, str, int, int, int, bytes, str, int, (int, type(None)), int),
+}
 TENANT = "fake"
 """Of streams that only segments know: files do not say it, and it is the name of the only one where there is one."""
 
@@ -33,7 +39,7 @@ def rebuild(directory: Path, target: Path, dry_run: bool) -> Iterator[Repaired]:
     Segments that cannot be taken as they are, since they are damaged or hold what others hold, are written anew.
     """
     target.unlink(missing_ok=True)
-    old = {name: _rows(directory / "catalogue.sqlite", name) for name in ("store", "streams", "sources", "deletions")}
+    old = {name: _rows(directory / "catalogue.sqlite", name) for name in _TABLES}
     lost = [name for name, rows in old.items() if rows is None]
     yield Repaired(
         "catalogue.sqlite", f"made anew; of the old one {', '.join(lost) if lost else 'nothing'} could not be read"
@@ -70,7 +76,10 @@ def rebuild(directory: Path, target: Path, dry_run: bool) -> Iterator[Repaired]:
         known = dict(old["store"] or ())
         generation = known.get("generation", _generation(directory, catalogue.last_seq))
         for row in old["deletions"] or ():
-            catalogue.add_deletion(Deletion.of_row(row))
+            try:
+                catalogue.add_deletion(Deletion.of_row(row))
+            except (sqlite3.DatabaseError, ValueError, TypeError, KeyError):
+                yield Repaired("catalogue.sqlite", f"deletion {row[0]} cannot be read: ask for it again")
         sources = {name: position for name, position, _ in old["sources"] or ()}
         catalogue.add(None, _streams(streams.values()), sources, generation)
 
@@ -97,19 +106,22 @@ def _assumed(labels: Mapping[int, str], known: Mapping[int, tuple[Any, ...]]) ->
 
 
 def _streams(rows: Iterable[tuple[Any, ...]]) -> Streams:
-    streams = Streams()
+    streams, seen = Streams(), set()
     for number, tenant, text in sorted(rows):
-        streams.restore(number, tenant, text)
+        streams.restore(number, f"unknown-{number}" if (tenant, text) in seen else tenant, text)
+        seen.add((tenant, text))
     return streams
 
 
 def _rows(path: Path, table: str) -> list[tuple[Any, ...]] | None:
-    """A table of the old catalogue; None when it cannot be read."""
+    """The rows of a table of the old catalogue that can be ones; None when it cannot be read."""
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
-            return db.execute(f"SELECT * FROM {table}").fetchall()
-    except sqlite3.DatabaseError:
+            rows = db.execute(f"SELECT * FROM {table}").fetchall()
+    except (sqlite3.DatabaseError, ValueError):
         return None
+    types = _TABLES[table]
+    return [row for row in rows if len(row) == len(types) and all(map(isinstance, row, types))]
 
 
 def _number(path: Path) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.environment.state import sync_directory
 from atalaia.store import recovery, segment
-from atalaia.store.catalogue import Catalogue
+from atalaia.store.catalogue import Catalogue, OtherFormat
 from atalaia.store.compact import compact, index_path, remove
 from atalaia.store.rebuild import TENANT, rebuild
 from atalaia.store.salvage import Repaired, Salvaged, keep, salvage, salvage_logs
@@ -40,10 +40,13 @@ def repair(directory: Path, dry_run: bool, progress: Progress) -> Iterator[Repai
         if _catalogue_damaged(path):
             yield from rebuild(directory, made_anew, dry_run)
             if not dry_run:
-                if path.exists():
-                    keep(directory, path)
-                for name in ("-wal", "-shm"):
-                    path.with_name(path.name + name).unlink(missing_ok=True)
+                beside = [path.with_name(path.name + end) for end in ("-wal", "-shm")]
+                for file in (path, *beside):
+                    if file.exists():
+                        keep(directory, file)
+                # SQLite would take what the old log holds into the new file.
+                for file in beside:
+                    file.unlink(missing_ok=True)
                 made_anew.replace(path)
                 sync_directory(directory)
         with closing(Catalogue(made_anew if made_anew.exists() else path)) as catalogue:
@@ -60,9 +63,9 @@ def _catalogue_damaged(path: Path) -> bool:
     try:
         with closing(Catalogue(path)) as catalogue:
             return bool(catalogue.problems())
-    except AtalaiaError as error:
-        if "format" in error.what:
-            raise
+    except OtherFormat:
+        raise
+    except AtalaiaError:
         return True
 
 
