@@ -106,7 +106,8 @@ class Executor:
             where += f"{' AND' if where else ' WHERE'} (ts, seq) {behind} ({last[0]:d}, {last[1]:d})"
             start, end = (start, last[0] + 1) if wanted.backward else (last[0], end)
         with self._engine.cursor(wanted.deadline) as connection:
-            source = relation(connection, parts, streams, start, end, line_conditions(pipeline))
+            lines = line_conditions(pipeline)
+            source = relation(connection, parts, streams, start, end, lines, keys=pipeline.keys)
             columns = f"SELECT ts, seq, stream_id, line, metadata FROM ({source}){where}"
             return connection.execute(f"{columns} ORDER BY ts {order}, seq {order} LIMIT {most:d}").fetchall()
 

@@ -34,6 +34,7 @@ from atalaia.store.snapshot import Part, Snapshot
 MAX_SERIES = 20_000
 MAX_POINTS = 10_000_000  # of all series together
 _BATCH = 10_000  # rows that Python looks at between two looks at the clock
+_ENTRIES = "entries"
 _COLUMNS = "ts, seq, stream_id, line, metadata"
 
 
@@ -75,23 +76,20 @@ class RangeQuery:
             pipeline.conditions.append(gap)
         states = kept(self.tree)
         with self.engine.cursor(self.deadline) as connection:
-            first, last = self.grid.first + 1, self.grid.last + 1
-            source = relation(
-                connection, self.parts, self.streams.labels.keys(), first, last, line_conditions(pipeline)
-            )
             try:
-                samples = samples_of(pipeline, self.tree, self.grouping, source)
+                samples = samples_of(pipeline, self.tree, self.grouping, _ENTRIES)
             except Inexpressible:
-                samples = self._in_python(connection, pipeline, source, run)
+                samples = self._in_python(connection, pipeline, run)
             sql = (
                 samples.aggregated(self.grid, [sql for sql, _ in states.columns], MAX_SERIES + 1)
                 if states
                 else samples.collected(MAX_SERIES + 1)
             )
-            table = connection.sql(sql).to_arrow_table()
+            table = connection.sql(self._over_entries(connection, pipeline, sql)).to_arrow_table()
             if pc.any(table.column("fault")).as_py():
                 sql = f"SELECT {_COLUMNS} FROM ({samples.sql}) WHERE fault LIMIT 1"
-                ts, _, stream, line, metadata = connection.execute(sql).fetchall()[0]
+                (row,) = connection.execute(self._over_entries(connection, pipeline, sql)).fetchall()
+                ts, _, stream, line, metadata = row
                 raise _failed(run(ts, line, self.streams.labels[stream], metadata or {}))
         self._check(len(table))
         keys = zip(*(table.column(n).to_pylist() for n in range(samples.keys)), strict=True)
@@ -103,16 +101,21 @@ class RangeQuery:
             return slide_samples(self.grid, labels, series, columns, of_samples(self.tree))
         return slide(self.grid, labels, series, columns[0], columns[1:], states)
 
-    def _in_python(
-        self, connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, source: str, run: rows.Run
-    ) -> Samples:
+    def _over_entries(self, connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, sql: str) -> str:
+        """A statement over _ENTRIES, with what that stands for; by now the pipeline has named all it needs of it."""
+        first, last = self.grid.first + 1, self.grid.last + 1
+        ids, lines = self.streams.labels.keys(), line_conditions(pipeline)
+        source = relation(connection, self.parts, ids, first, last, lines, keys=pipeline.keys)
+        return f"WITH {_ENTRIES} AS NOT MATERIALIZED ({source}) {sql}"
+
+    def _in_python(self, connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, run: rows.Run) -> Samples:
         """The samples where SQL cannot say all of the pipeline; what it can say chooses the entries to look at."""
         grouping = grouping_of(self.tree, self.grouping)
         failing, sized = fails(self.tree, self.grouping), self.tree.op.startswith("bytes")
         numbers: dict[Labels, int] = {}
         found: list[tuple[int, int, int, float]] = []
-        sql = f"SELECT {_COLUMNS} FROM ({source}){pipeline.where(lines=False)}"
-        for batch in connection.sql(sql).to_arrow_reader(_BATCH):
+        sql = f"SELECT {_COLUMNS} FROM {_ENTRIES}{pipeline.where(lines=False)}"
+        for batch in connection.sql(self._over_entries(connection, pipeline, sql)).to_arrow_reader(_BATCH):
             for ts, seq, stream, line, metadata in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 entry = run(ts, line, self.streams.labels[stream], dict(metadata or ()))
                 if entry is None:

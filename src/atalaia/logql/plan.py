@@ -1,8 +1,9 @@
 """Tree -> SQL: what a pipeline lets through, and which labels it can name, over a relation of entries.
 
-The relation has the columns ts, seq, stream_id, line, metadata. A label is looked for where Loki looks for it: in the
-stream, then in structured metadata, then in what a parser found; only labels that the query names are extracted.
-Where a stage cannot be said in SQL, the pipeline is what is before it, and rows.py answers for all of it, in Python.
+The relation has the columns ts, seq, stream_id, line, metadata, and one for each metadata key in use. A label is looked
+for where Loki looks for it: in the stream, then in structured metadata, then in what a parser found; only labels that
+the query names are extracted. Where a stage cannot be said in SQL, the pipeline is what is before it, and rows.py
+answers for all of it, in Python.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Pipeline:
     """A compiled pipeline: line filters with their SQL, other WHERE conditions, the SQL of any label and of an error.
 
     `dropped`: labels that a stage took away; no parser comes behind it. `whole`: whether this is all of the pipeline;
-    otherwise it lets through more than it should.
+    otherwise it lets through more than it should. `keys`: the columns that the relation must have for metadata keys.
     The SQL calls functions that the engine registers.
     """
 
@@ -64,6 +65,7 @@ class Pipeline:
     error: str | None = None
     dropped: set[str] = field(default_factory=set)
     whole: bool = True
+    keys: dict[str, str] = field(default_factory=dict)
 
     def stream_label(self, name: str) -> str | None:
         """SQL of a stream's own label: a CASE over the few label values there are; None when no stream has it."""
@@ -94,7 +96,7 @@ class Pipeline:
         if own is not None and self.on_every_stream(name):
             return own
         parts = [own] if own is not None else []
-        parts.append(f"metadata[{literal(name)}]")
+        parts.append(self.metadata(name))
         # What is called like a label that comes first is found under its name with _extracted.
         base = name.removesuffix("_extracted")
         taken = self.taken(base)
@@ -104,14 +106,18 @@ class Pipeline:
             if base != name and (found := parser.label(base)) is not None:
                 parts.append(f"CASE WHEN {taken} THEN {found} END")
         if base != name and (in_stream := self.stream_label(base)):
-            parts.append(f"CASE WHEN {in_stream} IS NOT NULL THEN metadata[{literal(base)}] END")
+            parts.append(f"CASE WHEN {in_stream} IS NOT NULL THEN {self.metadata(base)} END")
         return parts[0] if len(parts) == 1 else f"COALESCE({', '.join(parts)})"
 
     def taken(self, name: str) -> str:
         """SQL of whether a parsed label of this name gives way to one of the stream or of structured metadata."""
         in_stream = self.stream_label(name)
-        in_metadata = f"metadata[{literal(name)}] IS NOT NULL"
+        in_metadata = f"{self.metadata(name)} IS NOT NULL"
         return f"({in_stream} IS NOT NULL OR {in_metadata})" if in_stream else f"({in_metadata})"
+
+    def metadata(self, key: str) -> str:
+        """SQL of one key's structured metadata: a column of the relation, which is told in `keys`."""
+        return self.keys.setdefault(key, f'"key.{key}"')
 
     def may_fail(self, error: str) -> None:
         """A stage gives entries this error."""

@@ -25,7 +25,7 @@ from atalaia.store.streams import Streams
 SEGMENT_BYTES = 256 << 20
 """Bytes of lines after which an output ends with its band."""
 BAND_BYTES = 16 << 20
-_LEVELS = {"line": 9, "ts": 9}
+_LEVELS = {"line": 12, "ts": 9}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,16 +64,17 @@ def relation(
     end: int,
     lines: tuple[LineCondition, ...] = (),
     *,
-    keys: Collection[str] = (),
+    keys: Mapping[str, str] | None = None,
     readings: list[Reading] | None = None,
 ) -> str:
     """A SELECT of `COLUMNS` over the entries of `parts` that are of `ids`, in [start, end), and pass all of `lines`.
 
-    For each of `keys` it has a column more, `metadata_column(key)`, faster than the map. Memory tables are registered
-    with `connection`, which must not be shared with another query. `readings` takes what is read of each part.
+    For each metadata key of `keys` it has a column more, of the name given there, in SQL: faster than the map. Memory
+    tables are registered with `connection`, which must not be shared with another query. `readings` takes what is read
+    of each part.
     """
     question = Question(numbers(ids), start, end, lines)
-    reader = _Reader(connection, question, tuple(keys))
+    reader = _Reader(connection, question, keys or {})
     indexed = [(part, index) for part in parts if (index := part.index) is not None]
     known = verdicts([index for _, index in indexed], lines) if lines else {}
     choices = [choose(part, index, question, known) for part, index in indexed]
@@ -96,11 +97,6 @@ def relation(
     return " UNION ALL ".join(branches)
 
 
-def metadata_column(key: str) -> str:
-    """The name, in SQL, of the column with one key's metadata."""
-    return sql.name(f"key.{key}")
-
-
 def _reading(choice: Choice) -> Reading:
     name = choice.part.path.name if choice.part.path else ""
     considered = len(choice.index) if choice.part.groups is None else len(choice.part.groups)
@@ -115,7 +111,7 @@ class _Reader:
         self,
         connection: duckdb.DuckDBPyConnection,
         question: Question,
-        keys: tuple[str, ...],
+        keys: Mapping[str, str],
     ) -> None:
         self._connection = connection
         self._question = question
@@ -206,9 +202,8 @@ class _Reader:
         whole = "metadata" if not own else _joined(own)
         columns = ["ts", "seq", "stream_id", "line", f"{whole} AS metadata"]
         columns += [
-            f"{sql.name(metadata.PREFIX + key) if key in own else f'metadata[{sql.literal(key)}]'}"
-            f" AS {metadata_column(key)}"
-            for key in self._keys
+            f"{sql.name(metadata.PREFIX + key) if key in own else f'metadata[{sql.literal(key)}]'} AS {column}"
+            for key, column in self._keys.items()
         ]
         return f"SELECT {', '.join(columns)} FROM {source}" + (f" WHERE {' AND '.join(where)}" if where else "")
 
@@ -228,6 +223,10 @@ def _in_templates(templates: Sequence[str]) -> str:
 
 def _joined(own: Sequence[str]) -> str:
     """The map of all metadata, null for none, where some keys have columns of their own."""
-    pairs = ", ".join(f"{{'k': {sql.literal(key)}, 'v': {sql.name(metadata.PREFIX + key)}}}" for key in own)
-    entries = f"list_concat(COALESCE(map_entries(metadata), []), list_filter([{pairs}], lambda x: x.v IS NOT NULL))"
-    return f"NULLIF(map_from_entries({entries}), MAP {{}})"
+    names = [sql.name(metadata.PREFIX + key) for key in own]
+    found = [f"CASE WHEN {name} IS NOT NULL THEN {sql.literal(key)} END" for key, name in zip(own, names, strict=True)]
+    keys, values = (
+        f"list_concat(COALESCE({rest}(metadata), []), list_filter([{', '.join(some)}], lambda x: x IS NOT NULL))"
+        for rest, some in (("map_keys", found), ("map_values", names))
+    )
+    return f"NULLIF(map({keys}, {values}), map([]::VARCHAR[], []::VARCHAR[]))"

@@ -64,6 +64,16 @@ def test_nul_newlines_and_null_metadata_survive() -> None:
     assert [r[3] for r in rows(decoded)] == [None, [], [("", "")], [("k", "\0")], None]
 
 
+@pytest.mark.parametrize("codec", [None, "lz4", "zstd"])
+def test_a_batch_of_any_compression_is_decoded(codec: str | None) -> None:
+    """Logs of earlier versions hold zstd."""
+    table = table_of([(n, {"a": "b"}, "x" * 1000, {"k": "v"}) for n in range(100)])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression=codec)) as writer:
+        writer.write_table(table)
+    assert rows(decode(sink.getvalue().to_pybytes())[0]) == rows(table)
+
+
 def test_the_metadata_column_may_be_absent() -> None:
     decoded, sources = decode(encode(table_of([(1, {"a": "b"}, "x", None)]).drop_columns("metadata")))
     assert rows(decoded) == [(1, '{"a":"b"}', "x", None)]
