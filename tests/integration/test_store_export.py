@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import random
@@ -282,14 +283,22 @@ def test_plain_files(server: Server, tmp_path: Path) -> None:
         '{"ts": 7, "labels": {"job": "x", "a": "b"}, "line": "seven", "more": 1}\n'
         '{"line": "8", "ts": "8", "labels": {"b": "é"}}\n'
     )
-    done = imported(
-        server, *(tmp_path / name for name in ("times.parquet", "struct.parquet", "plain.jsonl")), tenant="u"
-    )
-    assert [one.stored for one in done] == [3, 1, 2]
+    with gzip.open(tmp_path / "packed.jsonl.gz", "wt") as file:
+        file.write('{"ts": 9, "labels": {"b": "é"}, "line": "nine"}\n')
+    with duckdb.connect() as connection:
+        connection.execute(
+            "COPY (SELECT 10 AS ts, {'b': 'é'} AS labels, 'ten' AS line)"
+            f" TO '{tmp_path}/packed.jsonl.zst' (FORMAT json, COMPRESSION zstd)"
+        )
+    names = ("times.parquet", "struct.parquet", "plain.jsonl", "packed.jsonl.gz", "packed.jsonl.zst")
+    done = imported(server, *(tmp_path / name for name in names), tenant="u")
+    assert [one.stored for one in done] == [3, 1, 2, 1, 1]
     assert contents(server.directory, tmp_path / "export") == [
         ("t", 5, '{"job":"x"}', "struct", (("k", "v"),)),
         ("u", 7, '{"a":"b","job":"x"}', "seven", None),
         ("u", 8, '{"b":"é"}', "8", None),
+        ("u", 9, '{"b":"é"}', "nine", None),
+        ("u", 10, '{"b":"é"}', "ten", None),
         *(("u", 1700000000000000001 + n, '{"a":"b","job":"x"}', f"line {n}", None) for n in range(3)),
     ]
 
