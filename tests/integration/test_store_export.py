@@ -24,7 +24,7 @@ from tests.integration.operations_support import SLOW, TENANTS, Row, contents, e
 from atalaia.cli import main
 from atalaia.client.importing import Imported, import_file, inputs
 from atalaia.client.pusher import Pusher
-from atalaia.environment.errors import InputError
+from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.store import export as export_module
 from atalaia.store.decide import LineTest
 from atalaia.store.manifest import Kind, Manifest, load
@@ -266,6 +266,24 @@ def test_an_import_goes_on_behind_what_the_store_has(
     assert done.known > 0
     assert done.stored + done.known == len(lines)
     assert [row[3] for row in contents(server.directory, tmp_path / "export")] == lines
+
+
+def test_an_import_waits_for_the_store(tmp_path: Path) -> None:
+    server = Server(tmp_path / "served")
+    (tmp_path / "a.jsonl").write_text('{"ts": 1, "labels": {"a": "b"}, "line": "x"}\n')
+    (given,) = inputs([tmp_path / "a.jsonl"])
+    pauses: list[float] = []
+    pusher = Pusher(server.base, pauses.append)
+    with pytest.raises(AtalaiaError, match="does not take pushes"):
+        import_file(given, pusher, "fake", no_progress)
+    pusher.close()
+    assert pauses == sorted(pauses) != []
+    pusher = Pusher(server.base, lambda _: server.start())
+    try:
+        assert import_file(given, pusher, "fake", no_progress).stored == 1
+    finally:
+        pusher.close()
+        server.stop()
 
 
 def test_plain_files(server: Server, tmp_path: Path) -> None:

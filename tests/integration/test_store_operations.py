@@ -157,6 +157,28 @@ def test_a_missing_file(pattern: str, damaged: Path, sample: tuple[Path, list[Ro
     assert lost(sample[1], contents(damaged, tmp_path / "after")) == done.lost
 
 
+def test_a_file_that_the_disk_does_not_give(damaged: Path, tmp_path: Path) -> None:
+    """A directory stands for a bad sector here: reading fails with an OSError."""
+    for pattern in ("segments/*.parquet", "segments/*.index", "wal/*.wal"):
+        path = files(damaged, pattern)[0]
+        path.unlink()
+        path.mkdir()
+        assert str(path.relative_to(damaged)) in {found.file for found in checked(damaged) if found.damage}
+    with pytest.raises(AtalaiaError, match="cannot go on"):
+        list(repair(damaged, False, no_progress))
+    with pytest.raises(AtalaiaError):
+        contents(damaged, tmp_path / "export")
+
+
+def test_a_store_of_another_format_is_not_damaged(damaged: Path) -> None:
+    with closing(sqlite3.connect(damaged / "catalogue.sqlite")) as db:
+        db.execute("UPDATE store SET value = 1 WHERE key = 'format'")
+        db.commit()
+    for run in (lambda: checked(damaged), lambda: list(repair(damaged, False, no_progress)), lambda: [stats(damaged)]):
+        with pytest.raises(OtherFormat, match="format 1"):
+            run()
+
+
 def test_an_unknown_file_is_no_damage(damaged: Path) -> None:
     (damaged / "segments" / "00000000000000000001-0000000000000099.parquet").write_bytes(b"left of a crash")
     (found,) = checked(damaged)

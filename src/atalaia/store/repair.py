@@ -52,6 +52,10 @@ def repair(directory: Path, dry_run: bool, progress: Progress) -> Iterator[Repai
         with closing(Catalogue(made_anew if made_anew.exists() else path)) as catalogue:
             yield from _Repair(directory, catalogue, dry_run, progress).segments()
         yield from salvage_logs(directory, dry_run)
+    except OSError as error:
+        raise AtalaiaError(
+            f"the repair cannot go on: {error}", "see to that, then run it again: what is done by now is good"
+        ) from error
     finally:
         made_anew.unlink(missing_ok=True)
         os.close(descriptor)
