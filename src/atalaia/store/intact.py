@@ -22,19 +22,24 @@ def checksum(path: Path) -> tuple[int, int]:
 
 
 def crc_problem(path: Path, size: int, crc: int) -> str | None:
-    """How a file differs from the size and the CRC-32 that the catalogue has of it. Raises OSError."""
-    found = checksum(path)
+    """How a file differs from the size and the CRC-32 that the catalogue has of it. Raises FileNotFoundError."""
+    try:
+        found = checksum(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        return f"it cannot be read: {error}"
     if found[0] != size:
         return f"it has {found[0]} bytes; the catalogue says {size}"
     return None if found[1] == crc else "its CRC-32 is not the catalogue's"
 
 
 def damage(path: Path, size: int, crc: int) -> str | None:
-    """The same; a file that is missing or cannot be read is damaged too."""
+    """The same; a file that is missing is damaged too."""
     try:
         return crc_problem(path, size, crc)
-    except OSError as error:
-        return str(error)
+    except FileNotFoundError:
+        return "it is missing"
 
 
 class Intact:
