@@ -173,6 +173,18 @@ def _is_over(engine: Engine, deadline: float) -> bool:
     return False
 
 
+@pytest.mark.parametrize("how", ["missing", "empty"])
+def test_without_a_catalogue_no_segment_is_removed(tmp_path: Path, how: str) -> None:
+    (path,) = write(tmp_path, ["one"])
+    (tmp_path / "catalogue.sqlite").unlink()
+    if how == "empty":
+        (tmp_path / "catalogue.sqlite").touch()
+    with pytest.raises(AtalaiaError, match="is missing or empty, and there are segments") as caught:
+        Store(tmp_path)
+    assert "atalaia store repair" in caught.value.remedy
+    assert path.exists()
+
+
 def test_a_catalogue_that_contradicts_itself_removes_no_file(tmp_path: Path) -> None:
     (path,) = write(tmp_path, ["one"])
     with sqlite3.connect(tmp_path / "catalogue.sqlite") as db:

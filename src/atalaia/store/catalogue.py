@@ -59,6 +59,7 @@ class Catalogue:
         Raises AtalaiaError for a damaged file or one of another format.
         """
         self._path = path
+        self._guard = threading.RLock()
         where = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
         self._db = sqlite3.connect(where, uri=True, isolation_level=None, check_same_thread=False)
         try:
@@ -77,7 +78,6 @@ class Catalogue:
                 f"the store at {path.parent} has format {found}; this Atalaia knows format {FORMAT}",
                 "use the Atalaia that wrote it, or move the directory away to begin a new store",
             )
-        self._guard = threading.RLock()
         self._saved_stream = int(self._db.execute("SELECT coalesce(max(id), 0) FROM streams").fetchone()[0])
 
     def _prepare(self) -> None:

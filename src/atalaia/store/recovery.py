@@ -57,6 +57,21 @@ def lock(directory: Path) -> int:
     return descriptor
 
 
+def open_catalogue(directory: Path) -> Catalogue:
+    """The store's catalogue, a new one in a new store.
+
+    Raises AtalaiaError for one that is damaged, and where there are segments without one: they would be removed.
+    """
+    path = directory / "catalogue.sqlite"
+    lost = not path.exists() or not path.stat().st_size
+    if lost and any((directory / "segments").glob("*.parquet")):
+        raise AtalaiaError(
+            f"{path} is missing or empty, and there are segments",
+            "`atalaia store repair` makes it anew from them",
+        )
+    return Catalogue(path)
+
+
 def log_path(directory: Path, generation: int) -> Path:
     """The write-ahead log of a generation."""
     return directory / "wal" / f"{generation:016d}.wal"

@@ -17,7 +17,6 @@ import pyarrow as pa
 
 from atalaia.store import recovery, segment
 from atalaia.store.batch import Source, keep_valid
-from atalaia.store.catalogue import Catalogue
 from atalaia.store.commit import Appended, Committer, Push, StoreUnavailable
 from atalaia.store.decide import LineCondition
 from atalaia.store.deletion import Deletion
@@ -48,7 +47,7 @@ class Store:
         with ExitStack() as undo:
             self._lock_descriptor = recovery.lock(directory)
             undo.callback(os.close, self._lock_descriptor)
-            self._catalogue = Catalogue(directory / "catalogue.sqlite")
+            self._catalogue = recovery.open_catalogue(directory)
             undo.callback(self._catalogue.close)
             self.streams = self._catalogue.load_streams()
             found = recovery.recover(directory, self._catalogue, self.streams)
