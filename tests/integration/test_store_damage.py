@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from tests.integration.logs_support import Server, entries, opened, parquet_files, wait_for
+from tests.integration.logs_support import LABELS, Server, entries, opened, parquet_files, wait_for
 
 from atalaia.api.engine import Engine, QueryLimits, QueryTooExpensive
 from atalaia.api.execute import Executor
@@ -21,8 +22,10 @@ from atalaia.environment.state import State
 from atalaia.logql.parse import parse
 from atalaia.logql.tree import LogQuery
 from atalaia.store import intact, relation
+from atalaia.store.commit import StoreUnavailable
 from atalaia.store.options import Options
 from atalaia.store.store import Store
+from atalaia.store.wal import LogFile
 
 LAZY = Options(idle_seconds=3600.0)
 EAGER = Options(idle_seconds=0.02)
@@ -220,3 +223,28 @@ def test_the_check_of_doctor_and_status_tells_of_damage(tmp_path: Path) -> None:
         assert "atalaia store repair" in checked.remedy
     finally:
         server.stop()
+
+
+def test_a_deletion_still_hides_after_a_crash_that_followed_a_failed_push(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The failed push gave its stream a number, so that those behind it have others than a replay would give."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with opened(tmp_path / "store", LAZY) as store:
+        with monkeypatch.context() as patched:
+            patched.setattr(LogFile, "append", full)
+            with pytest.raises(StoreUnavailable):
+                store.append(entries(["lost"], labels={"job": "other"}), "fake").result(20)
+        store.append(entries(["deleted"]), "fake").result(20)
+        store.append(entries(["kept"], labels={"job": "kept"}), "fake").result(20)
+        monkeypatch.setattr(Store, "_rotate", lambda _: None)
+        ids = relation.numbers({s.id for s in store.streams.of("fake") if s.labels == LABELS})
+        store.delete("fake", "{}", 0, 2**62, ids, ())
+        assert found(store) == ["kept"]
+        shutil.copytree(tmp_path / "store", tmp_path / "crashed")
+        monkeypatch.undo()
+    with opened(tmp_path / "crashed", LAZY) as store:
+        assert found(store) == ["kept"]

@@ -6,7 +6,7 @@ import contextlib
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -133,9 +133,7 @@ class Catalogue:
     def add(self, made: Made | None, streams: Streams, sources: Mapping[str, int], generation: int) -> None:
         """Make a segment exist, with new streams and sources, and set the generation: one transaction."""
         now = int(time.time())
-        fresh = streams.since(self._saved_stream)
-        with self._transaction():
-            self._db.executemany("INSERT INTO streams VALUES (?, ?, ?)", [(s.id, s.tenant, s.text) for s in fresh])
+        with self._saving(streams):
             if made is not None:
                 self._insert(made, now)
             self._db.executemany(
@@ -145,8 +143,17 @@ class Catalogue:
             )
             self._db.execute("DELETE FROM sources WHERE seen < ?", (now - _SOURCE_LIFE,))
             self._db.execute("UPDATE store SET value = ? WHERE key = 'generation'", (generation,))
-        if fresh:
-            self._saved_stream = fresh[-1].id
+
+    @contextlib.contextmanager
+    def _saving(self, streams: Streams) -> Iterator[None]:
+        """A transaction with the streams that are not in the file yet."""
+        with self._guard:
+            fresh = streams.since(self._saved_stream)
+            with self._transaction():
+                self._db.executemany("INSERT INTO streams VALUES (?, ?, ?)", [(s.id, s.tenant, s.text) for s in fresh])
+                yield
+            if fresh:
+                self._saved_stream = fresh[-1].id
 
     def replace(self, old: Iterable[str], new: Sequence[Made], removed: Mapping[int, int] | None = None) -> None:
         """Put segments in the place of others in one transaction; the others' files are the caller's to remove.
@@ -183,9 +190,9 @@ class Catalogue:
             rows = self._db.execute("SELECT * FROM deletions ORDER BY id").fetchall()
         return [Deletion.of_row(row) for row in rows]
 
-    def add_deletion(self, found: Deletion) -> Deletion:
-        """Record a deletion; the same one with its number."""
-        with self._transaction():
+    def add_deletion(self, found: Deletion, streams: Streams) -> Deletion:
+        """Record a deletion, and what its numbers of streams stand for; the same one with its number."""
+        with self._saving(streams):
             cursor = self._db.execute(
                 "INSERT INTO deletions (tenant, query, start_ts, end_ts, seq, streams, conditions, requested, rows)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)",

@@ -78,7 +78,7 @@ class Maintenance:
 
     def delete(self, wanted: Deletion) -> Deletion:
         """Hide entries from now on, and remove them from the files soon; the deletion with its number."""
-        found = self._house.catalogue.add_deletion(wanted)
+        found = self._house.catalogue.add_deletion(wanted, self._house.streams)
         with self._changed:
             self.deletions = (*self.deletions, found)
         self.wake()

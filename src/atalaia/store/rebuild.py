@@ -74,15 +74,16 @@ def rebuild(directory: Path, target: Path, dry_run: bool) -> Iterator[Repaired]:
         for row in list(_assumed(labels, streams)):
             streams[row[0]] = row
             yield Repaired("catalogue.sqlite", f"stream {row[0]} {row[2]} is taken to be of tenant {row[1]}")
+        registry = _streams(streams.values())
         known = dict(old["store"] or ())
         generation = known.get("generation", _generation(directory, catalogue.last_seq))
         for row in old["deletions"] or ():
             try:
-                catalogue.add_deletion(Deletion.of_row(row))
+                catalogue.add_deletion(Deletion.of_row(row), registry)
             except (sqlite3.DatabaseError, ValueError, TypeError, KeyError):
                 yield Repaired("catalogue.sqlite", f"deletion {row[0]} cannot be read: ask for it again")
         sources = {name: position for name, position, _ in old["sources"] or ()}
-        catalogue.add(None, _streams(streams.values()), sources, generation)
+        catalogue.add(None, registry, sources, generation)
 
 
 def _is_labels(text: object) -> bool:
