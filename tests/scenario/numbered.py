@@ -85,16 +85,20 @@ def faulty_server(directory: Path) -> Iterator[FaultyServer]:
 
 @dataclass
 class Batch:
-    """Lines of one push by their numbers; `acknowledged` None as long as that is not known."""
+    """Lines of one push by their numbers. One that was refused is not stored; one not answered may be."""
 
     numbers: range
     source: Source | None
     acknowledged: bool = False
+    refused: bool = False
 
 
 @dataclass
 class Pusher:
-    """One stream of one tenant. With a source, what was not acknowledged is sent again; without, it may be there."""
+    """One stream of one tenant.
+
+    What was refused is sent again, and with a source also what was not answered; without, that may be there.
+    """
 
     name: str
     tenant: str
@@ -119,7 +123,7 @@ class Pusher:
     def push(self, http: httpx.Client) -> None:
         """One push: the last one again when nobody knows whether it was stored, else a new one."""
         last = self.batches[-1] if self.batches else None
-        if last is None or last.acknowledged or not self.sourced:
+        if last is None or last.acknowledged or not (self.sourced or last.refused):
             if last is not None and last.acknowledged and self.sourced and self.rng.random() < 0.1:
                 self._send(http, last, repeated=True)
             last = self._new(last)
@@ -147,8 +151,10 @@ class Pusher:
             table = entries([line for _, line in some], [ts for ts, _ in some], self.labels, [("kind", "sourced")])
             body = encode(table, [batch.source])
             headers["Content-Type"] = CONTENT_TYPE
+        batch.refused = False
         answer = http.post("/loki/api/v1/push", content=body, headers=headers)
         if answer.status_code == 503:
+            batch.refused = True
             self.refused.append(answer.text)
             time.sleep(0.05)
             return
@@ -164,7 +170,7 @@ class Pusher:
         """The numbers that must be there, where `present` are: all that was acknowledged, and whole pushes only."""
         found: list[int] = []
         for batch in self.batches:
-            if batch.acknowledged or (batch.numbers[0] in present):
+            if batch.acknowledged or (not batch.refused and batch.numbers[0] in present):
                 found += batch.numbers
         return found
 
@@ -234,6 +240,17 @@ def check_answers(pushers: Sequence[Pusher], server: FaultyServer) -> int:
             assert answers[0] == sorted(arrived, key=lambda found: found[0]), "equal times are not in order of arrival"
             lines += pusher.check(arrived)
     return lines
+
+
+def check_meanwhile(pusher: Pusher, server: FaultyServer) -> int:
+    """While it pushes: an answer has all that was acknowledged before the question, and nothing twice."""
+    acknowledged = [number for batch in list(pusher.batches) if batch.acknowledged for number in batch.numbers]
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as http:
+        found = _lines(http, pusher, {"query": f'{{name="{pusher.name}"}}'})
+    numbers = [int(line.split()[2]) for _, line in found]
+    assert len(set(numbers)) == len(numbers)
+    assert not set(acknowledged) - set(numbers)
+    return len(numbers)
 
 
 def _lines(http: httpx.Client, pusher: Pusher, parameters: dict[str, str]) -> list[tuple[int, str]]:

@@ -20,6 +20,7 @@ from atalaia.store.segment import Made, Segment
 from atalaia.store.streams import Streams
 
 FORMAT = 2
+_UNREACHABLE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 _SOURCE_LIFE = 90 * 86_400  # seconds; a file that has not grown for so long will not be sent again
 _SCHEMA = """
 CREATE TABLE store (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
@@ -46,6 +47,10 @@ _SEGMENT = (
 )
 
 
+class Unreachable(AtalaiaError):
+    """The file cannot be read or written as things are; whether it is damaged is not known."""
+
+
 class OtherFormat(AtalaiaError):
     """The store was written by another version of Atalaia; nothing is wrong with it."""
 
@@ -68,6 +73,10 @@ class Catalogue:
             found = int(self._db.execute("SELECT value FROM store WHERE key = 'format'").fetchone()[0])
         except (sqlite3.DatabaseError, TypeError, ValueError) as error:
             self._db.close()
+            # The low byte is the kind of error, the others say more of it.
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _UNREACHABLE:
+                remedy = "see that its disk has room and that you may write there"
+                raise Unreachable(f"{path} cannot be opened now: {error}", remedy) from error
             raise AtalaiaError(
                 f"{path} cannot be opened: {error}",
                 "`atalaia store repair` makes it anew from what can be read",
