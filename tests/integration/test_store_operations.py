@@ -356,6 +356,17 @@ def test_a_snapshot_and_its_store_go_their_own_ways(tmp_path: Path) -> None:
         assert stored_lines(store) == ["one", "two"]
 
 
+def test_a_snapshot_has_no_part_of_a_record(damaged: Path, sample: tuple[Path, list[Row]], tmp_path: Path) -> None:
+    """A record that is being written while its log is copied."""
+    (log,) = files(damaged, "wal/*.wal")
+    whole = log.read_bytes()
+    for number, more in enumerate((1, 20, 500)):
+        log.write_bytes(whole + whole[8:][:more])
+        snapshot(damaged, tmp_path / f"copy {number}")
+        assert checked(tmp_path / f"copy {number}") == []
+        assert contents(tmp_path / f"copy {number}", tmp_path / f"after {number}") == sample[1]
+
+
 def test_a_snapshot_is_made_where_nothing_is(damaged: Path, tmp_path: Path) -> None:
     snapshot(damaged, tmp_path / "copy")
     with pytest.raises(InputError, match="exists already"):
