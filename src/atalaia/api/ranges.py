@@ -22,7 +22,7 @@ from atalaia.logql.matrix import Labels, Matrix, absent
 from atalaia.logql.overtime import kept, of_samples
 from atalaia.logql.plan import Pipeline, Streams, compile_pipeline
 from atalaia.logql.samples import Samples, fails, samples_of
-from atalaia.logql.select import selector_test
+from atalaia.logql.select import matcher_tests
 from atalaia.logql.series import grouping_of, labels_of
 from atalaia.logql.slide import slide, slide_samples
 from atalaia.logql.tree import Grouping, LogQuery, RangeAggregation
@@ -30,6 +30,7 @@ from atalaia.logql.window import Grid
 from atalaia.store.decide import LineCondition, LineTest
 from atalaia.store.relation import relation
 from atalaia.store.snapshot import Part, Snapshot
+from atalaia.store.streams import Selection
 
 MAX_SERIES = 20_000
 MAX_POINTS = 10_000_000  # of all series together
@@ -38,10 +39,20 @@ _ENTRIES = "entries"
 _COLUMNS = "ts, seq, stream_id, line, metadata"
 
 
+@dataclass(frozen=True, slots=True)
+class _Selected(Streams):
+    """Streams of a store, which can count without looking at each."""
+
+    labels: Selection
+
+    def having(self, name: str) -> int:
+        """See Streams."""
+        return self.labels.having(name)
+
+
 def streams_of(query: LogQuery, tenant: str, snapshot: Snapshot) -> Streams:
     """The streams that a query selects."""
-    test = selector_test(query.selector)
-    return Streams({stream.id: stream.labels for stream in snapshot.streams.of(tenant) if test(stream.labels)})
+    return _Selected(snapshot.streams.select(tenant, matcher_tests(query.selector)))
 
 
 def line_conditions(pipeline: Pipeline) -> tuple[LineCondition, ...]:
@@ -104,7 +115,7 @@ class RangeQuery:
     def _over_entries(self, connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, sql: str) -> str:
         """A statement over _ENTRIES, with what that stands for; by now the pipeline has named all it needs of it."""
         first, last = self.grid.first + 1, self.grid.last + 1
-        ids, lines = self.streams.labels.keys(), line_conditions(pipeline)
+        ids, lines = self.streams.labels, line_conditions(pipeline)
         source = relation(connection, self.parts, ids, first, last, lines, keys=pipeline.keys)
         return f"WITH {_ENTRIES} AS NOT MATERIALIZED ({source}) {sql}"
 

@@ -37,6 +37,7 @@ from .tree import (
 )
 
 MAX_STAGES = 500
+_CASE_MOST = 500  # streams
 MAX_SQL = 2_000_000
 """Characters. DuckDB plans longer statements too, but takes minutes for it and cannot be interrupted."""
 
@@ -46,6 +47,15 @@ class Streams:
     """The streams that the selector selected, by number, with their labels."""
 
     labels: Mapping[int, Mapping[str, str]]
+
+    def having(self, name: str) -> int:
+        """How many of them have a label."""
+        return sum(name in labels for labels in self.labels.values())
+
+    @property
+    def many(self) -> bool:
+        """Whether they are too many to be written into the SQL; the engine then looks their labels up."""
+        return len(self.labels) > _CASE_MOST
 
 
 @dataclass(slots=True)
@@ -68,7 +78,9 @@ class Pipeline:
     keys: dict[str, str] = field(default_factory=dict)
 
     def stream_label(self, name: str) -> str | None:
-        """SQL of a stream's own label: a CASE over the few label values there are; None when no stream has it."""
+        """SQL of a stream's own label: a CASE over the label values if they are few; None when no stream has it."""
+        if self.streams.many:
+            return f"stream_label(stream_id, {literal(name)})" if self.streams.having(name) else None
         groups: dict[str, list[int]] = {}
         for number, labels in self.streams.labels.items():
             if name in labels:
@@ -82,7 +94,7 @@ class Pipeline:
 
     def on_every_stream(self, name: str) -> bool:
         """Whether no entry can have the label from elsewhere, or not have it."""
-        return name not in self.dropped and all(name in labels for labels in self.streams.labels.values())
+        return name not in self.dropped and self.streams.having(name) == len(self.streams.labels)
 
     def label(self, name: str) -> str:
         """SQL of a label's value, NULL where an entry has no such label. Raises Inexpressible."""

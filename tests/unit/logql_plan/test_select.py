@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from atalaia.logql.select import selector_test
+from atalaia.logql.select import matcher_tests
 
 from .sqlcheck import log_query
 
@@ -41,4 +41,5 @@ CASES = [
 
 @pytest.mark.parametrize(("selector", "labels", "selected"), CASES)
 def test_selectors(selector: str, labels: dict[str, str], selected: bool) -> None:
-    assert selector_test(log_query(selector).selector)(labels) is selected
+    tests = matcher_tests(log_query(selector).selector)
+    assert all(test(labels.get(name, "")) for name, test in tests) is selected
