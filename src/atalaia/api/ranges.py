@@ -90,7 +90,7 @@ class RangeQuery:
             )
             table = connection.sql(sql).to_arrow_table()
             if pc.any(table.column("fault")).as_py():
-                sql = f"SELECT {_COLUMNS} FROM ({samples.sql}) WHERE fault LIMIT 1"
+                sql = f"SELECT {_COLUMNS} FROM ({samples.sql}) WHERE fault ORDER BY ts, seq LIMIT 1"
                 ts, _, stream, line, metadata = connection.execute(sql).fetchall()[0]
                 raise _failed(run(ts, line, self.streams.labels[stream], metadata or {}))
         self._check(len(table))
