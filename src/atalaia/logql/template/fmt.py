@@ -37,7 +37,7 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
-def general(value: float, most: int = 21) -> str:
+def general(value: float, most: int = 6) -> str:
     """The shortest decimal that reads back, with an exponent below -4 and from `most` on."""
     if math.isnan(value) or math.isinf(value):
         return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
