@@ -33,7 +33,7 @@ from atalaia.store.snapshot import Part, Snapshot
 
 MAX_SERIES = 20_000
 MAX_POINTS = 10_000_000  # of all series together
-_BATCH = 10_000  # rows that Python looks at between two looks at the clock
+_BATCH = 10_000  # rows that Python takes at a time
 _COLUMNS = "ts, seq, stream_id, line, metadata"
 
 
@@ -114,6 +114,7 @@ class RangeQuery:
         sql = f"SELECT {_COLUMNS} FROM ({source}){pipeline.where(lines=False)}"
         for batch in connection.sql(sql).to_arrow_reader(_BATCH):
             for ts, seq, stream, line, metadata in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                self.engine.check(self.deadline)
                 entry = run(ts, line, self.streams.labels[stream], dict(metadata or ()))
                 if entry is None:
                     continue
@@ -121,7 +122,6 @@ class RangeQuery:
                     raise _failed(entry)
                 value = float(len(entry.line.encode())) if sized else entry.value
                 found.append((numbers.setdefault(labels_of(entry, grouping), len(numbers)), ts, seq, value))
-            self.engine.check(self.deadline)
             self._check(len(numbers))
         columns = list(zip(*found, strict=True)) or [(), (), (), ()]
         kinds = (pa.int64(), pa.int64(), pa.int64(), pa.float64())

@@ -55,7 +55,7 @@ def printf(text: str, *values: Any) -> str:
     """fmt.Sprintf, faults in the text included: `%!d(string=x)`, `%!s(MISSING)`, `%!(EXTRA int=1)`."""
     if not isinstance(text, str):
         raise TypeError(f"{_type(text)} is no string")
-    left = list(values)
+    left, room = list(values), _MOST
     out: list[str] = []
     at = 0
     for verb in _VERB.finditer(text):
@@ -78,6 +78,9 @@ def printf(text: str, *values: Any) -> str:
             continue
         found = _formatted(letter, left.pop(0), flags, precision)
         out.append(_padded(found, flags, width or 0, letter))
+        room -= len(out[-1])
+        if room < 0:
+            raise ValueError(f"it would make more than {_MOST} characters")
     out.append(text[at:])
     if left:
         out.append(f"%!(EXTRA {', '.join(f'{_type(value)}={_plain(value)}' for value in left)})")

@@ -181,6 +181,7 @@ def _joined(*parts: Any) -> str:
     """fmt.Sprint: a blank between two that are no strings."""
     out = ""
     for number, part in enumerate(parts):
+        _bounded(len(out))
         blank = number and not isinstance(part, str) and not isinstance(parts[number - 1], str)
         out += (" " if blank else "") + ("<nil>" if part is None else written(part))
     return out
