@@ -34,7 +34,7 @@ from atalaia.store.streams import Selection
 
 MAX_SERIES = 20_000
 MAX_POINTS = 10_000_000  # of all series together
-_BATCH = 10_000  # rows that Python looks at between two looks at the clock
+_BATCH = 10_000  # rows that Python takes at a time
 _ENTRIES = "entries"
 _COLUMNS = "ts, seq, stream_id, line, metadata"
 
@@ -98,7 +98,7 @@ class RangeQuery:
             )
             table = connection.sql(self._over_entries(connection, pipeline, sql)).to_arrow_table()
             if pc.any(table.column("fault")).as_py():
-                sql = f"SELECT {_COLUMNS} FROM ({samples.sql}) WHERE fault LIMIT 1"
+                sql = f"SELECT {_COLUMNS} FROM ({samples.sql}) WHERE fault ORDER BY ts, seq LIMIT 1"
                 (row,) = connection.execute(self._over_entries(connection, pipeline, sql)).fetchall()
                 ts, _, stream, line, metadata = row
                 raise _failed(run(ts, line, self.streams.labels[stream], metadata or {}))
@@ -128,6 +128,7 @@ class RangeQuery:
         sql = f"SELECT {_COLUMNS} FROM {_ENTRIES}{pipeline.where(lines=False)}"
         for batch in connection.sql(self._over_entries(connection, pipeline, sql)).to_arrow_reader(_BATCH):
             for ts, seq, stream, line, metadata in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                self.engine.check(self.deadline)
                 entry = run(ts, line, self.streams.labels[stream], dict(metadata or ()))
                 if entry is None:
                     continue
@@ -135,7 +136,6 @@ class RangeQuery:
                     raise _failed(entry)
                 value = float(len(entry.line.encode())) if sized else entry.value
                 found.append((numbers.setdefault(labels_of(entry, grouping), len(numbers)), ts, seq, value))
-            self.engine.check(self.deadline)
             self._check(len(numbers))
         columns = list(zip(*found, strict=True)) or [(), (), (), ()]
         kinds = (pa.int64(), pa.int64(), pa.int64(), pa.float64())

@@ -37,7 +37,9 @@ from .tree import (
 )
 
 MAX_STAGES = 500
-_CASE_MOST = 500  # streams
+_MANY = 500  # streams; the labels of more are asked of the engine
+_CASES_MOST = 50  # streams told apart by CASE; a list is looked up as fast for thousands
+_SPARSEST = 50  # places of such a list for each stream
 MAX_SQL = 2_000_000
 """Characters. DuckDB plans longer statements too, but takes minutes for it and cannot be interrupted."""
 
@@ -55,7 +57,20 @@ class Streams:
     @property
     def many(self) -> bool:
         """Whether they are too many to be written into the SQL; the engine then looks their labels up."""
-        return len(self.labels) > _CASE_MOST
+        return len(self.labels) > _MANY
+
+
+def by_stream(values: Mapping[int, str]) -> str:
+    """SQL of the value (SQL, too) that belongs to an entry's stream; NULL for none."""
+    first, last = min(values), max(values)
+    if len(values) > _CASES_MOST and last - first < _SPARSEST * len(values):
+        listed = ", ".join(values.get(number, "NULL") for number in range(first, last + 1))
+        return f"[{listed}][stream_id - {first - 1}]"
+    groups: dict[str, list[int]] = {}
+    for number, value in values.items():
+        groups.setdefault(value, []).append(number)
+    cases = (f"WHEN stream_id IN ({', '.join(map(str, ids))}) THEN {value}" for value, ids in groups.items())
+    return f"CASE {' '.join(cases)} END"
 
 
 @dataclass(slots=True)
@@ -78,19 +93,11 @@ class Pipeline:
     keys: dict[str, str] = field(default_factory=dict)
 
     def stream_label(self, name: str) -> str | None:
-        """SQL of a stream's own label: a CASE over the label values if they are few; None when no stream has it."""
+        """SQL of a stream's own label; None when no stream has it."""
         if self.streams.many:
             return f"stream_label(stream_id, {literal(name)})" if self.streams.having(name) else None
-        groups: dict[str, list[int]] = {}
-        for number, labels in self.streams.labels.items():
-            if name in labels:
-                groups.setdefault(labels[name], []).append(number)
-        if not groups:
-            return None
-        cases = " ".join(
-            f"WHEN stream_id IN ({', '.join(map(str, ids))}) THEN {literal(value)}" for value, ids in groups.items()
-        )
-        return f"CASE {cases} END"
+        values = {number: literal(own[name]) for number, own in self.streams.labels.items() if name in own}
+        return by_stream(values) if values else None
 
     def on_every_stream(self, name: str) -> bool:
         """Whether no entry can have the label from elsewhere, or not have it."""

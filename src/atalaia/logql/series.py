@@ -10,10 +10,8 @@ from .conditions import literal
 from .entry import Entry
 from .matrix import Labels, label_key
 from .parsers import Parser
-from .plan import Pipeline
+from .plan import Pipeline, by_stream
 from .tree import Grouping, RangeAggregation
-
-_CASE_MOST = 100  # groups of streams written into the SQL; more are put together from their streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +86,9 @@ def _stream_key(pipeline: Pipeline, kept: Callable[[Mapping[str, str]], object])
         groups.setdefault(kept(labels), []).append(number)
     if len(groups) == 1:
         return str(next(iter(groups.values()))[0])
-    if len(groups) > _CASE_MOST:
+    if len(groups) == len(pipeline.streams.labels):
         return "stream_id"
-    cases = (f"WHEN stream_id IN ({', '.join(map(str, ids))}) THEN {ids[0]}" for ids in groups.values())
-    return f"CASE {' '.join(cases)} END"
+    return by_stream({number: str(ids[0]) for ids in groups.values() for number in ids})
 
 
 def _columns(pipeline: Pipeline, parser: Parser, names: frozenset[str]) -> list[str]:
