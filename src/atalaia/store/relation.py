@@ -15,6 +15,7 @@ from atalaia.store.decide import LineCondition, Verdict
 from atalaia.store.memory import SCHEMA
 from atalaia.store.prune import Choice, Question, choose, verdicts
 from atalaia.store.snapshot import Part
+from atalaia.store.streams import Selection
 
 COLUMNS = ("ts", "seq", "stream_id", "line", "metadata")
 _TEXT_MOST = 100_000  # characters of templates written into the SQL
@@ -34,6 +35,8 @@ class Reading:
 
 def numbers(ids: Collection[int]) -> np.ndarray:
     """Stream numbers as an array, ascending."""
+    if isinstance(ids, Selection):
+        return ids.ids
     return np.sort(np.fromiter(ids, np.int32, len(ids)))
 
 
