@@ -165,6 +165,7 @@ def _failed(entry: Entry | None) -> InputError:
 
 
 def _numbered(keys: list[Labels]) -> tuple[list[Labels], np.ndarray]:
-    numbers: dict[Labels, int] = {}
-    series = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
-    return list(numbers), series
+    """The series in the order of their labels, so that equal queries have equal answers, and the number of each key."""
+    labels = sorted(set(keys))
+    numbers = {key: number for number, key in enumerate(labels)}
+    return labels, np.array([numbers[key] for key in keys], np.int64)
