@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 import time
@@ -12,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from atalaia.environment.errors import AtalaiaError
+from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.store.deletion import Deletion
 from atalaia.store.held import Held
 from atalaia.store.segment import Made, Segment
@@ -45,38 +46,50 @@ _SEGMENT = (
 )
 
 
+class OtherFormat(AtalaiaError):
+    """The store was written by another version of Atalaia; nothing is wrong with it."""
+
+
 class Catalogue:
     """One open catalogue, safe to use from any thread."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or create; raises AtalaiaError for a damaged file or one of a newer format."""
+    def __init__(self, path: Path, read_only: bool = False) -> None:
+        """Open or create; with `read_only` open what there is, also beside the process that has the store open.
+
+        Raises AtalaiaError for a damaged file or one of another format.
+        """
         self._path = path
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        where = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+        self._db = sqlite3.connect(where, uri=True, isolation_level=None, check_same_thread=False)
         try:
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            # What is deleted leaves no trace in the file.
-            self._db.execute("PRAGMA secure_delete = ON")
-            if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'store'").fetchone():
-                self._db.executescript(
-                    f"BEGIN;{_SCHEMA}INSERT INTO store VALUES ('format', {FORMAT}), ('generation', 0), ('last_seq', 0),"
-                    " ('number', 0);COMMIT;"
-                )
+            if not read_only:
+                self._prepare()
             found = int(self._db.execute("SELECT value FROM store WHERE key = 'format'").fetchone()[0])
-        except (sqlite3.DatabaseError, TypeError) as error:
+        except (sqlite3.DatabaseError, TypeError, ValueError) as error:
             self._db.close()
             raise AtalaiaError(
                 f"{path} cannot be opened: {error}",
-                "restore the store's directory from a copy, or move it away to begin a new one",
+                "`atalaia store repair` makes it anew from what can be read",
             ) from error
         if found != FORMAT:
             self._db.close()
-            raise AtalaiaError(
+            raise OtherFormat(
                 f"the store at {path.parent} has format {found}; this Atalaia knows format {FORMAT}",
                 "use the Atalaia that wrote it, or move the directory away to begin a new store",
             )
         self._guard = threading.RLock()
         self._saved_stream = int(self._db.execute("SELECT coalesce(max(id), 0) FROM streams").fetchone()[0])
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        # What is deleted leaves no trace in the file.
+        self._db.execute("PRAGMA secure_delete = ON")
+        if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'store'").fetchone():
+            self._db.executescript(
+                f"BEGIN;{_SCHEMA}INSERT INTO store VALUES ('format', {FORMAT}), ('generation', 0), ('last_seq', 0),"
+                " ('number', 0);COMMIT;"
+            )
 
     def _value(self, key: str) -> int:
         with self._guard:
@@ -175,6 +188,8 @@ class Catalogue:
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)",
                 found.row(),
             )
+            # An entry that comes later is never hidden, even where those before it are lost with a log.
+            self._db.execute("UPDATE store SET value = max(value, ?) WHERE key = 'last_seq'", (found.seq,))
             return replace(found, id=int(cursor.lastrowid or 0))
 
     def finish_deletion(self, number: int) -> None:
@@ -182,12 +197,51 @@ class Catalogue:
         with self._transaction():
             self._db.execute("UPDATE deletions SET finished = ? WHERE id = ?", (int(time.time()), number))
 
-    def _transaction(self) -> _Transaction:
-        return _Transaction(self._db, self._guard)
+    def growth(self) -> list[tuple[int, int, int, int]]:
+        """For each day (since 1970, UTC) in which entries came: entries, bytes of lines, bytes on disk."""
+        with self._guard:
+            return self._db.execute(
+                "SELECT created / 86400, sum(rows), sum(line_bytes), sum(bytes + index_bytes) FROM segments"
+                " GROUP BY 1 ORDER BY 1"
+            ).fetchall()
+
+    def problems(self) -> list[str]:
+        """What is wrong with the file itself: SQLite's own check, and whether all of it can be read."""
+        try:
+            found = [str(row[0]) for row in self._db.execute("PRAGMA integrity_check(10)")]
+            if found == ["ok"]:
+                for read in (self.segments, self.load_streams, self.deletions, self.sources):
+                    read()
+                found = [name for name in ("generation", "last_seq", "number") if getattr(self, name) < 0]
+        except (sqlite3.DatabaseError, ValueError, TypeError, KeyError, AttributeError) as error:
+            return [f"it cannot be read: {error}"]
+        return found
+
+    def set_stream(self, number: int, tenant: str, text: str) -> None:
+        """Correct a stream, or add one."""
+        with self._transaction():
+            self._db.execute("INSERT OR IGNORE INTO streams VALUES (?, ?, ?)", (number, tenant, text))
+            self._db.execute("UPDATE OR IGNORE streams SET labels = ? WHERE id = ?", (text, number))
+
+    def copy(self, target: Path) -> None:
+        """Write a copy of the file as it is at this moment."""
+        with contextlib.closing(sqlite3.connect(target)) as other:
+            self._db.backup(other)
 
     def close(self) -> None:
         """Close the database."""
         self._db.close()
+
+    def _transaction(self) -> _Transaction:
+        return _Transaction(self._db, self._guard)
+
+
+def read_beside(directory: Path) -> Catalogue:
+    """The catalogue of the store in `directory`, to be read only. Raises InputError where there is no store."""
+    path = directory / "catalogue.sqlite"
+    if not path.is_file():
+        raise InputError(f"there is no log store at {directory}", "name the directory of one with --data")
+    return Catalogue(path, read_only=True)
 
 
 def _made(row: tuple[Any, ...]) -> Made:
