@@ -81,7 +81,7 @@ class Maintenance:
 
     def delete(self, wanted: Deletion) -> Deletion:
         """Hide entries from now on, and remove them from the files soon; the deletion with its number."""
-        found = self._house.catalogue.add_deletion(wanted)
+        found = self._house.catalogue.add_deletion(wanted, self._house.streams)
         with self._changed:
             self.deletions = (*self.deletions, found)
         self.wake()
@@ -142,13 +142,20 @@ class Maintenance:
                     continue
                 if deletion.touches(found.purged, found.first_seq, found.min_ts, found.max_ts, part.held):
                     return self._rewrite([found])
-            if self._house.oldest_in_memory() > deletion.seq and not self._failed:
+            if self._is_done(deletion):
                 self._house.catalogue.finish_deletion(deletion.id)
                 with self._changed:
                     self.deletions = tuple(d for d in self.deletions if d.id != deletion.id)
                 log.info("event=deletion_finished id=%d", deletion.id)
                 return True
         return False
+
+    def _is_done(self, deletion: Deletion) -> bool:
+        """Whether no file has any of it: no log, none that a query still reads, no segment, damaged ones included."""
+        if self._house.oldest_in_memory() <= deletion.seq or self._failed or not self._house.shelf.tidy:
+            return False
+        exist = ((made.segment, made.held) for made in self._house.catalogue.segments())
+        return not any(deletion.touches(s.purged, s.first_seq, s.min_ts, s.max_ts, held) for s, held in exist)
 
     def _compact(self) -> bool:
         if self._house.space.shortage() is not None:

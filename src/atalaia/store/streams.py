@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,10 +23,11 @@ class Stream:
 class Streams:
     """Streams by number and by label set. Filled by one thread, read by any."""
 
-    def __init__(self) -> None:
+    def __init__(self, last: int = 0) -> None:
+        """`last`: the highest number that was ever used."""
         self._by_key: dict[tuple[str, str], int] = {}
         self._all: dict[int, Stream] = {}
-        self._next = 1
+        self._next = last + 1
 
     def __getitem__(self, number: int) -> Stream:
         return self._all[number]
@@ -39,6 +40,11 @@ class Streams:
         self._all[number] = Stream(number, tenant, text, orjson.loads(text))
         self._by_key[tenant, text] = number
         self._next = max(self._next, number + 1)
+
+    def forget(self, number: int) -> None:
+        """Remove a stream that has no entries; when it comes again, it is a new one."""
+        stream = self._all.pop(number)
+        del self._by_key[stream.tenant, stream.text]
 
     def number(self, tenant: str, text: str) -> int:
         """The number of a stream, a new one when it was never seen."""
@@ -64,6 +70,13 @@ class Streams:
     def since(self, number: int) -> list[Stream]:
         """The streams with higher numbers, in their order."""
         return [self._all[found] for found in range(number + 1, self._next) if found in self._all]
+
+    def unused(self, used: Iterable[np.ndarray]) -> list[int]:
+        """The numbers that none of `used` has."""
+        found = np.zeros(self._next, bool)
+        for numbers in used:
+            found[numbers] = True
+        return [number for number in self._all if not found[number]]
 
     def of(self, tenant: str) -> list[Stream]:
         """All streams of a tenant, oldest first."""
