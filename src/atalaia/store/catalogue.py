@@ -6,7 +6,7 @@ import contextlib
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,9 @@ CREATE TABLE deletions (
     requested INTEGER NOT NULL, finished INTEGER, rows INTEGER NOT NULL
 ) STRICT;
 """
+_LAST_STREAM = (
+    "SELECT coalesce(max(id), 0) FROM (SELECT id FROM streams UNION SELECT value FROM store WHERE key = 'last_stream')"
+)
 _SEGMENT = (
     "name, level, rows, bytes, line_bytes, min_ts, max_ts, first_seq, last_seq, crc32, index_bytes, index_crc32, keys,"
     " purged, held"
@@ -78,7 +81,7 @@ class Catalogue:
                 "use the Atalaia that wrote it, or move the directory away to begin a new store",
             )
         self._guard = threading.RLock()
-        self._saved_stream = int(self._db.execute("SELECT coalesce(max(id), 0) FROM streams").fetchone()[0])
+        self._saved_stream = int(self._db.execute(_LAST_STREAM).fetchone()[0])
 
     def _prepare(self) -> None:
         self._db.execute("PRAGMA journal_mode = WAL")
@@ -111,8 +114,8 @@ class Catalogue:
         return self._value("number")
 
     def load_streams(self) -> Streams:
-        """All streams that segments name."""
-        streams = Streams()
+        """All streams that segments name; the next new one has a number that none ever had."""
+        streams = Streams(self._saved_stream)
         for number, tenant, labels in self._db.execute("SELECT id, tenant, labels FROM streams ORDER BY id"):
             streams.restore(number, tenant, labels)
         return streams
@@ -130,9 +133,7 @@ class Catalogue:
     def add(self, made: Made | None, streams: Streams, sources: Mapping[str, int], generation: int) -> None:
         """Make a segment exist, with new streams and sources, and set the generation: one transaction."""
         now = int(time.time())
-        fresh = streams.since(self._saved_stream)
-        with self._transaction():
-            self._db.executemany("INSERT INTO streams VALUES (?, ?, ?)", [(s.id, s.tenant, s.text) for s in fresh])
+        with self._saving(streams):
             if made is not None:
                 self._insert(made, now)
             self._db.executemany(
@@ -142,8 +143,17 @@ class Catalogue:
             )
             self._db.execute("DELETE FROM sources WHERE seen < ?", (now - _SOURCE_LIFE,))
             self._db.execute("UPDATE store SET value = ? WHERE key = 'generation'", (generation,))
-        if fresh:
-            self._saved_stream = fresh[-1].id
+
+    @contextlib.contextmanager
+    def _saving(self, streams: Streams) -> Iterator[None]:
+        """A transaction that also saves new streams."""
+        with self._guard:
+            fresh = streams.since(self._saved_stream)
+            with self._transaction():
+                self._db.executemany("INSERT INTO streams VALUES (?, ?, ?)", [(s.id, s.tenant, s.text) for s in fresh])
+                yield
+            if fresh:
+                self._saved_stream = fresh[-1].id
 
     def replace(self, old: Iterable[str], new: Sequence[Made], removed: Mapping[int, int] | None = None) -> None:
         """Put segments in the place of others in one transaction; the others' files are the caller's to remove.
@@ -180,9 +190,9 @@ class Catalogue:
             rows = self._db.execute("SELECT * FROM deletions ORDER BY id").fetchall()
         return [Deletion.of_row(row) for row in rows]
 
-    def add_deletion(self, found: Deletion) -> Deletion:
-        """Record a deletion; the same one with its number."""
-        with self._transaction():
+    def add_deletion(self, found: Deletion, streams: Streams) -> Deletion:
+        """Record a deletion, and the streams, so that their numbers stay; the same deletion with its number."""
+        with self._saving(streams):
             cursor = self._db.execute(
                 "INSERT INTO deletions (tenant, query, start_ts, end_ts, seq, streams, conditions, requested, rows)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)",
@@ -196,6 +206,22 @@ class Catalogue:
         """Note that nothing of a deletion is left to do."""
         with self._transaction():
             self._db.execute("UPDATE deletions SET finished = ? WHERE id = ?", (int(time.time()), number))
+        self._empty_journal()
+
+    def forget_streams(self, numbers: Sequence[int]) -> None:
+        """Remove streams that have no entries any more. Their numbers are not used again."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO store VALUES ('last_stream', ?)",
+                (self._db.execute(_LAST_STREAM).fetchone()[0],),
+            )
+            self._db.executemany("DELETE FROM streams WHERE id = ?", [(number,) for number in numbers])
+        self._empty_journal()
+
+    def _empty_journal(self) -> None:
+        """Leave no trace of what was deleted in SQLite's journal either."""
+        with self._guard:
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def growth(self) -> list[tuple[int, int, int, int]]:
         """For each day (since 1970, UTC) in which entries came: entries, bytes of lines, bytes on disk."""
@@ -232,8 +258,17 @@ class Catalogue:
         """Close the database."""
         self._db.close()
 
-    def _transaction(self) -> _Transaction:
-        return _Transaction(self._db, self._guard)
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._guard:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
 
 
 def read_beside(directory: Path) -> Catalogue:
@@ -248,30 +283,3 @@ def _made(row: tuple[Any, ...]) -> Made:
     held = Held.decode(row[-1]) if row[-1] is not None else None
     *columns, keys, purged, _ = row
     return Made(Segment(*[*columns, tuple(orjson.loads(keys)), purged]), held)
-
-
-class _Transaction:
-    """BEGIN … COMMIT, or ROLLBACK when the body raises."""
-
-    def __init__(self, db: sqlite3.Connection, guard: threading.RLock) -> None:
-        self._db = db
-        self._guard = guard
-
-    def __enter__(self) -> None:
-        self._guard.acquire()
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-        except BaseException:
-            self._guard.release()
-            raise
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            self._db.execute("ROLLBACK" if kind else "COMMIT")
-        except sqlite3.Error:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            if not kind:
-                raise
-        finally:
-            self._guard.release()

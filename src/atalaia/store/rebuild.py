@@ -77,7 +77,7 @@ def rebuild(directory: Path, target: Path, dry_run: bool) -> Iterator[Repaired]:
         generation = known.get("generation", _generation(directory, catalogue.last_seq))
         for row in old["deletions"] or ():
             try:
-                catalogue.add_deletion(Deletion.of_row(row))
+                catalogue.add_deletion(Deletion.of_row(row), _streams(()))
             except (sqlite3.DatabaseError, ValueError, TypeError, KeyError):
                 yield Repaired("catalogue.sqlite", f"deletion {row[0]} cannot be read: ask for it again")
         sources = {name: position for name, position, _ in old["sources"] or ()}

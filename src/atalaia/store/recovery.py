@@ -5,9 +5,13 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import sqlite3
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from atalaia.environment.errors import AtalaiaError
 from atalaia.environment.state import sync_directory
@@ -63,7 +67,8 @@ def log_path(directory: Path, generation: int) -> Path:
 
 def recover(directory: Path, catalogue: Catalogue, streams: Streams) -> Recovered:
     """Remove what never came to exist, replay the rest of the log. Damaged tails are cut off and logged."""
-    segments, damaged = _sweep(directory / "segments", catalogue)
+    exist = catalogue.segments()
+    segments, damaged = _sweep(directory / "segments", exist)
     done = catalogue.generation
     found = Recovered(segments, damaged, [], catalogue.last_seq + 1, catalogue.sources(), 0, [])
     removed = False
@@ -91,12 +96,33 @@ def recover(directory: Path, catalogue: Catalogue, streams: Streams) -> Recovere
         sync_directory(directory / "wal")
     if not found.tables:
         found.tables.append(MemoryTable(done + 1, born=time.monotonic()))
+    _forget_streams(exist, found.tables, catalogue, streams)
     return found
 
 
-def _sweep(folder: Path, catalogue: Catalogue) -> tuple[list[Made], list[str]]:
+def _forget_streams(
+    exist: Sequence[Made], tables: Sequence[MemoryTable], catalogue: Catalogue, streams: Streams
+) -> None:
+    """Forget the labels of streams of which retention and deletions have left nothing."""
+    held = [made.held for made in exist]
+    named = [part.streams for part in held if part is not None]
+    if len(named) < len(held):
+        return  # a segment with very many streams does not tell which
+    unused = streams.unused([*named, *(np.fromiter(table.streams, np.int32) for table in tables)])
+    if not unused:
+        return
+    try:
+        catalogue.forget_streams(unused)
+    except sqlite3.Error as error:  # a full disk: the next start may do it
+        log.warning("event=streams_not_forgotten reason=%r", str(error))
+        return
+    for number in unused:
+        streams.forget(number)
+    log.info("event=streams_forgotten streams=%d", len(unused))
+
+
+def _sweep(folder: Path, exist: Sequence[Made]) -> tuple[list[Made], list[str]]:
     """Remove files that no catalogue row has. The segments whole by their size, and the names of the others."""
-    exist = catalogue.segments()
     names = {name for made in exist for name in (made.segment.name, index_path(folder, made.segment).name)}
     for path in folder.iterdir():
         if path.name not in names and not path.is_dir():

@@ -35,6 +35,11 @@ class Shelf:
         """Their catalogue rows."""
         return [part.segment for part in self._parts if part.segment is not None]
 
+    @property
+    def tidy(self) -> bool:
+        """Whether the files of all segments that were replaced are gone."""
+        return not self._retired
+
     @contextmanager
     def reading(self) -> Iterator[tuple[Part, ...]]:
         """The parts of now; their files stay until this is left."""
