@@ -109,6 +109,8 @@ class Executor:
         with self._engine.cursor(wanted.deadline) as connection:
             lines = line_conditions(pipeline)
             source = relation(connection, parts, streams, start, end, lines, keys=pipeline.keys)
+            # Segments may have been verified meanwhile, which no interrupt ends.
+            self._engine.check(wanted.deadline)
             columns = f"SELECT ts, seq, stream_id, line, metadata FROM ({source}){where}"
             return connection.execute(f"{columns} ORDER BY ts {order}, seq {order} LIMIT {most:d}").fetchall()
 

@@ -117,6 +117,8 @@ class RangeQuery:
         first, last = self.grid.first + 1, self.grid.last + 1
         ids, lines = self.streams.labels, line_conditions(pipeline)
         source = relation(connection, self.parts, ids, first, last, lines, keys=pipeline.keys)
+        # Segments may have been verified meanwhile, which no interrupt ends.
+        self.engine.check(self.deadline)
         return f"WITH {_ENTRIES} AS NOT MATERIALIZED ({source}) {sql}"
 
     def _in_python(self, connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, run: rows.Run) -> Samples:

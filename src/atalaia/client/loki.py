@@ -30,6 +30,13 @@ class LokiClient:
 
     def get(self, path: str, parameters: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Any:
         """The `data` of an answer. Raises InputError for what the server refuses, LogsUnreachable, AtalaiaError."""
+        return self._json(path, parameters, headers, "data")
+
+    def damaged(self) -> list[str]:
+        """The segments that Atalaia's own store leaves out of its answers. Raises as `get` does."""
+        return list(self._json("/atalaia/v1/store", {}, None, "damaged"))
+
+    def _json(self, path: str, parameters: Mapping[str, Any], headers: Mapping[str, str] | None, member: str) -> Any:
         try:
             answer = self._http.get(f"{self.base}{path}", params=dict(parameters), headers=dict(headers or {}))
         except httpx.HTTPError as error:
@@ -42,7 +49,7 @@ class LokiClient:
         if answer.status_code != 200:
             raise AtalaiaError(f"the log store answered {answer.status_code}: {answer.text.strip()[:1000]}")
         try:
-            return answer.json()["data"]
+            return answer.json()[member]
         except (ValueError, KeyError) as error:
             raise AtalaiaError(
                 f"{self.base} does not answer as a Loki does", "check the address in [logs] url"

@@ -62,6 +62,8 @@ class Catalogue:
         Raises AtalaiaError for a damaged file or one of another format.
         """
         self._path = path
+        self._guard = threading.RLock()
+        self._saved_stream = 0
         where = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
         self._db = sqlite3.connect(where, uri=True, isolation_level=None, check_same_thread=False)
         try:
@@ -80,7 +82,6 @@ class Catalogue:
                 f"the store at {path.parent} has format {found}; this Atalaia knows format {FORMAT}",
                 "use the Atalaia that wrote it, or move the directory away to begin a new store",
             )
-        self._guard = threading.RLock()
         self._saved_stream = int(self._db.execute(_LAST_STREAM).fetchone()[0])
 
     def _prepare(self) -> None:
@@ -93,6 +94,9 @@ class Catalogue:
                 f"BEGIN;{_SCHEMA}INSERT INTO store VALUES ('format', {FORMAT}), ('generation', 0), ('last_seq', 0),"
                 " ('number', 0);COMMIT;"
             )
+        # Before anything is believed: files that it does not name are removed.
+        if problems := self.problems():
+            raise sqlite3.DatabaseError(problems[0])
 
     def _value(self, key: str) -> int:
         with self._guard:
