@@ -10,6 +10,7 @@ from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from tests.integration.logs_support import entries, opened, stored_lines
 from tests.integration.operations_support import SLOW, TENANTS, Row, batch, contents, make, no_progress, push
@@ -125,8 +126,6 @@ def test_a_flipped_bit_is_found_named_and_repaired(
 
 
 def test_repair_loses_one_row_group_only(damaged: Path, sample: tuple[Path, list[Row]], tmp_path: Path) -> None:
-    import pyarrow.parquet as pq
-
     for path in files(damaged, "segments/*.parquet"):
         group = pq.read_metadata(path).row_group(1)
         data = bytearray(path.read_bytes())
@@ -286,6 +285,37 @@ def test_any_damage_to_the_catalogue_is_survived(
             after = contents(damaged, tmp_path / f"after {number}")
             assert Counter(row[1:] for row in after) == Counter(row[1:] for row in sample[1]), at
     assert found > 0
+
+
+def test_a_stream_is_missing_and_a_segment_is_damaged(
+    damaged: Path, sample: tuple[Path, list[Row]], tmp_path: Path
+) -> None:
+    """What is salvaged brings the labels of its streams along, in the midst of others."""
+    with closing(sqlite3.connect(damaged / "catalogue.sqlite")) as db:
+        db.execute("DELETE FROM streams WHERE id = 2")
+        db.execute("""UPDATE streams SET labels = '{"job":"z"}' WHERE id = 3""")
+        db.commit()
+    path = files(damaged, "segments/*.parquet")[0]
+    data = bytearray(path.read_bytes())
+    column = pq.read_metadata(path).row_group(0).column(0)
+    data[column.data_page_offset + column.total_compressed_size - 2] ^= 1
+    path.write_bytes(data)
+    done = repaired(damaged)
+    gone = Counter(sample[1]) - Counter(contents(damaged, tmp_path / "after"))
+    assert gone.total() == sum(one.lost or 0 for one in done) > 0
+
+
+def test_a_stream_with_a_number_far_beyond_the_others(
+    damaged: Path, sample: tuple[Path, list[Row]], tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(damaged / "catalogue.sqlite")) as db:
+        db.execute("UPDATE streams SET id = 4611686018427387904 WHERE id = 3")
+        db.commit()
+    (finding,) = checked(damaged)
+    assert "4611686018427387904" in finding.problem
+    assert all(one.lost == 0 for one in repaired(damaged))
+    after = contents(damaged, tmp_path / "after")
+    assert Counter(row[1:] for row in after) == Counter(row[1:] for row in sample[1])
 
 
 def test_repair_wants_the_store_for_itself(damaged: Path) -> None:

@@ -20,6 +20,8 @@ from atalaia.store.segment import Made, Segment
 from atalaia.store.streams import Streams
 
 FORMAT = 2
+STREAM_GAP = 1 << 20
+"""Streams are numbered one by one; what keeps them by number cannot have numbers that are far beyond their count."""
 _SOURCE_LIFE = 90 * 86_400  # seconds; a file that has not grown for so long will not be sent again
 _SCHEMA = """
 CREATE TABLE store (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
@@ -240,6 +242,9 @@ class Catalogue:
         try:
             found = [str(row[0]) for row in self._db.execute("PRAGMA integrity_check(10)")]
             if found == ["ok"]:
+                ((streams, highest),) = self._db.execute("SELECT count(*), coalesce(max(id), 0) FROM streams")
+                if highest > streams + STREAM_GAP:
+                    return [f"a stream has the number {highest}, and there are {streams}"]
                 for read in (self.segments, self.load_streams, self.deletions, self.sources):
                     read()
                 found = [name for name in ("generation", "last_seq", "number") if getattr(self, name) < 0]

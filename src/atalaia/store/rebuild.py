@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from atalaia.store import segment, wal
 from atalaia.store.batch import decode
-from atalaia.store.catalogue import Catalogue
+from atalaia.store.catalogue import STREAM_GAP, Catalogue
 from atalaia.store.deletion import Deletion
 from atalaia.store.intact import checksum
 from atalaia.store.salvage import Repaired, keep
@@ -70,7 +70,8 @@ def rebuild(directory: Path, target: Path, dry_run: bool) -> Iterator[Repaired]:
                         file.unlink()
             what = f"{0 if entries is None else len(entries)} entries are in a new segment, {repeated.sum()} in others"
             yield Repaired(f"segments/{path.name}", what, 0 if found.whole else None)
-        streams = {row[0]: row for row in old["streams"] or () if _is_labels(row[2])}
+        highest = max(labels, default=0) + STREAM_GAP
+        streams = {row[0]: row for row in old["streams"] or () if 0 < row[0] <= highest and _is_labels(row[2])}
         for row in list(_assumed(labels, streams)):
             streams[row[0]] = row
             yield Repaired("catalogue.sqlite", f"stream {row[0]} {row[2]} is taken to be of tenant {row[1]}")
