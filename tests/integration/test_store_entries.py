@@ -697,7 +697,7 @@ def test_killed_while_appending_every_acknowledged_line_is_there_once(tmp_path: 
 def test_a_torn_tail_is_cut_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with opened(tmp_path) as store:
         append(store, entries(LINES))
-        copy = tmp_path.with_name("copy")
+        copy = tmp_path / "copy"
         for folder in ("wal", "segments"):
             (copy / folder).mkdir(parents=True)
         path = recovery.log_path(tmp_path, 1)
@@ -710,7 +710,7 @@ def test_a_torn_tail_is_cut_and_told(tmp_path: Path, caplog: pytest.LogCaptureFi
 
 
 def test_a_log_damaged_in_the_middle_is_kept_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    copy = tmp_path.with_name("copy")
+    copy = tmp_path / "copy"
     with opened(tmp_path) as store:
         for line in LINES:
             append(store, entries([line]))
