@@ -17,6 +17,7 @@ from atalaia.api.engine import Engine, QueryLimits, QueryTooExpensive
 from atalaia.api.execute import Executor
 from atalaia.logql.parse import parse
 from atalaia.logql.tree import LogQuery
+from atalaia.store import policy
 from atalaia.store.batch import METADATA, SCHEMA
 from atalaia.store.options import Options
 from atalaia.store.store import Store
@@ -68,11 +69,14 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    store = Store(tmp_path_factory.mktemp("store"), Options(idle_seconds=3600))
-    engine = Engine()
-    yield Place(store, engine)
-    engine.close()
-    store.close()
+    # Nothing is compacted: tests count the segments that they made.
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(policy, "_BACKLOG", 10**6)
+        store = Store(tmp_path_factory.mktemp("store"), Options(idle_seconds=3600))
+        engine = Engine()
+        yield Place(store, engine)
+        engine.close()
+        store.close()
 
 
 # Several pushes; after each one either a segment is made of all that is in memory, or not.

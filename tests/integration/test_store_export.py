@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import random
@@ -23,7 +24,7 @@ from tests.integration.operations_support import SLOW, TENANTS, Row, contents, e
 from atalaia.cli import main
 from atalaia.client.importing import Imported, import_file, inputs
 from atalaia.client.pusher import Pusher
-from atalaia.environment.errors import InputError
+from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.store import export as export_module
 from atalaia.store.decide import LineTest
 from atalaia.store.manifest import Kind, Manifest, load
@@ -267,6 +268,24 @@ def test_an_import_goes_on_behind_what_the_store_has(
     assert [row[3] for row in contents(server.directory, tmp_path / "export")] == lines
 
 
+def test_an_import_waits_for_the_store(tmp_path: Path) -> None:
+    server = Server(tmp_path / "served")
+    (tmp_path / "a.jsonl").write_text('{"ts": 1, "labels": {"a": "b"}, "line": "x"}\n')
+    (given,) = inputs([tmp_path / "a.jsonl"])
+    pauses: list[float] = []
+    pusher = Pusher(server.base, pauses.append)
+    with pytest.raises(AtalaiaError, match="does not take pushes"):
+        import_file(given, pusher, "fake", no_progress)
+    pusher.close()
+    assert pauses == sorted(pauses) != []
+    pusher = Pusher(server.base, lambda _: server.start())
+    try:
+        assert import_file(given, pusher, "fake", no_progress).stored == 1
+    finally:
+        pusher.close()
+        server.stop()
+
+
 def test_plain_files(server: Server, tmp_path: Path) -> None:
     """What other programs write: timestamps, maps, no metadata, no tenant."""
     with duckdb.connect() as connection:
@@ -282,14 +301,22 @@ def test_plain_files(server: Server, tmp_path: Path) -> None:
         '{"ts": 7, "labels": {"job": "x", "a": "b"}, "line": "seven", "more": 1}\n'
         '{"line": "8", "ts": "8", "labels": {"b": "é"}}\n'
     )
-    done = imported(
-        server, *(tmp_path / name for name in ("times.parquet", "struct.parquet", "plain.jsonl")), tenant="u"
-    )
-    assert [one.stored for one in done] == [3, 1, 2]
+    with gzip.open(tmp_path / "packed.jsonl.gz", "wt") as file:
+        file.write('{"ts": 9, "labels": {"b": "é"}, "line": "nine"}\n')
+    with duckdb.connect() as connection:
+        connection.execute(
+            "COPY (SELECT 10 AS ts, {'b': 'é'} AS labels, 'ten' AS line)"
+            f" TO '{tmp_path}/packed.jsonl.zst' (FORMAT json, COMPRESSION zstd)"
+        )
+    names = ("times.parquet", "struct.parquet", "plain.jsonl", "packed.jsonl.gz", "packed.jsonl.zst")
+    done = imported(server, *(tmp_path / name for name in names), tenant="u")
+    assert [one.stored for one in done] == [3, 1, 2, 1, 1]
     assert contents(server.directory, tmp_path / "export") == [
         ("t", 5, '{"job":"x"}', "struct", (("k", "v"),)),
         ("u", 7, '{"a":"b","job":"x"}', "seven", None),
         ("u", 8, '{"b":"é"}', "8", None),
+        ("u", 9, '{"b":"é"}', "nine", None),
+        ("u", 10, '{"b":"é"}', "ten", None),
         *(("u", 1700000000000000001 + n, '{"a":"b","job":"x"}', f"line {n}", None) for n in range(3)),
     ]
 

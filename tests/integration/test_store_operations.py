@@ -10,6 +10,7 @@ from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from tests.integration.logs_support import entries, opened, stored_lines
 from tests.integration.operations_support import SLOW, TENANTS, Row, batch, contents, make, no_progress, push
@@ -125,8 +126,6 @@ def test_a_flipped_bit_is_found_named_and_repaired(
 
 
 def test_repair_loses_one_row_group_only(damaged: Path, sample: tuple[Path, list[Row]], tmp_path: Path) -> None:
-    import pyarrow.parquet as pq
-
     for path in files(damaged, "segments/*.parquet"):
         group = pq.read_metadata(path).row_group(1)
         data = bytearray(path.read_bytes())
@@ -155,6 +154,28 @@ def test_a_missing_file(pattern: str, damaged: Path, sample: tuple[Path, list[Ro
     ]
     (done,) = repaired(damaged)
     assert lost(sample[1], contents(damaged, tmp_path / "after")) == done.lost
+
+
+def test_a_file_that_the_disk_does_not_give(damaged: Path, tmp_path: Path) -> None:
+    """A directory stands for a bad sector here: reading fails with an OSError."""
+    for pattern in ("segments/*.parquet", "segments/*.index", "wal/*.wal"):
+        path = files(damaged, pattern)[0]
+        path.unlink()
+        path.mkdir()
+        assert str(path.relative_to(damaged)) in {found.file for found in checked(damaged) if found.damage}
+    with pytest.raises(AtalaiaError, match="cannot go on"):
+        list(repair(damaged, False, no_progress))
+    with pytest.raises(AtalaiaError):
+        contents(damaged, tmp_path / "export")
+
+
+def test_a_store_of_another_format_is_not_damaged(damaged: Path) -> None:
+    with closing(sqlite3.connect(damaged / "catalogue.sqlite")) as db:
+        db.execute("UPDATE store SET value = 1 WHERE key = 'format'")
+        db.commit()
+    for run in (lambda: checked(damaged), lambda: list(repair(damaged, False, no_progress)), lambda: [stats(damaged)]):
+        with pytest.raises(OtherFormat, match="format 1"):
+            run()
 
 
 def test_an_unknown_file_is_no_damage(damaged: Path) -> None:
@@ -266,6 +287,37 @@ def test_any_damage_to_the_catalogue_is_survived(
     assert found > 0
 
 
+def test_a_stream_is_missing_and_a_segment_is_damaged(
+    damaged: Path, sample: tuple[Path, list[Row]], tmp_path: Path
+) -> None:
+    """What is salvaged brings the labels of its streams along, in the midst of others."""
+    with closing(sqlite3.connect(damaged / "catalogue.sqlite")) as db:
+        db.execute("DELETE FROM streams WHERE id = 2")
+        db.execute("""UPDATE streams SET labels = '{"job":"z"}' WHERE id = 3""")
+        db.commit()
+    path = files(damaged, "segments/*.parquet")[0]
+    data = bytearray(path.read_bytes())
+    column = pq.read_metadata(path).row_group(0).column(0)
+    data[column.data_page_offset + column.total_compressed_size - 2] ^= 1
+    path.write_bytes(data)
+    done = repaired(damaged)
+    gone = Counter(sample[1]) - Counter(contents(damaged, tmp_path / "after"))
+    assert gone.total() == sum(one.lost or 0 for one in done) > 0
+
+
+def test_a_stream_with_a_number_far_beyond_the_others(
+    damaged: Path, sample: tuple[Path, list[Row]], tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(damaged / "catalogue.sqlite")) as db:
+        db.execute("UPDATE streams SET id = 4611686018427387904 WHERE id = 3")
+        db.commit()
+    (finding,) = checked(damaged)
+    assert "4611686018427387904" in finding.problem
+    assert all(one.lost == 0 for one in repaired(damaged))
+    after = contents(damaged, tmp_path / "after")
+    assert Counter(row[1:] for row in after) == Counter(row[1:] for row in sample[1])
+
+
 def test_repair_wants_the_store_for_itself(damaged: Path) -> None:
     with opened(damaged), pytest.raises(AtalaiaError, match="another process"):
         list(repair(damaged, False, no_progress))
@@ -332,6 +384,17 @@ def test_a_snapshot_and_its_store_go_their_own_ways(tmp_path: Path) -> None:
             assert copy.append(entries(["three"]), "fake").result(20).rows == 1
             assert stored_lines(copy) == ["one", "three"]
         assert stored_lines(store) == ["one", "two"]
+
+
+def test_a_snapshot_has_no_part_of_a_record(damaged: Path, sample: tuple[Path, list[Row]], tmp_path: Path) -> None:
+    """A record that is being written while its log is copied."""
+    (log,) = files(damaged, "wal/*.wal")
+    whole = log.read_bytes()
+    for number, more in enumerate((1, 20, 500)):
+        log.write_bytes(whole + whole[8:][:more])
+        snapshot(damaged, tmp_path / f"copy {number}")
+        assert checked(tmp_path / f"copy {number}") == []
+        assert contents(tmp_path / f"copy {number}", tmp_path / f"after {number}") == sample[1]
 
 
 def test_a_snapshot_is_made_where_nothing_is(damaged: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from atalaia.logql.entry import Entry
 from atalaia.logql.matrix import Matrix
 from atalaia.logql.plan import Pipeline, compile_pipeline, without_unread
 from atalaia.logql.printer import print_query
-from atalaia.logql.select import selector_test
+from atalaia.logql.select import matcher_tests
 from atalaia.logql.tree import Grouping, LineFilter, LogQuery, Metric, RangeAggregation, Selector
 from atalaia.logql.walk import log_queries
 from atalaia.logql.window import Grid
@@ -46,6 +46,7 @@ class Executor:
     def __init__(self, store: Store, engine: Engine) -> None:
         self._store = store
         self._engine = engine
+        engine.stream_labels = store.streams.values_of
 
     def logs(self, query: LogQuery, tenant: str, start: int, end: int, limit: int, backward: bool) -> list[Entry]:
         """The first `limit` entries of [start, end) ns in the given direction.
@@ -62,7 +63,7 @@ class Executor:
                 ts, _, stream, line, metadata = row
                 return run(ts, line, streams.labels[stream], metadata or {})
 
-            parts = in_order(chosen(snapshot.parts, streams.labels.keys(), start, end), backward)
+            parts = in_order(chosen(snapshot.parts, streams.labels, start, end), backward)
             found: list[_Found] = []
             width = 1
             while some := list(islice(parts, width)):
@@ -100,7 +101,7 @@ class Executor:
     ) -> list[_Found]:
         """The first `most` entries behind `last`."""
         order, behind = ("DESC", "<") if wanted.backward else ("ASC", ">")
-        streams, start, end = pipeline.streams.labels.keys(), wanted.start, wanted.end
+        streams, start, end = pipeline.streams.labels, wanted.start, wanted.end
         where = pipeline.where(lines=False)
         if last is not None:
             where += f"{' AND' if where else ' WHERE'} (ts, seq) {behind} ({last[0]:d}, {last[1]:d})"
@@ -108,23 +109,21 @@ class Executor:
         with self._engine.cursor(wanted.deadline) as connection:
             lines = line_conditions(pipeline)
             source = relation(connection, parts, streams, start, end, lines, keys=pipeline.keys)
+            # Segments may have been verified meanwhile, which no interrupt ends.
+            self._engine.check(wanted.deadline)
             columns = f"SELECT ts, seq, stream_id, line, metadata FROM ({source}){where}"
             return connection.execute(f"{columns} ORDER BY ts {order}, seq {order} LIMIT {most:d}").fetchall()
 
     def series(self, tenant: str, selectors: Sequence[Selector], start: int, end: int) -> list[dict[str, str]]:
         """The label sets of the streams with entries in [start, end] ns that any selector selects; all without one."""
-        tests = [selector_test(selector) for selector in selectors]
         with self._store.snapshot() as snapshot:
             seen: set[int] = set()
             with self._engine.cursor(self._engine.deadline()) as connection:
                 for part in snapshot.parts:
                     seen |= streams_in(connection, part, start, end + 1)
-            found = [snapshot.streams[i] for i in sorted(seen)]
-        return [
-            dict(stream.labels)
-            for stream in found
-            if stream.tenant == tenant and (not tests or any(test(stream.labels) for test in tests))
-        ]
+            wanted = [snapshot.streams.select(tenant, matcher_tests(selector)) for selector in selectors]
+            ids = {number for some in wanted or [snapshot.streams.select(tenant)] for number in some}
+            return [dict(snapshot.streams[number].labels) for number in sorted(seen & ids)]
 
     def readings(self, tree: LogQuery | Metric, tenant: str, start: int, end: int) -> list[Reading]:
         """What is read for each log query in `tree`, if it asks for entries of [start, end) ns."""
@@ -133,9 +132,9 @@ class Executor:
             for query in log_queries(tree):
                 streams = streams_of(query, tenant, snapshot)
                 conditions = line_conditions(compile_pipeline(query, streams))
-                parts = chosen(snapshot.parts, streams.labels.keys(), start, end)
+                parts = chosen(snapshot.parts, streams.labels, start, end)
                 with self._engine.cursor(self._engine.deadline()) as connection:
-                    relation(connection, parts, streams.labels.keys(), start, end, conditions, readings=found)
+                    relation(connection, parts, streams.labels, start, end, conditions, readings=found)
         return found
 
     def delete(self, query: LogQuery, tenant: str, start: int, end: int) -> Deletion:
@@ -146,7 +145,7 @@ class Executor:
         with self._store.snapshot() as snapshot:
             streams = streams_of(query, tenant, snapshot)
         conditions = line_conditions(compile_pipeline(query, streams))
-        return self._store.delete(tenant, print_query(query), start, end, numbers(streams.labels.keys()), conditions)
+        return self._store.delete(tenant, print_query(query), start, end, numbers(streams.labels), conditions)
 
     def metric(self, tree: Metric, tenant: str, start: int, step: int, steps: int) -> Matrix:
         """The series of a metric query at `steps` moments from `start`, `step` ns apart."""
@@ -157,7 +156,7 @@ class Executor:
                 aggregation = without_unread(found)
                 grid = Grid(start - aggregation.offset_ns, step, steps, aggregation.range_ns)
                 streams = streams_of(aggregation.query, tenant, snapshot)
-                parts = chosen(snapshot.parts, streams.labels.keys(), grid.first + 1, grid.last + 1)
+                parts = chosen(snapshot.parts, streams.labels, grid.first + 1, grid.last + 1)
                 return RangeQuery(self._engine, deadline, parts, streams, aggregation, grouping, grid).matrix()
 
             return evaluate.evaluate(tree, leaf, steps)

@@ -22,7 +22,7 @@ from atalaia.logql.matrix import Labels, Matrix, absent
 from atalaia.logql.overtime import kept, of_samples
 from atalaia.logql.plan import Pipeline, Streams, compile_pipeline
 from atalaia.logql.samples import Samples, fails, samples_of
-from atalaia.logql.select import selector_test
+from atalaia.logql.select import matcher_tests
 from atalaia.logql.series import grouping_of, labels_of
 from atalaia.logql.slide import slide, slide_samples
 from atalaia.logql.tree import Grouping, LogQuery, RangeAggregation
@@ -30,18 +30,29 @@ from atalaia.logql.window import Grid
 from atalaia.store.decide import LineCondition, LineTest
 from atalaia.store.relation import relation
 from atalaia.store.snapshot import Part, Snapshot
+from atalaia.store.streams import Selection
 
 MAX_SERIES = 20_000
 MAX_POINTS = 10_000_000  # of all series together
-_BATCH = 10_000  # rows that Python looks at between two looks at the clock
+_BATCH = 10_000  # rows that Python takes at a time
 _ENTRIES = "entries"
 _COLUMNS = "ts, seq, stream_id, line, metadata"
 
 
+@dataclass(frozen=True, slots=True)
+class _Selected(Streams):
+    """Streams of a store, which can count without looking at each."""
+
+    labels: Selection
+
+    def having(self, name: str) -> int:
+        """See Streams."""
+        return self.labels.having(name)
+
+
 def streams_of(query: LogQuery, tenant: str, snapshot: Snapshot) -> Streams:
     """The streams that a query selects."""
-    test = selector_test(query.selector)
-    return Streams({stream.id: stream.labels for stream in snapshot.streams.of(tenant) if test(stream.labels)})
+    return _Selected(snapshot.streams.select(tenant, matcher_tests(query.selector)))
 
 
 def line_conditions(pipeline: Pipeline) -> tuple[LineCondition, ...]:
@@ -87,7 +98,7 @@ class RangeQuery:
             )
             table = connection.sql(self._over_entries(connection, pipeline, sql)).to_arrow_table()
             if pc.any(table.column("fault")).as_py():
-                sql = f"SELECT {_COLUMNS} FROM ({samples.sql}) WHERE fault LIMIT 1"
+                sql = f"SELECT {_COLUMNS} FROM ({samples.sql}) WHERE fault ORDER BY ts, seq LIMIT 1"
                 (row,) = connection.execute(self._over_entries(connection, pipeline, sql)).fetchall()
                 ts, _, stream, line, metadata = row
                 raise _failed(run(ts, line, self.streams.labels[stream], metadata or {}))
@@ -104,8 +115,10 @@ class RangeQuery:
     def _over_entries(self, connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, sql: str) -> str:
         """A statement over _ENTRIES, with what that stands for; by now the pipeline has named all it needs of it."""
         first, last = self.grid.first + 1, self.grid.last + 1
-        ids, lines = self.streams.labels.keys(), line_conditions(pipeline)
+        ids, lines = self.streams.labels, line_conditions(pipeline)
         source = relation(connection, self.parts, ids, first, last, lines, keys=pipeline.keys)
+        # Segments may have been verified meanwhile, which no interrupt ends.
+        self.engine.check(self.deadline)
         return f"WITH {_ENTRIES} AS NOT MATERIALIZED ({source}) {sql}"
 
     def _in_python(self, connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, run: rows.Run) -> Samples:
@@ -117,6 +130,7 @@ class RangeQuery:
         sql = f"SELECT {_COLUMNS} FROM {_ENTRIES}{pipeline.where(lines=False)}"
         for batch in connection.sql(self._over_entries(connection, pipeline, sql)).to_arrow_reader(_BATCH):
             for ts, seq, stream, line, metadata in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                self.engine.check(self.deadline)
                 entry = run(ts, line, self.streams.labels[stream], dict(metadata or ()))
                 if entry is None:
                     continue
@@ -124,7 +138,6 @@ class RangeQuery:
                     raise _failed(entry)
                 value = float(len(entry.line.encode())) if sized else entry.value
                 found.append((numbers.setdefault(labels_of(entry, grouping), len(numbers)), ts, seq, value))
-            self.engine.check(self.deadline)
             self._check(len(numbers))
         columns = list(zip(*found, strict=True)) or [(), (), (), ()]
         kinds = (pa.int64(), pa.int64(), pa.int64(), pa.float64())
@@ -154,6 +167,7 @@ def _failed(entry: Entry | None) -> InputError:
 
 
 def _numbered(keys: list[Labels]) -> tuple[list[Labels], np.ndarray]:
-    numbers: dict[Labels, int] = {}
-    series = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
-    return list(numbers), series
+    """The series in the order of their labels, so that equal queries have equal answers, and the number of each key."""
+    labels = sorted(set(keys))
+    numbers = {key: number for number, key in enumerate(labels)}
+    return labels, np.array([numbers[key] for key in keys], np.int64)

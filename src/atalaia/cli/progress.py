@@ -8,6 +8,7 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from rich.text import Text
 
 from atalaia.environment.units import show_size
@@ -26,7 +27,11 @@ class Meter:
         self._bar: Progress | None = None
         if sys.stderr.isatty():
             columns = (TextColumn("{task.description}"), BarColumn(), _Rate(unit), TimeRemainingColumn())
-            self._bar = Progress(*columns, console=Console(file=sys.stderr), transient=True)
+            console = Console(file=sys.stderr, highlight=False)
+            # Rich would send what is printed to standard output to its own console.
+            self._bar = Progress(
+                *columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False
+            )
             self._task = self._bar.add_task(what, total=None)
 
     def __enter__(self) -> Meter:
@@ -39,6 +44,13 @@ class Meter:
     ) -> None:
         if self._bar:
             self._bar.stop()
+
+    def tell(self, line: str) -> None:
+        """Print a line to standard output, above the bar where both are on the same terminal."""
+        if self._bar and sys.stdout.isatty():
+            self._bar.console.print(line, markup=False, soft_wrap=True)
+        else:
+            print(line, flush=True)
 
     def update(self, done: int, total: int | None = None) -> None:
         """Tell how far it is."""
@@ -60,7 +72,7 @@ class _Rate(ProgressColumn):
     """What is done, and how fast."""
 
     def __init__(self, unit: str) -> None:
-        super().__init__()
+        super().__init__(Column(no_wrap=True))
         self._unit = unit
 
     def render(self, task: Task) -> Text:

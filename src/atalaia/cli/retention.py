@@ -13,7 +13,7 @@ from atalaia.environment.settings import RetentionRule
 from atalaia.environment.units import parse_duration, parse_size
 from atalaia.logql.errors import LogQLError
 from atalaia.logql.parse import parse
-from atalaia.logql.select import selector_test
+from atalaia.logql.select import matcher_tests
 from atalaia.logql.tree import LogQuery, Selector
 from atalaia.store.retention import Retention, Rule
 
@@ -77,9 +77,9 @@ def _selector(rule: RetentionRule) -> Selector | None:
 
 def _rule(rule: RetentionRule) -> Rule:
     selector = _selector(rule)
-    test = selector_test(selector) if selector else None
+    tests = matcher_tests(selector) if selector else []
 
     def holds(tenant: str, labels: Mapping[str, str]) -> bool:
-        return rule.tenant in (None, tenant) and (test is None or test(labels))
+        return rule.tenant in (None, tenant) and all(test(labels.get(name, "")) for name, test in tests)
 
     return Rule(holds, *_bounds(rule.age, rule.size))

@@ -73,14 +73,12 @@ def check(data: DataOption = None, as_json: JsonOption = False, file: FileOption
         for finding in run(directory, meter.update):
             findings.append(finding)
             if not as_json:
-                print(f"{finding.file}: {finding.problem}", flush=True)
+                meter.tell(f"{finding.file}: {finding.problem}")
     damaged = {finding.file for finding in findings if finding.damage}
     if as_json:
         print_json([asdict(finding) for finding in findings])
     elif damaged:
-        print(
-            f"{len(damaged)} files are damaged; `{command_name()} store repair` saves the rest of them", file=sys.stderr
-        )
+        print(f"damaged files: {len(damaged)}; `{command_name()} store repair` saves the rest of them", file=sys.stderr)
     else:
         print(f"{directory} is undamaged", file=sys.stderr)
     if damaged:
@@ -105,7 +103,7 @@ def repair(
         for one in run(directory, dry_run, meter.update):
             done.append(one)
             if not as_json:
-                print(_repaired(one), flush=True)
+                meter.tell(_repaired(one))
     if as_json:
         print_json([asdict(one) for one in done])
     elif not done:

@@ -55,9 +55,16 @@ class LokiClient:
 
     def get(self, path: str, parameters: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Any:
         """The `data` of an answer. Raises what `send` raises."""
+        return self._json(path, parameters, headers, "data")
+
+    def damaged(self) -> list[str]:
+        """The segments that Atalaia's own store leaves out of its answers. Raises what `send` raises."""
+        return list(self._json("/atalaia/v1/store", {}, None, "damaged"))
+
+    def _json(self, path: str, parameters: Mapping[str, Any], headers: Mapping[str, str] | None, member: str) -> Any:
         answer = self.send("GET", path, parameters, headers)
         try:
-            return answer.json()["data"]
+            return answer.json()[member]
         except (ValueError, KeyError) as error:
             raise AtalaiaError(
                 f"{self.base} does not answer as a Loki does", "check the address in [logs] url"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import httpx
@@ -26,8 +27,10 @@ class Pushed:
 class Pusher:
     """One store; `base` is its address without a path."""
 
-    def __init__(self, base: str) -> None:
+    def __init__(self, base: str, sleep: Callable[[float], object] = time.sleep) -> None:
+        """`sleep`: waits so many seconds before the next try."""
         self.base = base.rstrip("/")
+        self._sleep = sleep
         self._http = httpx.Client(timeout=httpx.Timeout(120.0, connect=5.0), trust_env=False)
 
     def position(self, source: str) -> int:
@@ -64,7 +67,7 @@ class Pusher:
             except httpx.HTTPError as error:
                 why = str(error) or type(error).__name__
             if pause is not None:
-                time.sleep(pause)
+                self._sleep(pause)
         raise AtalaiaError(
             f"the store at {self.base} does not take pushes: {why}",
             "run the same command again once it runs; it goes on where it was",

@@ -121,7 +121,7 @@ def quantile(values: np.ndarray, q: float) -> float:
         return float("nan")
     ordered = np.partition(values, around)  # NaN comes last
     weight = rank - low
-    return float(ordered[around[0]] * (1 - weight) + ordered[around[1]] * weight)
+    return float(ordered[around[0]]) * (1 - weight) + float(ordered[around[1]]) * weight
 
 
 def counter_rate(ts: np.ndarray, values: np.ndarray, start: int, end: int) -> float:

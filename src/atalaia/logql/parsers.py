@@ -10,7 +10,7 @@ import re2
 
 from .conditions import literal
 from .extract import ERROR, JSON_ERROR, LOGFMT_ERROR, sanitise
-from .patterns import capture_expressions
+from .patterns import capture_sql
 from .tree import Json, Logfmt, Pattern, Regexp
 
 
@@ -39,19 +39,18 @@ def parser_of(stage: object) -> Parser:
 @parser_of.register
 def _regexp(stage: Regexp) -> Parser:
     groups = re2.compile(stage.pattern).groupindex
-    return Parser(None, {name: _captured("line", stage.pattern, number) for name, number in groups.items()}, None)
+    return Parser(None, {name: _captured(stage.pattern, number) for name, number in groups.items()}, None)
 
 
 @parser_of.register
 def _pattern(stage: Pattern) -> Parser:
-    expressions = capture_expressions(stage.pattern)
-    return Parser(None, {name: _captured("NULLIF(line, '')", text, 1) for name, text in expressions.items()}, None)
+    return Parser(None, capture_sql(stage.pattern), None)
 
 
-def _captured(line: str, pattern: str, group: int) -> str:
+def _captured(pattern: str, group: int) -> str:
     """SQL of a group; "" where the group takes no part in a match, NULL where nothing matches."""
-    found = f"NULLIF(regexp_extract({line}, {literal(pattern)}, {group}), '')"
-    return f"COALESCE({found}, CASE WHEN regexp_matches({line}, {literal(pattern)}) THEN '' END)"
+    found = f"NULLIF(regexp_extract(line, {literal(pattern)}, {group}), '')"
+    return f"COALESCE({found}, CASE WHEN regexp_matches(line, {literal(pattern)}) THEN '' END)"
 
 
 # DuckDB reads a little more as JSON than there is: a comma before a closing bracket, NaN, Infinity. It does not know

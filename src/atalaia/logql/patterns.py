@@ -22,27 +22,12 @@ def pieces(pattern: str) -> tuple[tuple[str, bool], ...]:
     return tuple(piece for piece in [*found, (pattern[end:], False)] if piece[0])
 
 
-def capture_expressions(pattern: str) -> dict[str, str]:
-    """For each named capture a regular expression (RE2) whose first group is what the pattern captures.
+def captures(pattern: str, line: str) -> Iterator[tuple[str, str]]:
+    """The names and texts of what a pattern captures in a line.
 
     A capture goes up to the next literal, or where that is missing up to the end, where the captures behind it find
     nothing. The first literal must begin the line.
     """
-    found: dict[str, str] = {}
-    before = "(?s)^"
-    parts = pieces(pattern)
-    for (text, is_capture), (following, _) in zip(parts, [*parts[1:], ("", False)], strict=True):
-        if not is_capture:
-            before += re2_quote(text)
-            continue
-        if text != "_":
-            found[text] = rf"{before}(.*?)(?:{re2_quote(following)}|\z)" if following else rf"{before}(.*)\z"
-        before += ".*?"
-    return found
-
-
-def captures(pattern: str, line: str) -> Iterator[tuple[str, str]]:
-    """The names and texts of what a pattern captures in a line, as `capture_expressions` says."""
     if not line:
         return
     parts = pieces(pattern)
@@ -60,9 +45,24 @@ def captures(pattern: str, line: str) -> Iterator[tuple[str, str]]:
         at = end + len(following)
 
 
-def re2_quote(text: str) -> str:
-    """A regular expression (RE2) of just this text."""
-    return re.sub(r"[\\.+*?()|\[\]{}^$]", r"\\\g<0>", text)
+def capture_sql(pattern: str) -> dict[str, str]:
+    """The same as SQL, for each name; NULL for nothing."""
+    found: dict[str, str] = {}
+    rest = "[NULLIF(line, '')]"
+    parts = pieces(pattern)
+    for number, (text, is_capture) in enumerate(parts):
+        if not is_capture:
+            rest = _behind(rest, text, ">= 1" if number else "= 1")
+        elif text != "_":
+            following = parts[number + 1][0] if number + 1 < len(parts) else ""
+            found[text] = f"split_part({rest}[1], {literal(following)}, 1)" if following else f"{rest}[1]"
+    return found
+
+
+def _behind(rest: str, text: str, where: str) -> str:
+    """SQL of a list of what is behind the first `text` in `rest`, such a list too; NULL where it is somewhere else."""
+    at = f"strpos(s, {literal(text)})"
+    return f"list_transform({rest}, lambda s: CASE WHEN {at} {where} THEN substr(s, {at} + {len(text)}) END)"
 
 
 def is_like(pattern: str, line: str) -> bool:
@@ -83,7 +83,7 @@ def is_like(pattern: str, line: str) -> bool:
 
 def like_expression(pattern: str) -> str:
     """A regular expression (RE2) that every line matches that is like the pattern."""
-    inside = "".join(r"[\s\S]+" if is_capture else re2_quote(text) for text, is_capture in pieces(pattern))
+    inside = "".join(r"[\s\S]+" if is_capture else _quoted(text) for text, is_capture in pieces(pattern))
     return f"^{inside}$"
 
 
@@ -93,6 +93,10 @@ def like_sql(pattern: str) -> str:
     rest = "[line]"
     for number, (text, is_capture) in enumerate(parts):
         if not is_capture:
-            at, where = f"strpos(s, {literal(text)})", "> 1" if number else "= 1"
-            rest = f"list_transform({rest}, lambda s: CASE WHEN {at} {where} THEN substr(s, {at} + {len(text)}) END)"
+            rest = _behind(rest, text, "> 1" if number else "= 1")
     return f"COALESCE({rest}[1] {'<>' if parts and parts[-1][1] else '='} '', false)"
+
+
+def _quoted(text: str) -> str:
+    """A regular expression (RE2) of just this text."""
+    return re.sub(r"[\\.+*?()|\[\]{}^$]", r"\\\g<0>", text)

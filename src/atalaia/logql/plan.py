@@ -37,6 +37,9 @@ from .tree import (
 )
 
 MAX_STAGES = 500
+_MANY = 500  # streams; the labels of more are asked of the engine
+_CASES_MOST = 50  # streams told apart by CASE; a list is looked up as fast for thousands
+_SPARSEST = 50  # places of such a list for each stream
 MAX_SQL = 2_000_000
 """Characters. DuckDB plans longer statements too, but takes minutes for it and cannot be interrupted."""
 
@@ -46,6 +49,28 @@ class Streams:
     """The streams that the selector selected, by number, with their labels."""
 
     labels: Mapping[int, Mapping[str, str]]
+
+    def having(self, name: str) -> int:
+        """How many of them have a label."""
+        return sum(name in labels for labels in self.labels.values())
+
+    @property
+    def many(self) -> bool:
+        """Whether they are too many to be written into the SQL; the engine then looks their labels up."""
+        return len(self.labels) > _MANY
+
+
+def by_stream(values: Mapping[int, str]) -> str:
+    """SQL of the value (SQL, too) that belongs to an entry's stream; NULL for none."""
+    first, last = min(values), max(values)
+    if len(values) > _CASES_MOST and last - first < _SPARSEST * len(values):
+        listed = ", ".join(values.get(number, "NULL") for number in range(first, last + 1))
+        return f"[{listed}][stream_id - {first - 1}]"
+    groups: dict[str, list[int]] = {}
+    for number, value in values.items():
+        groups.setdefault(value, []).append(number)
+    cases = (f"WHEN stream_id IN ({', '.join(map(str, ids))}) THEN {value}" for value, ids in groups.items())
+    return f"CASE {' '.join(cases)} END"
 
 
 @dataclass(slots=True)
@@ -68,21 +93,15 @@ class Pipeline:
     keys: dict[str, str] = field(default_factory=dict)
 
     def stream_label(self, name: str) -> str | None:
-        """SQL of a stream's own label: a CASE over the few label values there are; None when no stream has it."""
-        groups: dict[str, list[int]] = {}
-        for number, labels in self.streams.labels.items():
-            if name in labels:
-                groups.setdefault(labels[name], []).append(number)
-        if not groups:
-            return None
-        cases = " ".join(
-            f"WHEN stream_id IN ({', '.join(map(str, ids))}) THEN {literal(value)}" for value, ids in groups.items()
-        )
-        return f"CASE {cases} END"
+        """SQL of a stream's own label; None when no stream has it."""
+        if self.streams.many:
+            return f"stream_label(stream_id, {literal(name)})" if self.streams.having(name) else None
+        values = {number: literal(own[name]) for number, own in self.streams.labels.items() if name in own}
+        return by_stream(values) if values else None
 
     def on_every_stream(self, name: str) -> bool:
         """Whether no entry can have the label from elsewhere, or not have it."""
-        return name not in self.dropped and all(name in labels for labels in self.streams.labels.values())
+        return name not in self.dropped and self.streams.having(name) == len(self.streams.labels)
 
     def label(self, name: str) -> str:
         """SQL of a label's value, NULL where an entry has no such label. Raises Inexpressible."""

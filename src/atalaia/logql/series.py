@@ -10,10 +10,8 @@ from .conditions import literal
 from .entry import Entry
 from .matrix import Labels, label_key
 from .parsers import Parser
-from .plan import Pipeline
+from .plan import Pipeline, by_stream
 from .tree import Grouping, RangeAggregation
-
-_CASE_MOST = 100  # groups of streams written into the SQL; more are put together from their streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +36,7 @@ def labels_of(entry: Entry, grouping: Grouping) -> Labels:
     if grouping.without:
         entry.remove(grouping.labels)
         return label_key(entry.all())
-    return label_key({name: value for name in grouping.labels if (value := entry.get(name))})
+    return label_key({name: value for name in grouping.labels if (value := entry.get(name)) is not None})
 
 
 def keys_of(pipeline: Pipeline, grouping: Grouping) -> Keys:
@@ -46,11 +44,15 @@ def keys_of(pipeline: Pipeline, grouping: Grouping) -> Keys:
     streams = pipeline.streams.labels
     if grouping.without:
         return _keys_without(pipeline, Grouping(True, (*grouping.labels, *pipeline.dropped)))
-    if all(map(pipeline.on_every_stream, grouping.labels)):
+    if not grouping.labels:
+        return Keys(("0",), lambda _: label_key({}))
+    if not pipeline.streams.many and all(map(pipeline.on_every_stream, grouping.labels)):
         column = _stream_key(pipeline, lambda labels: tuple(labels[name] for name in grouping.labels))
         return Keys((column,), lambda row: labels_of(Entry(0, "", streams[row[0]], {}), grouping))
     columns = tuple(pipeline.label(name) for name in grouping.labels)
-    return Keys(columns, lambda row: label_key({n: v for n, v in zip(grouping.labels, row, strict=True) if v}))
+    return Keys(
+        columns, lambda row: label_key({n: v for n, v in zip(grouping.labels, row, strict=True) if v is not None})
+    )
 
 
 def _keys_without(pipeline: Pipeline, grouping: Grouping) -> Keys:
@@ -79,15 +81,16 @@ def _keys_without(pipeline: Pipeline, grouping: Grouping) -> Keys:
 
 def _stream_key(pipeline: Pipeline, kept: Callable[[Mapping[str, str]], object]) -> str:
     """SQL of a stream for which `kept` gives the same as for the entry's own."""
+    if pipeline.streams.many:
+        return "stream_id"
     groups: dict[object, list[int]] = {}
     for number, labels in pipeline.streams.labels.items():
         groups.setdefault(kept(labels), []).append(number)
     if len(groups) == 1:
         return str(next(iter(groups.values()))[0])
-    if len(groups) > _CASE_MOST:
+    if len(groups) == len(pipeline.streams.labels):
         return "stream_id"
-    cases = (f"WHEN stream_id IN ({', '.join(map(str, ids))}) THEN {ids[0]}" for ids in groups.values())
-    return f"CASE {' '.join(cases)} END"
+    return by_stream({number: str(ids[0]) for ids in groups.values() for number in ids})
 
 
 def _columns(pipeline: Pipeline, parser: Parser, names: frozenset[str]) -> list[str]:

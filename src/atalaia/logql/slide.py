@@ -68,7 +68,8 @@ def slide_samples(
         low = begin + np.searchsorted(own, ends - grid.range, side="right")
         high = begin + np.searchsorted(own, ends, side="right")
         present[number] = high > low
-        for step in present[number].nonzero()[0]:
-            window = slice(low[step], high[step])
-            found[number, step] = result(ts[window], values[window], int(ends[step]))
+        with np.errstate(invalid="ignore", over="ignore"):  # as above
+            for step in present[number].nonzero()[0]:
+                window = slice(low[step], high[step])
+                found[number, step] = result(ts[window], values[window], int(ends[step]))
     return Matrix(tuple(labels), found, present)

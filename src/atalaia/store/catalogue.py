@@ -20,6 +20,8 @@ from atalaia.store.segment import Made, Segment
 from atalaia.store.streams import Streams
 
 FORMAT = 2
+STREAM_GAP = 1 << 20
+"""Streams are numbered one by one; what keeps them by number cannot have numbers that are far beyond their count."""
 _SOURCE_LIFE = 90 * 86_400  # seconds; a file that has not grown for so long will not be sent again
 _SCHEMA = """
 CREATE TABLE store (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
@@ -62,6 +64,8 @@ class Catalogue:
         Raises AtalaiaError for a damaged file or one of another format.
         """
         self._path = path
+        self._guard = threading.RLock()
+        self._saved_stream = 0
         where = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
         self._db = sqlite3.connect(where, uri=True, isolation_level=None, check_same_thread=False)
         try:
@@ -80,7 +84,6 @@ class Catalogue:
                 f"the store at {path.parent} has format {found}; this Atalaia knows format {FORMAT}",
                 "use the Atalaia that wrote it, or move the directory away to begin a new store",
             )
-        self._guard = threading.RLock()
         self._saved_stream = int(self._db.execute(_LAST_STREAM).fetchone()[0])
 
     def _prepare(self) -> None:
@@ -93,6 +96,9 @@ class Catalogue:
                 f"BEGIN;{_SCHEMA}INSERT INTO store VALUES ('format', {FORMAT}), ('generation', 0), ('last_seq', 0),"
                 " ('number', 0);COMMIT;"
             )
+        # Before anything is believed: files that it does not name are removed.
+        if problems := self.problems():
+            raise sqlite3.DatabaseError(problems[0])
 
     def _value(self, key: str) -> int:
         with self._guard:
@@ -236,6 +242,9 @@ class Catalogue:
         try:
             found = [str(row[0]) for row in self._db.execute("PRAGMA integrity_check(10)")]
             if found == ["ok"]:
+                ((streams, highest),) = self._db.execute("SELECT count(*), coalesce(max(id), 0) FROM streams")
+                if highest > streams + STREAM_GAP:
+                    return [f"a stream has the number {highest}, and there are {streams}"]
                 for read in (self.segments, self.load_streams, self.deletions, self.sources):
                     read()
                 found = [name for name in ("generation", "last_seq", "number") if getattr(self, name) < 0]

@@ -8,10 +8,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from atalaia.environment.errors import AtalaiaError
+from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.store import wal
-from atalaia.store.batch import BatchError, decode
-from atalaia.store.catalogue import Catalogue, read_beside
+from atalaia.store.batch import decode
+from atalaia.store.catalogue import Catalogue, OtherFormat, read_beside
 from atalaia.store.compact import index_path
 from atalaia.store.segment import Made
 from atalaia.store.verify import texts_of, verify_index, verify_segment
@@ -37,9 +37,9 @@ def check(directory: Path, progress: Progress, patience: float = 5.0) -> Iterato
     """
     try:
         catalogue = read_beside(directory)
+    except (InputError, OtherFormat):
+        raise
     except AtalaiaError as error:
-        if error.exit_code == 2:
-            raise
         yield Finding("catalogue.sqlite", error.what)
     else:
         with closing(catalogue):
@@ -122,11 +122,11 @@ def _log(path: Path, patience: float) -> Iterator[Finding]:
                     decode(record.payload)
         except FileNotFoundError:
             return
-        except BatchError as error:
-            yield Finding(name, f"a record holds no entries: {error.what}")
-            return
         except AtalaiaError as error:
             yield Finding(name, error.what)
+            return
+        except OSError as error:
+            yield Finding(name, f"it cannot be read: {error}")
             return
         if cut is None or torn not in (None, cut.offset):
             return

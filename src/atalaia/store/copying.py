@@ -11,6 +11,7 @@ from pathlib import Path
 
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.environment.state import sync_directory
+from atalaia.store import wal
 from atalaia.store.catalogue import Catalogue, read_beside
 from atalaia.store.compact import index_path
 
@@ -60,6 +61,11 @@ def _copy_logs(source: Path, target: Path) -> int:
     for path in sorted(source.glob("*.wal")):
         with suppress(FileNotFoundError):  # it is a segment now
             size += _copy(path, target / path.name)
+    if newest := max(target.iterdir(), default=None):
+        # Its last record was being written, so it is not acknowledged.
+        *_, last = [None, *wal.intact(newest)]
+        if isinstance(last, wal.Cut):
+            wal.cut_off(last)
     return size
 
 

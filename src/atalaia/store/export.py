@@ -18,7 +18,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from atalaia.environment.errors import InputError
+from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.store import copying, manifest
 from atalaia.store.batch import METADATA
 from atalaia.store.manifest import Kind, Manifest, PartFile, Wanted
@@ -56,9 +56,15 @@ def export(directory: Path, target: Path, wanted: Wanted, progress: Progress) ->
         copying.snapshot(directory, copy)
     settle(copy)
     selection = Selection(wanted.start, wanted.end, wanted.tenant, found.parts[-1].last if found.parts else None)
-    for part in _parts(entries_in_order(copy, selection, progress), target, wanted.kind, len(found.parts)):
-        found = found.model_copy(update={"parts": (*found.parts, part)})
-        found.save(target)
+    try:
+        for part in _parts(entries_in_order(copy, selection, progress), target, wanted.kind, len(found.parts)):
+            found = found.model_copy(update={"parts": (*found.parts, part)})
+            found.save(target)
+    except (OSError, pa.ArrowException) as error:
+        raise AtalaiaError(
+            f"the export cannot go on: {error}",
+            "with enough disk the same command goes on; `atalaia store check` tells whether the store is damaged",
+        ) from error
     found = found.model_copy(update={"complete": True})
     found.save(target)
     shutil.rmtree(copy)

@@ -167,6 +167,8 @@ class Maintenance:
     def _rewrite(self, inputs: Sequence[Segment], cuts: Mapping[int, int] | None = None) -> bool:
         """Compact segments, without what deletions and retention remove; `cuts` beside what is too old (Due)."""
         house, names = self._house, [found.name for found in inputs]
+        if not house.shelf.verify(inputs):
+            return True
         deletions = self.deletions
         going = house.retention.before(time.time_ns())
         going |= {rule: max(before, going.get(rule, before)) for rule, before in (cuts or {}).items()}

@@ -16,12 +16,13 @@ import pyarrow.parquet as pq
 
 from atalaia.store import segment, wal
 from atalaia.store.batch import decode
-from atalaia.store.catalogue import Catalogue
+from atalaia.store.catalogue import STREAM_GAP, Catalogue
 from atalaia.store.deletion import Deletion
+from atalaia.store.intact import checksum
 from atalaia.store.salvage import Repaired, keep
 from atalaia.store.segment import Made, Segment
 from atalaia.store.streams import Streams
-from atalaia.store.verify import UNREADABLE, Facts, checksum, groups, index_problem
+from atalaia.store.verify import UNREADABLE, Facts, groups, index_problem
 
 _TABLES: dict[str, tuple[type | tuple[type, ...], ...]] = {
     "store": (str, int),
@@ -69,19 +70,21 @@ def rebuild(directory: Path, target: Path, dry_run: bool) -> Iterator[Repaired]:
                         file.unlink()
             what = f"{0 if entries is None else len(entries)} entries are in a new segment, {repeated.sum()} in others"
             yield Repaired(f"segments/{path.name}", what, 0 if found.whole else None)
-        streams = {row[0]: row for row in old["streams"] or () if _is_labels(row[2])}
+        highest = max(labels, default=0) + STREAM_GAP
+        streams = {row[0]: row for row in old["streams"] or () if 0 < row[0] <= highest and _is_labels(row[2])}
         for row in list(_assumed(labels, streams)):
             streams[row[0]] = row
             yield Repaired("catalogue.sqlite", f"stream {row[0]} {row[2]} is taken to be of tenant {row[1]}")
+        registry = _streams(streams.values())
         known = dict(old["store"] or ())
         generation = known.get("generation", _generation(directory, catalogue.last_seq))
         for row in old["deletions"] or ():
             try:
-                catalogue.add_deletion(Deletion.of_row(row), _streams(()))
+                catalogue.add_deletion(Deletion.of_row(row), registry)
             except (sqlite3.DatabaseError, ValueError, TypeError, KeyError):
                 yield Repaired("catalogue.sqlite", f"deletion {row[0]} cannot be read: ask for it again")
         sources = {name: position for name, position, _ in old["sources"] or ()}
-        catalogue.add(None, _streams(streams.values()), sources, generation)
+        catalogue.add(None, registry, sources, generation)
 
 
 def _is_labels(text: object) -> bool:

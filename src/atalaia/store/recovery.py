@@ -22,6 +22,7 @@ from atalaia.store.commit import stored_batch
 from atalaia.store.compact import index_path
 from atalaia.store.memory import MemoryTable
 from atalaia.store.segment import Made
+from atalaia.store.shelf import log_damaged
 from atalaia.store.streams import Streams
 
 log = logging.getLogger("atalaia.store")
@@ -58,6 +59,21 @@ def lock(directory: Path) -> int:
             "stop it first (`atalaia status` shows it), or give another directory",
         ) from error
     return descriptor
+
+
+def open_catalogue(directory: Path) -> Catalogue:
+    """The store's catalogue, a new one in a new store.
+
+    Raises AtalaiaError for one that is damaged, and where there are segments without one: they would be removed.
+    """
+    path = directory / "catalogue.sqlite"
+    lost = not path.exists() or not path.stat().st_size
+    if lost and any((directory / "segments").glob("*.parquet")):
+        raise AtalaiaError(
+            f"{path} is missing or empty, and there are segments",
+            "`atalaia store repair` makes it anew from them",
+        )
+    return Catalogue(path)
 
 
 def log_path(directory: Path, generation: int) -> Path:
@@ -130,7 +146,7 @@ def _sweep(folder: Path, exist: Sequence[Made]) -> tuple[list[Made], list[str]]:
     whole = [made for made in exist if _size(folder / made.segment.name) == made.segment.size]
     damaged = sorted({made.segment.name for made in exist} - {made.segment.name for made in whole})
     for name in damaged:
-        log.error("event=segment_damaged file=%s remedy='stop the store and run: atalaia store repair'", name)
+        log_damaged(name, "it is missing, or its size is not the catalogue's")
     return whole, damaged
 
 

@@ -15,6 +15,7 @@ from atalaia.store.decide import LineCondition, Verdict
 from atalaia.store.memory import SCHEMA
 from atalaia.store.prune import Choice, Question, choose, verdicts
 from atalaia.store.snapshot import Part
+from atalaia.store.streams import Selection
 
 COLUMNS = ("ts", "seq", "stream_id", "line", "metadata")
 _TEXT_MOST = 100_000  # characters of templates written into the SQL
@@ -34,6 +35,8 @@ class Reading:
 
 def numbers(ids: Collection[int]) -> np.ndarray:
     """Stream numbers as an array, ascending."""
+    if isinstance(ids, Selection):
+        return ids.ids
     return np.sort(np.fromiter(ids, np.int32, len(ids)))
 
 
@@ -45,7 +48,7 @@ def chosen(parts: Sequence[Part], ids: Collection[int], start: int, end: int) ->
 
 def streams_in(connection: duckdb.DuckDBPyConnection, part: Part, start: int, end: int) -> set[int]:
     """The streams that have entries of a part in [start, end) ns; about, where the part tells without being read."""
-    if part.max_ts < start or part.min_ts >= end:
+    if part.max_ts < start or part.min_ts >= end or (part.held is None and not part.readable()):
         return set()
     if part.held is not None:
         return set(part.held.streams[part.held.within(start, end)].tolist())
@@ -71,18 +74,19 @@ def relation(
 
     For each metadata key of `keys` it has a column more, of the name given there, in SQL: faster than the map. Memory
     tables are registered with `connection`, which must not be shared with another query. `readings` takes what is read
-    of each part.
+    of each part. Segments that turn out to be damaged are left out.
     """
     question = Question(numbers(ids), start, end, lines)
     reader = _Reader(connection, question, keys or {})
     indexed = [(part, index) for part in parts if (index := part.index) is not None]
     known = verdicts([index for _, index in indexed], lines) if lines else {}
     choices = [choose(part, index, question, known) for part, index in indexed]
+    choices = [choice for choice in choices if not choice.read.any() or choice.part.readable()]
     by_keys: dict[tuple[str, ...], list[Choice]] = {}
     for choice in choices:
         by_keys.setdefault(choice.part.segment.keys if choice.part.segment else (), []).append(choice)
     branches = [branch for some in by_keys.values() for branch in reader.indexed(some, known)]
-    plain = [part for part in parts if part.path is not None and part.index is None]
+    plain = [part for part in parts if part.path is not None and part.index is None and part.readable()]
     by_plain: dict[tuple[str, ...], list[Part]] = {}
     for part in plain:
         by_plain.setdefault(part.segment.keys if part.segment else (), []).append(part)

@@ -52,6 +52,10 @@ def repair(directory: Path, dry_run: bool, progress: Progress) -> Iterator[Repai
         with closing(Catalogue(made_anew if made_anew.exists() else path)) as catalogue:
             yield from _Repair(directory, catalogue, dry_run, progress).segments()
         yield from salvage_logs(directory, dry_run)
+    except OSError as error:
+        raise AtalaiaError(
+            f"the repair cannot go on: {error}", "see to that, then run it again: what is done by now is good"
+        ) from error
     finally:
         made_anew.unlink(missing_ok=True)
         os.close(descriptor)
@@ -78,7 +82,9 @@ class _Repair:
         self._catalogue = catalogue
         self._dry_run = dry_run
         self._progress = progress
-        self._streams = catalogue.load_streams()
+        streams = catalogue.load_streams()
+        self._labels = texts_of(streams)
+        self._tenants = {stream.id: stream.tenant for stream in streams.since(0)}
         self._numbers = itertools.count(catalogue.number + 1)
 
     def segments(self) -> Iterator[Repaired]:
@@ -107,7 +113,8 @@ class _Repair:
         if not self._dry_run:
             new = []
             if left.entries is not None:
-                new = [segment.write(left.entries.to_batches(), self._streams, next(self._numbers), self._folder)]
+                batches, streams = left.entries.to_batches(), self._catalogue.load_streams()
+                new = [segment.write(batches, streams, next(self._numbers), self._folder)]
             for file in (self._folder / found.name, index_path(self._folder, found)):
                 if file.exists():
                     keep(self._root, file)
@@ -127,7 +134,8 @@ class _Repair:
             ids, counts = np.unique(left.entries.column("stream_id").to_numpy(), return_counts=True)
             known = np.isin(ids, made.held.streams)
             kept[np.searchsorted(made.held.streams, ids[known])] = counts[known]
-        return tuple(self._streams[int(number)].text for number in made.held.streams[kept < made.held.rows])
+        losers = made.held.streams[kept < made.held.rows].tolist()
+        return tuple(self._labels.get(number, f"stream {number}") for number in losers)
 
     def _as_its_file(self, made: Made, facts: Facts, differs: bool) -> Iterator[Repaired]:
         """Correct the catalogue, which has no checksum, where a segment's intact file says otherwise."""
@@ -140,11 +148,10 @@ class _Repair:
 
     def _relabelled(self, labels: Mapping[int, str]) -> Iterator[Repaired]:
         """Correct the labels of streams, as segments have them."""
-        known = texts_of(self._streams)
         for number, text in labels.items():
-            if known.get(number) != text:
-                tenant = self._streams[number].tenant if number in known else TENANT
-                self._streams.restore(number, tenant, text)
+            if self._labels.get(number) != text:
+                self._labels[number] = text
+                tenant = self._tenants.setdefault(number, TENANT)
                 if not self._dry_run:
                     self._catalogue.set_stream(number, tenant, text)
                 yield Repaired("catalogue.sqlite", f"stream {number} of tenant {tenant} now has the labels {text}")
@@ -163,7 +170,8 @@ class _Repair:
         except FileNotFoundError:
             pass
         if not self._dry_run:
-            new = compact([found], self._folder, self._streams, lambda: next(self._numbers), purged=found.purged)
+            streams = self._catalogue.load_streams()
+            new = compact([found], self._folder, streams, lambda: next(self._numbers), purged=found.purged)
             self._catalogue.replace([found.name], new)
             remove(self._folder, found)
         yield Repaired(f"segments/{path.name}", "made again, with the segment; no entries are lost")

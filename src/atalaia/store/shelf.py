@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,18 +10,26 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from atalaia.store.compact import remove
+from atalaia.store.intact import damage
 from atalaia.store.segment import Made, Segment
 from atalaia.store.snapshot import Part, segment_part
+
+log = logging.getLogger("atalaia.store")
 
 
 class Shelf:
     """Parts in the order of their first timestamp. Safe to use from any thread."""
 
-    def __init__(self, folder: Path, found: Iterable[Made], guard: threading.Condition) -> None:
-        """`guard` is the store's own, so that a snapshot sees memory and segments at one moment."""
+    def __init__(self, folder: Path, found: Iterable[Made], damaged: Iterable[str], guard: threading.Condition) -> None:
+        """`found` was written by an earlier process, and is verified before it is read.
+
+        `damaged` is left out already. `guard` is the store's own, so that a snapshot sees memory and segments at one
+        moment.
+        """
         self.folder = folder
         self._guard = guard
-        self._parts = _sorted([segment_part(folder, made) for made in found])
+        self._parts = _sorted([segment_part(folder, made, self.leave_out) for made in found])
+        self._damaged = tuple(damaged)
         self._epoch = 0
         self._reading: Counter[int] = Counter()
         self._retired: list[tuple[int, Segment]] = []
@@ -39,6 +48,11 @@ class Shelf:
     def tidy(self) -> bool:
         """Whether the files of all segments that were replaced are gone."""
         return not self._retired
+
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        """The names of the segments that are left out."""
+        return self._damaged
 
     @contextmanager
     def reading(self) -> Iterator[tuple[Part, ...]]:
@@ -65,10 +79,22 @@ class Shelf:
             self._epoch += 1
             self._unlink()
 
-    def leave_out(self, name: str) -> None:
+    def leave_out(self, name: str, problem: str) -> None:
         """Read a damaged segment no more; its file and its catalogue row stay for `store repair`."""
         with self._guard:
-            self._parts = tuple(part for part in self._parts if not part.segment or part.segment.name != name)
+            kept = tuple(part for part in self._parts if not part.segment or part.segment.name != name)
+            if len(kept) == len(self._parts):
+                return
+            self._parts, self._damaged = kept, (*self._damaged, name)
+        log_damaged(name, problem)
+
+    def verify(self, wanted: Sequence[Segment]) -> bool:
+        """Whether the files that are to be replaced are intact; those that are not are left out."""
+        problems = [(found.name, damage(self.folder / found.name, found.size, found.crc32)) for found in wanted]
+        for name, problem in problems:
+            if problem is not None:
+                self.leave_out(name, problem)
+        return all(problem is None for _, problem in problems)
 
     def _unlink(self) -> None:
         oldest = min(self._reading, default=self._epoch)
@@ -76,6 +102,12 @@ class Shelf:
             if epoch < oldest:
                 remove(self.folder, found)
         self._retired = [(epoch, found) for epoch, found in self._retired if epoch >= oldest]
+
+
+def log_damaged(name: str, problem: str) -> None:
+    """Tell that a segment is left out, and what to do."""
+    remedy = "stop the store and run: atalaia store repair"
+    log.error("event=segment_damaged file=%s reason=%r remedy=%r", name, problem, remedy)
 
 
 def _sorted(parts: list[Part]) -> tuple[Part, ...]:

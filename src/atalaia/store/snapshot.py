@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from atalaia.store.compact import index_path
 from atalaia.store.deletion import Deletion
 from atalaia.store.held import MOST, Held
 from atalaia.store.index import IndexFile, SegmentIndex
+from atalaia.store.intact import Intact
 from atalaia.store.memory import MemoryTable
 from atalaia.store.segment import Made, Segment
 from atalaia.store.streams import Streams
@@ -24,7 +25,7 @@ class Part:
     """A segment or a memory table as a snapshot sees it.
 
     `held` is None when it has too many streams to tell; `groups` are the row groups it stands for, None for all;
-    `hidden` are the deletions that hide some of its entries.
+    `hidden` are the deletions that hide some of its entries; `intact` is None when the file needs no look.
     """
 
     rows: int
@@ -35,6 +36,7 @@ class Part:
     path: Path | None = None
     segment: Segment | None = None
     index_file: IndexFile | None = None
+    intact: Intact | None = None
     groups: np.ndarray | None = None
     batches: tuple[pa.RecordBatch, ...] = ()
     hidden: tuple[Deletion, ...] = ()
@@ -53,6 +55,10 @@ class Part:
     def index(self) -> SegmentIndex | None:
         """What its row groups hold; None for no index."""
         return self.index_file.get() if self.index_file is not None else None
+
+    def readable(self) -> bool:
+        """Whether its file is undamaged; reads all of it when that is first asked for."""
+        return self.intact is None or self.intact.get()
 
     def may_hold(self, ids: np.ndarray, start: int, end: int) -> bool:
         """Whether it may have entries of the streams `ids` in [start, end) ns."""
@@ -104,13 +110,14 @@ class Snapshot:
     streams: Streams
 
 
-def segment_part(folder: Path, made: Made) -> Part:
-    """A segment whose file is in `folder`."""
-    found = made.segment
+def segment_part(folder: Path, made: Made, damaged: Callable[[str, str], None] | None = None) -> Part:
+    """A segment whose file is in `folder`. `damaged`, told as by `Intact`: the file is verified before it is read."""
+    found, path = made.segment, folder / made.segment.name
     index = None
     if found.index_size:
         index = IndexFile(index_path(folder, found), found.index_size, found.index_crc32)
-    return Part(found.rows, found.min_ts, found.max_ts, found.first_seq, made.held, folder / found.name, found, index)
+    intact = Intact(path, found.size, found.crc32, damaged) if damaged else None
+    return Part(found.rows, found.min_ts, found.max_ts, found.first_seq, made.held, path, found, index, intact)
 
 
 def memory_part(table: MemoryTable) -> Part:

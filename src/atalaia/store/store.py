@@ -17,7 +17,6 @@ import pyarrow as pa
 
 from atalaia.store import recovery, segment
 from atalaia.store.batch import Source, keep_valid
-from atalaia.store.catalogue import Catalogue
 from atalaia.store.commit import Appended, Committer, Push, StoreUnavailable
 from atalaia.store.decide import LineCondition
 from atalaia.store.deletion import Deletion
@@ -48,7 +47,7 @@ class Store:
         with ExitStack() as undo:
             self._lock_descriptor = recovery.lock(directory)
             undo.callback(os.close, self._lock_descriptor)
-            self._catalogue = Catalogue(directory / "catalogue.sqlite")
+            self._catalogue = recovery.open_catalogue(directory)
             undo.callback(self._catalogue.close)
             self.streams = self._catalogue.load_streams()
             found = recovery.recover(directory, self._catalogue, self.streams)
@@ -57,7 +56,7 @@ class Store:
         self.recovered = found
         # Reentrant: shelf and memory change and are seen together.
         self._guard = threading.Condition(threading.RLock())
-        self._shelf = Shelf(directory / "segments", found.segments, self._guard)
+        self._shelf = Shelf(directory / "segments", found.segments, found.damaged, self._guard)
         self._numbers = itertools.count(self._catalogue.number + 1)
         self._memory = found.tables.pop()
         self._frozen = found.tables
@@ -132,7 +131,7 @@ class Store:
             sum(found.line_bytes for found in segments),
             sum(memory),
             len(self.streams),
-            tuple(self.recovered.damaged),
+            self._shelf.damaged,
         )
 
     def delete(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +15,12 @@ import pyarrow.parquet as pq
 from atalaia.store import metadata, segment
 from atalaia.store.held import MOST, Held
 from atalaia.store.index import MOST_STREAMS
+from atalaia.store.intact import crc_problem
 from atalaia.store.segment import Made, Segment
 from atalaia.store.streams import Streams
 
 UNREADABLE = (OSError, pa.ArrowException, ValueError, KeyError, IndexError, OverflowError, MemoryError)
 """What reading a damaged Parquet or Arrow file raises."""
-_BLOCK = 4 << 20
 _FACTS = ("rows", "line_bytes", "min_ts", "max_ts", "first_seq", "last_seq", "keys")
 
 
@@ -47,24 +46,6 @@ class Group:
 def texts_of(streams: Streams) -> dict[int, str]:
     """The labels of each stream."""
     return {stream.id: stream.text for stream in streams.since(0)}
-
-
-def checksum(path: Path) -> tuple[int, int]:
-    """Size and CRC-32 of a file. Raises OSError."""
-    crc = size = 0
-    with open(path, "rb") as file:
-        while block := file.read(_BLOCK):
-            crc = zlib.crc32(block, crc)
-            size += len(block)
-    return size, crc
-
-
-def crc_problem(path: Path, size: int, crc: int) -> str | None:
-    """How a file differs from the size and the CRC-32 that the catalogue has of it. Raises OSError."""
-    found = checksum(path)
-    if found[0] != size:
-        return f"it has {found[0]} bytes; the catalogue says {size}"
-    return None if found[1] == crc else "its CRC-32 is not the catalogue's"
 
 
 def groups(path: Path, bounds: Segment | None = None) -> Iterator[Group]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import pytest
 import re2
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from atalaia.api.engine import Engine
-from atalaia.logql.checks import regex_problem
-from atalaia.logql.errors import NotBuilt, TooComplex
-from atalaia.logql.plan import MAX_STAGES, line_filter
+from atalaia.logql.addresses import holds_address
+from atalaia.logql.checks import pattern_filter_problem, regex_problem
+from atalaia.logql.errors import TooComplex
+from atalaia.logql.linefilters import MAX_ALTERNATIVES, line_filter
+from atalaia.logql.patterns import is_like, like_expression
 from atalaia.logql.tree import LineFilter, LineMatch, LogQuery, Matcher, Selector
 
-from .sqlcheck import Entry, log_query, passing, select
+from .sqlcheck import Entry, passing, select
 
 NASTY = [
     "", "a", "A", "'", "''", '"', "\\", "\\\\", "%", "_", "a%b", "a_b", "it's", "\0", "a\0b", "\n", "a\nb", "a\r\nb",
@@ -88,14 +90,69 @@ def test_filters_are_chained(engine: Engine) -> None:
     assert passing(engine, query, entries) == ["GET /b 500"]
 
 
-@pytest.mark.parametrize("stage", ['|> "<_>"', '!> "<_>"', '|= ip("10.0.0.0/8")'])
-def test_what_is_not_built_says_so(stage: str) -> None:
-    query = log_query(f'{{app="a"}} {stage}')
-    with pytest.raises(NotBuilt, match="is not built yet"):
-        line_filter(query.stages[0])  # type: ignore[arg-type]
+# A pattern, lines that are like it, lines that are not.
+LIKE = [
+    ("<_>", ["a", " ", "\n"], [""]),
+    ("", [""], ["a"]),
+    ("GET /a", ["GET /a"], ["GET /a ", " GET /a", "GET /ab", ""]),
+    ("GET <_>", ["GET x", "GET  "], ["GET ", "xGET y", "get x"]),
+    ("<_> 200", ["GET 200", "\n 200"], [" 200", "GET 200 ", "GET 2000"]),
+    ("<_>ab<_>", ["xabx", "x\nab\ny"], ["abx", "xab", "ab", "abxabx"]),  # the first place of a literal counts
+    ("a<_>b", ["axb", "a b"], ["ab", "axbb", "axby"]),
+    ("<_>é<_>日", ["xée\u0301日", "\u0301éx日"], ["é日", "xé日"]),
+    ("<_>'<_>", ["x'y"], ["'", "x'"]),
+]
+
+
+@pytest.mark.parametrize(("pattern", "like", "unlike"), LIKE)
+def test_patterns(engine: Engine, pattern: str, like: list[str], unlike: list[str]) -> None:
+    assert run(engine, "|>", [pattern], like + unlike) == like
+    assert run(engine, "!>", [pattern], like + unlike) == unlike
+    assert all(is_like(pattern, line) for line in like)
+    assert not any(is_like(pattern, line) for line in unlike)
+    assert all(re2.search(like_expression(pattern), line) for line in like)
+
+
+@given(
+    st.lists(st.sampled_from(["<_>", "a", "b", "ab", "é", "e\u0301", "'", ".", "\n", "日"]), max_size=5).map("".join),
+    st.lists(
+        st.lists(st.sampled_from([*"abé'.\n日", "e\u0301", "\0"]), max_size=7).map("".join), min_size=1, max_size=9
+    ),
+)
+@settings(max_examples=80, deadline=None)
+def test_random_patterns_in_sql_and_in_python(engine: Engine, pattern: str, lines: list[str]) -> None:
+    assume(pattern_filter_problem(pattern) is None)
+    like = [line for line in lines if is_like(pattern, line)]
+    assert run(engine, "|>", [pattern], lines) == like
+    assert all(re2.search(like_expression(pattern), line) for line in like)
+
+
+# ip("…"), texts that hold such an address, texts that do not.
+ADDRESSES = [
+    (
+        "10.0.0.7",
+        ["10.0.0.7", "from 10.0.0.7:80", "x10.0.0.7", "a.b 10.0.0.7,"],
+        ["10.0.0.70", "10.0.0.7.", "10.0.0", ""],
+    ),
+    ("10.0.0.5-10.0.1.2", ["10.0.0.5", "10.0.0.255", "10.0.1.2"], ["10.0.0.4", "10.0.1.3", "11.0.0.6", "10.0.0.05"]),
+    ("192.168.0.0/16", ["a 192.168.4.5 b", "10.0.0.1 192.168.0.0"], ["192.169.0.0", "192.168.4"]),
+    ("0.0.0.0/0", ["1.2.3.4"], ["::1", "1.2.3", "256.1.1.1"]),
+    ("10.0.0.0/30", ["10.0.0.3"], ["10.0.0.4", "10.0.0.30"]),
+    ("::1", ["::1", "host=::1"], ["::2", "1.1.1.1"]),
+    ("2001:db8::/32", ["[2001:db8::5]:80", "2001:DB8:0:0:0:0:0:1"], ["2001:db9::1", "2001", "db8"]),
+]
+
+
+@pytest.mark.parametrize(("wanted", "held", "others"), ADDRESSES)
+def test_addresses(engine: Engine, wanted: str, held: list[str], others: list[str]) -> None:
+    entries = [Entry(line) for line in held + others]
+    assert passing(engine, f'{{app="a"}} |= ip("{wanted}")', entries) == held
+    assert passing(engine, f'{{app="a"}} != ip("{wanted}")', entries) == others
+    assert passing(engine, f'{{app="a"}} |= "none" or ip("{wanted}")', entries) == held
+    assert [line for line in held + others if holds_address(line, wanted)] == held
 
 
 def test_too_many_alternatives_are_refused_before_they_are_planned() -> None:
-    stage = LineFilter("|=", (LineMatch("x"),) * (MAX_STAGES + 1))
+    stage = LineFilter("|=", (LineMatch("x"),) * (MAX_ALTERNATIVES + 1))
     with pytest.raises(TooComplex, match="501 alternatives"):
         line_filter(stage)

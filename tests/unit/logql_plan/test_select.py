@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import duckdb
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from atalaia.logql.select import selector_test
+from atalaia.logql.plan import by_stream
+from atalaia.logql.select import matcher_tests
 
 from .sqlcheck import log_query
 
@@ -41,4 +45,14 @@ CASES = [
 
 @pytest.mark.parametrize(("selector", "labels", "selected"), CASES)
 def test_selectors(selector: str, labels: dict[str, str], selected: bool) -> None:
-    assert selector_test(log_query(selector).selector)(labels) is selected
+    tests = matcher_tests(log_query(selector).selector)
+    assert all(test(labels.get(name, "")) for name, test in tests) is selected
+
+
+@given(st.dictionaries(st.integers(1, 400), st.sampled_from(["'a'", "'b'", "'c'"]), min_size=1, max_size=120))
+@settings(max_examples=30, deadline=None)
+def test_what_belongs_to_a_stream(values: dict[int, str]) -> None:
+    with duckdb.connect() as connection:
+        sql = f"SELECT stream_id, {by_stream(values)} FROM (SELECT unnest(range(401)) AS stream_id)"
+        found = dict(connection.execute(sql).fetchall())
+    assert found == {number: values[number].strip("'") if number in values else None for number in range(401)}

@@ -37,7 +37,7 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
-def general(value: float, most: int = 21) -> str:
+def general(value: float, most: int = 6) -> str:
     """The shortest decimal that reads back, with an exponent below -4 and from `most` on."""
     if math.isnan(value) or math.isinf(value):
         return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
@@ -55,7 +55,7 @@ def printf(text: str, *values: Any) -> str:
     """fmt.Sprintf, faults in the text included: `%!d(string=x)`, `%!s(MISSING)`, `%!(EXTRA int=1)`."""
     if not isinstance(text, str):
         raise TypeError(f"{_type(text)} is no string")
-    left = list(values)
+    left, room = list(values), _MOST
     out: list[str] = []
     at = 0
     for verb in _VERB.finditer(text):
@@ -78,6 +78,9 @@ def printf(text: str, *values: Any) -> str:
             continue
         found = _formatted(letter, left.pop(0), flags, precision)
         out.append(_padded(found, flags, width or 0, letter))
+        room -= len(out[-1])
+        if room < 0:
+            raise ValueError(f"it would make more than {_MOST} characters")
     out.append(text[at:])
     if left:
         out.append(f"%!(EXTRA {', '.join(f'{_type(value)}={_plain(value)}' for value in left)})")

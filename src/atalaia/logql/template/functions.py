@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote_plus, unquote_plus
@@ -109,13 +109,21 @@ def _json(text: str) -> Any:
         return None
 
 
-def _replaced(pattern: str, text: str, replacement: str) -> str:
-    compiled = _regex(pattern)
+def _replaced(pattern: str, text: str, make: Callable[[Any], str]) -> str:
     out, at = [], 0
-    for match in compiled.finditer(text):
-        out += [text[at : match.start()], expand(replacement, match, compiled.groupindex)]
+    for match in _matches(pattern, text):
+        out += [text[at : match.start()], make(match)]
         at = match.end()
     return "".join([*out, text[at:]])
+
+
+def _matches(pattern: str, text: str) -> Iterator[Any]:
+    """All matches, but empty ones that touch the one before."""
+    end = -1
+    for match in _regex(pattern).finditer(text):
+        if match.end() > end:
+            yield match
+            end = match.end()
 
 
 def _amount(kind: str) -> Callable[[str], float]:
@@ -173,6 +181,7 @@ def _joined(*parts: Any) -> str:
     """fmt.Sprint: a blank between two that are no strings."""
     out = ""
     for number, part in enumerate(parts):
+        _bounded(len(out))
         blank = number and not isinstance(part, str) and not isinstance(parts[number - 1], str)
         out += (" " if blank else "") + ("<nil>" if part is None else written(part))
     return out
@@ -205,9 +214,9 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "b64enc": _texts(lambda text: base64.b64encode(text.encode()).decode()), "b64dec": _texts(_decoded),
     "urlencode": _texts(quote_plus), "urldecode": _texts(_unescaped), "fromJson": _json,
     "default": lambda other, *value: value[0] if value and value[0] else other,
-    "count": _texts(lambda pattern, text: sum(1 for _ in _regex(pattern).finditer(text))),
-    "regexReplaceAll": _texts(_replaced),
-    "regexReplaceAllLiteral": _texts(lambda p, text, new: _regex(p).sub(lambda _: new, text)),
+    "count": _texts(lambda pattern, text: sum(1 for _ in _matches(pattern, text))),
+    "regexReplaceAll": _texts(lambda p, text, new: _replaced(p, text, lambda m: expand(new, m, _regex(p).groupindex))),
+    "regexReplaceAllLiteral": _texts(lambda p, text, new: _replaced(p, text, lambda _: new)),
     "bytes": _texts(_amount("size")), "duration": _texts(_amount("duration")),
     "duration_seconds": _texts(_amount("duration")),
     # the older spellings, with the text first

@@ -11,7 +11,7 @@ from .nodes import Access, Branch, Call, Constant, Dot, Function, Leave, Node, O
 from .parse import TemplateError
 
 MAX_OUTPUT = 1 << 20  # characters that a template may make of one entry
-_STEPS = 1_000_000  # nodes that may be run for one entry
+_STEPS = 100_000  # nodes that may be run for one entry
 _DEPTH = 100  # templates that call each other
 Functions = Mapping[str, Callable[..., Any]]
 _NOTHING = object()
@@ -152,11 +152,14 @@ class _Run:
 
     def _called(self, name: str, arguments: list[Any]) -> Any:
         try:
-            return self._functions[name](*arguments)
+            found = self._functions[name](*arguments)
         except TemplateError as error:
             raise TemplateError(f"error calling {name}: {error}") from None
         except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
             raise TemplateError(f"wrong arguments for {name}: {error}") from None
+        if isinstance(found, str) and len(found) > MAX_OUTPUT:
+            raise TemplateError(f"{name} makes more than {MAX_OUTPUT} characters")
+        return found
 
     def _value(self, operand: Operand, dot: Any, variables: _Scope) -> Any:
         match operand:
