@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import httpx
 import pyarrow.parquet as pq
 import pytest
+from api_support import Served, Tenant
 from tests.integration.logs_support import entries, opened, stored, wait_for
 
 from atalaia.store import compact as compaction
@@ -161,6 +163,7 @@ def test_a_crash_while_a_segment_is_written_again_loses_nothing(tmp_path: Path, 
     filled(tmp_path, fill)
     code = f"""
 import os, sys, threading
+sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 from tests.integration.test_retention import *
 from atalaia.store.catalogue import Catalogue
@@ -212,3 +215,39 @@ def assert_gone(directory: Path, text: bytes) -> None:
         if path.suffix == ".parquet":
             for column in pq.read_table(path).columns:
                 assert text.decode() not in str(column.to_pylist()), path
+
+
+def test_serve_takes_rules(tmp_path: Path) -> None:
+    options = ("--retention-age", "10h", "--retention-rule", 'age=1h tenant=one {level="debug"}')
+    server = Served(tmp_path / "store", *options)
+    now = time.time_ns()
+    try:
+        with httpx.Client(base_url=server.url, timeout=30, trust_env=False) as client:
+            for name in ("one", "two"):
+                Tenant(client, name).push(DEBUG, [(now - 2 * HOUR, "debug")])
+                Tenant(client, name).push(APP, [(now - 2 * HOUR, "app"), (now - 11 * HOUR, "too old")])
+            Tenant(client, "one").call("/flush", "POST")
+            times = {"start": now - 24 * HOUR, "end": now + 1}
+
+            def left(name: str) -> set[str]:
+                tenant = Tenant(client, name)
+                selectors = ('{level="debug"}', '{job="app"}')
+                return {line for selector in selectors for line in tenant.lines(selector, **times)}
+
+            wait_for(lambda: (left("one"), left("two")) == ({"app"}, {"debug", "app"}), what="the rule is kept")
+    finally:
+        assert server.stop() == 0
+
+
+def test_a_selector_that_is_none_is_told_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "atalaia.toml").write_text('[[logs.retention]]\nage = "1d"\nselector = "level=debug"\n')
+    for command in (["up"], ["serve", "--data", "x", "--retention-rule", "age=1d {level=debug}"]):
+        result = subprocess.run(
+            [sys.executable, "-m", "atalaia", *command], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        )
+        assert result.returncode == 2
+        assert "give a selector of streams" in result.stderr
+        assert ("atalaia.toml:3: logs.retention.selector = 'level=debug': line 1" in result.stderr) == (
+            command == ["up"]
+        )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["atalaia.toml"]
