@@ -103,8 +103,10 @@ class Ledger:
             mine = self._rules_of(streams) == rule
             ts, weights = ts[mine], weights[mine]
         order = np.argsort(ts)[::-1]
-        fit = int(np.searchsorted(np.cumsum(weights[order]), size, side="right"))
-        return int(ts[order[fit - 1]]) if fit else int(ts.max()) + 1
+        newest_first = ts[order]
+        fit = min(int(np.searchsorted(np.cumsum(weights[order]), size, side="right")), len(ts) - 1)
+        beyond = int(newest_first[fit])
+        return beyond if fit and newest_first[fit - 1] == beyond else beyond + 1
 
 
 def _size(part: Part) -> int:

@@ -70,7 +70,7 @@ class Due:
 
 
 Edge = Callable[[str, int | None, int], int]
-"""(segment, rule or None for all, bytes) -> the time of the oldest of its newest entries that have so many bytes."""
+"""(segment, rule or None for all, bytes) -> the time (ns) before which are its entries beyond the newest bytes."""
 
 
 def due(holdings: Sequence[Holding], retention: Retention, now: int, edge: Edge) -> list[Due]:

@@ -39,13 +39,11 @@ def step(segments: Segments, retention: Retention, now: int, fixed: frozenset[st
     def edge(name: str, rule: int | None, size: int) -> int:
         assert name not in fixed, "a segment that cannot be written again need not be read"
         mine = sorted((e for e in segments[name] if rule in (None, e.rule)), key=lambda e: e.ts, reverse=True)
-        oldest, left = mine[0].ts + 1, size
-        for entry in mine:
-            left -= entry.size
-            if left < 0:
-                break
-            oldest = entry.ts
-        return oldest
+        for before, entry in zip([None, *mine], mine, strict=False):
+            size -= entry.size
+            if size < 0:
+                return entry.ts if before and before.ts == entry.ts else entry.ts + 1
+        raise AssertionError("nothing is beyond")
 
     found = due([holding(name, entries, name in fixed) for name, entries in segments.items()], retention, now, edge)
     for one in found:
