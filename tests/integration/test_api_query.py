@@ -141,9 +141,13 @@ def test_series_of_metadata_and_parsed_labels(tenant: Tenant) -> None:
     }
     assert tenant.vector('sum by (k, pid) (count_over_time({app="a"} | json [1m]))') == {
         '{"k": "1", "pid": "7"}': 2,
-        "{}": 1,
+        '{"k": ""}': 1,  # an empty label is another one than none
     }
-    assert tenant.vector('sum by (z) (count_over_time({app="a"} | json z="k" [1m]))') == {'{"z": "1"}': 2, "{}": 1}
+    assert tenant.vector('sum by (z) (count_over_time({app="a"} | json z="k" [1m]))') == {
+        '{"z": "1"}': 2,
+        '{"z": ""}': 1,
+    }
+    assert tenant.vector('sum by (none) (count_over_time({app="a"} | json [1m]))') == {"{}": 3}
 
 
 def test_a_metric_of_an_entry_with_an_error_fails(tenant: Tenant) -> None:
@@ -206,7 +210,7 @@ def test_tenants_do_not_see_each_other(tenant: Tenant) -> None:
         ("query_range", {"query": ""}, "the parameter 'query' is missing"),
         ("query_range", {"query": "{"}, "line 1, column 2"),
         ("query_range", {"query": '{a="b"} |~ "("'}, "missing )"),
-        ("query_range", {"query": '{a=~".*"}'}, "at least one matcher"),
+        ("query_range", {"query": '{a=~".*"}'}, "at least one regexp or equality matcher"),
         ("query_range", {"query": '{a="b"}', "start": "x"}, "start='x' is not a time"),
         ("query_range", {"query": '{a="b"}', "end": "1e999999999"}, "end='1e999999999' is not a time"),
         ("query_range", {"query": '{a="b"}', "start": "2", "end": "1"}, "end is before start"),
@@ -253,3 +257,45 @@ def test_long_queries_are_refused_quickly(tenant: Tenant) -> None:
         answer = tenant.call("/loki/api/v1/query_range", "POST", data={"query": query})
         assert (answer.status_code, message in answer.text) == (400, True), answer.text[:200]
     assert tenant.call("/loki/api/v1/query_range", "POST", content=b"q=" + b"x" * (1 << 20)).status_code == 413
+
+
+def test_numbers_are_scalars_and_series_over_time(tenant: Tenant) -> None:
+    found = tenant.get("query", query="2 ^ 3 / 16", time=NOW)
+    assert (found["resultType"], found["result"]) == ("scalar", [NOW // S, "0.5"])
+    found = tenant.get("query_range", query="1 > bool 2", start=NOW, end=NOW + S, step=1)
+    assert (found["resultType"], found["result"]) == (
+        "matrix",
+        [{"metric": {}, "values": [[NOW // S, "0"], [NOW // S + 1, "0"]]}],
+    )
+
+
+def test_values_of_labels_are_samples(tenant: Tenant) -> None:
+    lines = [f'took={n}ms user="{"ann" if n % 2 else "bob"}"' for n in range(1, 6)]
+    tenant.push({"app": "a"}, [(NOW - n, line) for n, line in enumerate(lines)])
+    pipeline = '{app="a"} | regexp "took=(?P<took>[0-9a-z]+)" | logfmt user | unwrap duration(took)'
+    assert tenant.vector(f"max_over_time({pipeline} [1m]) by (user)") == {
+        '{"user": "ann"}': 0.005,
+        '{"user": "bob"}': 0.004,
+    }
+    assert tenant.vector(f"sum(sum_over_time({pipeline} [1m])) * 1000") == {"{}": pytest.approx(15)}
+    assert tenant.vector(f"quantile_over_time(0.5, {pipeline} [1m]) by ()") == {"{}": 0.003}
+    assert tenant.vector(f"last_over_time({pipeline} [1m])") == {
+        '{"app": "a", "user": "ann"}': 0.001,
+        '{"app": "a", "user": "bob"}': 0.002,
+    }
+    message = tenant.refused("query", query='sum_over_time({app="a"} | logfmt | unwrap took [1m])', time=NOW)
+    assert "pipeline error: 'SampleExtractionErr'" in message
+    assert tenant.vector('absent_over_time({app="a", x="y"} [1m])') == {'{"app": "a", "x": "y"}': 1}
+
+
+def test_lines_and_labels_are_formatted(tenant: Tenant) -> None:
+    tenant.push({"app": "a"}, [(NOW - n, f"took={n}ms") for n in range(300)])
+    query = '{app="a"} | logfmt | line_format "{{.took}} in {{.app | upper}}" |= "9ms" | drop took'
+    assert tenant.lines(query, limit=3) == ["9ms in A", "19ms in A", "29ms in A"]
+    assert tenant.lines(query, limit=2, direction="forward") == ["299ms in A", "289ms in A"]
+    assert len(tenant.lines(query)) == 30
+    found = tenant.streams(
+        '{app="a"} |= "took=0ms" | logfmt | label_format took="{{.took | trimSuffix `ms`}}", service=app',
+        headers={"X-Loki-Response-Encoding-Flags": "categorize-labels"},
+    )
+    assert found == [{"stream": {"service": "a"}, "values": [[str(NOW), "took=0ms", {"parsed": {"took": "0"}}]]}]

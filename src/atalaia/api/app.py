@@ -196,6 +196,7 @@ def create(store: Store, executor: Executor) -> Starlette:
         ("/loki/api/v1/status/buildinfo", api.build, ["GET"]),
         ("/loki/api/v1/delete", stored.delete, ["POST", "PUT"]),
         ("/loki/api/v1/delete", stored.deletions, ["GET"]),
+        ("/loki/api/v1/delete", stored.cancel, ["DELETE"]),
         ("/atalaia/v1/store", stored.state, ["GET"]),
         ("/atalaia/v1/explain", stored.explain, both),
         ("/flush", stored.flush, ["POST"]),

@@ -56,6 +56,12 @@ class StoreApi:
         await run_in_threadpool(self._executor.delete, tree, tenant_of(request), start, end)
         return Response(status_code=204)
 
+    async def cancel(self, request: Request) -> Response:
+        """DELETE /loki/api/v1/delete: refused, since a deletion works at once."""
+        raise InputError(
+            "a deletion cannot be cancelled: it hides the entries at once, and their files are written again"
+        )
+
     async def deletions(self, request: Request) -> Response:
         """GET /loki/api/v1/delete: the tenant's deletions, the finished ones too."""
         tenant = tenant_of(request)

@@ -12,7 +12,6 @@ import typer
 
 from atalaia.environment.errors import InputError
 from atalaia.environment.load import Environment, load
-from atalaia.environment.units import parse_duration, parse_size
 from atalaia.runtime import memory
 
 
@@ -30,6 +29,10 @@ def serve(
     retention_size: Annotated[
         str | None, typer.Option(help="Remove the oldest beyond this size, such as 10GiB.")
     ] = None,
+    retention_rule: Annotated[
+        list[str] | None,
+        typer.Option(help="Bounds of some streams, such as 'age=7d {job=\"varlogs\"}'; may be repeated."),
+    ] = None,
     limit: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE, a limit as in [logs.limits]; may be repeated.")
     ] = None,
@@ -42,8 +45,8 @@ def serve(
     memory.configure()
     from atalaia.api.server import Address, serve
     from atalaia.cli.limits import parse_limits, query_limits, store_options
+    from atalaia.cli.retention import parse_rule, retention, retention_of
     from atalaia.runtime.logs import configure
-    from atalaia.store.retention import Retention
 
     if environment is not None:
         found = load(environment) if environment.exists() else _default(environment)
@@ -51,22 +54,17 @@ def serve(
         configure("store", found.state.own_logs / "store.log")
         logs = found.settings.logs
         address = Address(logs.listen, ports["store"])
-        data, retention_age, retention_size = found.store_directory, logs.retention_age, logs.retention_size
-        limits = logs.limits
+        data, limits, bounds = found.store_directory, logs.limits, retention_of(found)
     else:
         if data is None:
             raise InputError("serve needs --data DIR", "for example: atalaia serve --data logs --listen 127.0.0.1:3100")
         configure("store", None)
         address = parse_address(listen)
         limits = parse_limits(limit or [])
-    try:
-        age = parse_duration(retention_age) if retention_age else None
-        retention = Retention(age, parse_size(retention_size) if retention_size else None)
-    except ValueError as error:
-        raise InputError(str(error)) from error
+        bounds = retention(retention_age, retention_size, [parse_rule(text) for text in retention_rule or ()])
     if data.exists() and not data.is_dir():
         raise InputError(f"--data {data} is not a directory")
-    serve(data, address, store_options(limits, retention), query_limits(limits))
+    serve(data, address, store_options(limits, bounds), query_limits(limits))
 
 
 def _default(file: Path) -> Environment:

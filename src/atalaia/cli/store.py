@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from atalaia.cli import deletions
 from atalaia.cli.common import (
     FileOption,
     JsonOption,
@@ -38,10 +39,13 @@ _DAYS = 7
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
-    group = typer.Typer(no_args_is_help=True, help="Verify, repair, measure, copy, export and import the log store.")
+    group = typer.Typer(
+        no_args_is_help=True, help="Verify, repair, measure, copy, export and import the log store; delete."
+    )
     for command in (check, repair, stats, snapshot, export):
         group.command()(command)
     group.command("import")(import_)
+    deletions.register(group)
     app.add_typer(group, name="store")
 
 

@@ -17,6 +17,7 @@ from atalaia.environment.settings import (
     CollectionSettings,
     LimitsSettings,
     LogsSettings,
+    RetentionRule,
     RuntimeSettings,
     ServerSettings,
     Settings,
@@ -152,7 +153,12 @@ def _problem(item: dict[str, Any], path: Path, lines: dict[tuple[str, ...], int]
 def _known(location: tuple[str | int, ...]) -> list[str]:
     if len(location) == 1:
         return list(_SECTIONS)
-    section = LimitsSettings if location[:2] == ("logs", "limits") else _SECTIONS[str(location[0])]
+    inner: dict[tuple[str | int, ...], type[BaseModel]] = {
+        ("logs", "limits"): LimitsSettings,
+        ("logs", "retention"): RetentionRule,
+    }
+    deep = inner.get(location[:2]) if len(location) > 2 else None
+    section = deep or _SECTIONS[str(location[0])]
     return list(section.model_fields)
 
 
@@ -171,5 +177,10 @@ def _remedy(dotted: str) -> str:
         "url": 'give the address of a Loki, such as "http://127.0.0.1:3100"',
         "retention_age": "give a duration such as 30d",
         "retention_size": "give a size such as 10GiB",
+        "retention": "write [[logs.retention]], and below it tenant or selector, and age or size",
+        "age": "give a duration such as 30d",
+        "size": "give a size such as 10GiB",
+        "tenant": 'give the name of a tenant, such as "fake", which is that of pushes that name none',
+        "selector": "give a selector of streams, such as '{job=\"postgres\"}'",
         "max_line_size": "give a size such as 256KiB",
     }.get(last, "correct the value, or leave the key out for its default")

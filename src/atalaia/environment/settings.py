@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -17,6 +17,7 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     WrapValidator,
     field_validator,
+    model_validator,
 )
 
 from atalaia.environment.units import parse_duration, parse_size
@@ -152,6 +153,21 @@ class LimitsSettings(_Section):
     disk_floor: Annotated[str, _size_between("0", "1000 TiB")] = "256MiB"
 
 
+class RetentionRule(_Section):
+    """`[[logs.retention]]`: bounds of one tenant's, or one selector's, streams; the first rule for a stream counts."""
+
+    tenant: Annotated[str, Field(min_length=1, max_length=150)] | None = None
+    selector: str | None = None
+    age: DurationText | None = None
+    size: SizeText | None = None
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.age is None and self.size is None:
+            raise ValueError("neither an age nor a size")
+        return self
+
+
 class LogsSettings(_Section):
     """`[logs]`: the embedded store, or the `url` of a Loki to use in its place."""
 
@@ -160,6 +176,7 @@ class LogsSettings(_Section):
     listen: str = "127.0.0.1"
     retention_age: DurationText | None = None
     retention_size: SizeText | None = "10GiB"
+    retention: tuple[RetentionRule, ...] = ()
     url: str | None = None
     limits: LimitsSettings = LimitsSettings()
 

@@ -25,6 +25,10 @@ targets = ["/var/log/*log"]        # the servers' own logs are always collected
 # retention_size = "10GiB"         # the oldest go first; whichever bound is met first
 # url = "http://127.0.0.1:3100"    # a Loki to use in place of the embedded store
 
+# [[logs.retention]]               # bounds of some streams alone; the first rule for a stream counts
+# selector = '{job="varlogs"}'     # and, or, tenant = "NAME"
+# age = "7d"                       # and, or, size = "1GiB"
+
 [logs.limits]                      # what the embedded store takes and spends; docs/limits.md says more
 # labels = 30                      # of a stream
 # label_name_size = "1KiB"

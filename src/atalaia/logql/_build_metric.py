@@ -166,8 +166,10 @@ class Builder(StageRules):
 
     def binary(self, left: t.Metric, word: Token, modifier: _Modifier | None, right: t.Metric) -> t.Binary:
         op = word.lower()
-        if op in _SETS and (_is_scalar(left) or _is_scalar(right)):
-            fail(word, f"{op} works on series, not on numbers")
+        for leg, side in (("left", left), ("right", right)):
+            if op in _SETS and _is_scalar(side):
+                where = f"{leg} leg of logical/set binary operation ({op})"
+                fail(word, f"unexpected literal for {where}: it works on series, not on numbers")
         if modifier and modifier.bool_token and op not in _COMPARISONS:
             fail(modifier.bool_token, f"bool is only allowed after a comparison, not after {op}")
         return t.Binary(

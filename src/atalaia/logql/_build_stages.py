@@ -150,7 +150,8 @@ class StageRules(Transformer[Token, Any]):
             if assignment.name == "__error__":
                 fail(token, "__error__ cannot be formatted")
             if assignment.name in seen:
-                fail(token, f"label {assignment.name!r} is assigned twice; use two label_format stages")
+                twice = f"multiple label name {assignment.name!r} not allowed in a single format operation"
+                fail(token, f"{twice}: it is assigned twice")
             seen.add(assignment.name)
         return t.LabelFormat(tuple(assignment for _, assignment in assignments))
 

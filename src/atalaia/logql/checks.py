@@ -77,8 +77,8 @@ def selector_problem(matchers: tuple[Matcher, ...]) -> str | None:
     """Refuse a selector that would read every stream."""
     if all(map(matches_empty, matchers)):
         return (
-            "at least one matcher must demand a value: a selector where every matcher accepts a missing "
-            'label would read all streams; app=~".+" is such a demand, app=~".*" is not'
+            "queries require at least one regexp or equality matcher that does not have an empty-compatible value: "
+            'others would read all streams; app=~".+" is such a matcher, app=~".*" is not'
         )
     return None
 
@@ -114,11 +114,11 @@ def regexp_stage_problem(pattern: str) -> str | None:
     names = [group.group(1) for group in _GROUP_NAME.finditer(pattern) if group.group(1) is not None]
     for name in names:
         if not _LABEL.fullmatch(name):
-            return f"{name!r} cannot be a label name"
+            return f"invalid extracted label name {name!r}"
         if names.count(name) > 1:
-            return f"duplicate capture name {name!r}"
+            return f"duplicate extracted label name {name!r}"
     if not _compile(pattern).groupindex:
-        return "at least one named capture is needed, as in (?P<name>…)"
+        return "at least one named capture must be supplied, as in (?P<name>…)"
     return None
 
 
@@ -126,7 +126,7 @@ def pattern_stage_problem(pattern: str) -> str | None:
     """Refuse a pattern stage without named captures, with neighbouring captures or with a name twice."""
     names = [name for name in _CAPTURE.findall(pattern) if name != "_"]
     if not names:
-        return "at least one named capture is needed, as in <name>"
+        return "at least one capture is required, a named capture like <name>"
     for name in names:
         if names.count(name) > 1:
             return f"duplicate capture name {name!r}"
@@ -146,7 +146,7 @@ def _neighbours(pattern: str) -> str | None:
     before = ""
     for capture in _CAPTURE.finditer(pattern):
         if capture.start() == end:
-            return f"consecutive captures {before}{capture.group()}: nothing says where one ends"
+            return f"found consecutive capture '{before}{capture.group()}': nothing says where one ends"
         end, before = capture.end(), capture.group()
     return None
 

@@ -78,8 +78,8 @@ def aggregate(tree: VectorAggregation, matrix: Matrix) -> Matrix:
 
 def _reduced(op: str, part: np.ndarray, there: np.ndarray) -> np.ndarray:
     count = there.sum(axis=0)
-    total = np.where(there, part, 0.0).sum(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        total = np.where(there, part, 0.0).sum(axis=0)
         match op:
             case "sum":
                 result = total
@@ -88,9 +88,9 @@ def _reduced(op: str, part: np.ndarray, there: np.ndarray) -> np.ndarray:
             case "avg":
                 result = total / count
             case "min":
-                result = np.where(there, part, np.inf).min(axis=0)
+                result = np.fmin.reduce(np.where(there, part, np.nan), axis=0)  # NaN only where all are
             case "max":
-                result = np.where(there, part, -np.inf).max(axis=0)
+                result = np.fmax.reduce(np.where(there, part, np.nan), axis=0)
             case _:
                 spread = np.where(there, (part - total / count) ** 2, 0.0).sum(axis=0) / count
                 result = np.sqrt(spread) if op == "stddev" else spread

@@ -36,7 +36,7 @@ def labels_of(entry: Entry, grouping: Grouping) -> Labels:
     if grouping.without:
         entry.remove(grouping.labels)
         return label_key(entry.all())
-    return label_key({name: value for name in grouping.labels if (value := entry.get(name))})
+    return label_key({name: value for name in grouping.labels if (value := entry.get(name)) is not None})
 
 
 def keys_of(pipeline: Pipeline, grouping: Grouping) -> Keys:
@@ -50,7 +50,9 @@ def keys_of(pipeline: Pipeline, grouping: Grouping) -> Keys:
         column = _stream_key(pipeline, lambda labels: tuple(labels[name] for name in grouping.labels))
         return Keys((column,), lambda row: labels_of(Entry(0, "", streams[row[0]], {}), grouping))
     columns = tuple(pipeline.label(name) for name in grouping.labels)
-    return Keys(columns, lambda row: label_key({n: v for n, v in zip(grouping.labels, row, strict=True) if v}))
+    return Keys(
+        columns, lambda row: label_key({n: v for n, v in zip(grouping.labels, row, strict=True) if v is not None})
+    )
 
 
 def _keys_without(pipeline: Pipeline, grouping: Grouping) -> Keys:
@@ -63,7 +65,9 @@ def _keys_without(pipeline: Pipeline, grouping: Grouping) -> Keys:
     metadata = "metadata"
     for name in names:
         if pipeline.stream_label(name) is None:
-            metadata = _without(metadata, name)
+            # That there is one still counts: a parsed label of its name is called otherwise.
+            entry = f"CASE WHEN e.key = {literal(name)} THEN {{'key': e.key, 'value': ''}} ELSE e END"
+            metadata = f"map_from_entries(list_transform(map_entries({metadata}), lambda e: {entry}))"
     found = [column for parser in pipeline.parsers for column in _columns(pipeline, parser, names)]
 
     def labels(row: Sequence[Any]) -> Labels:

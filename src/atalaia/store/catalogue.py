@@ -16,33 +16,17 @@ import orjson
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.store.deletion import Deletion
 from atalaia.store.held import Held
+from atalaia.store.schema import FORMAT, TABLES
 from atalaia.store.segment import Made, Segment
 from atalaia.store.streams import Streams
 
-FORMAT = 2
 _UNREACHABLE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 STREAM_GAP = 1 << 20
 """Streams are numbered one by one; what keeps them by number cannot have numbers that are far beyond their count."""
 _SOURCE_LIFE = 90 * 86_400  # seconds; a file that has not grown for so long will not be sent again
-_SCHEMA = """
-CREATE TABLE store (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
-CREATE TABLE streams (
-    id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, labels TEXT NOT NULL, UNIQUE (tenant, labels)
-) STRICT;
-CREATE TABLE sources (id TEXT PRIMARY KEY, position INTEGER NOT NULL, seen INTEGER NOT NULL) STRICT;
-CREATE TABLE segments (
-    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, level INTEGER NOT NULL, rows INTEGER NOT NULL,
-    bytes INTEGER NOT NULL, line_bytes INTEGER NOT NULL, min_ts INTEGER NOT NULL, max_ts INTEGER NOT NULL,
-    first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL, crc32 INTEGER NOT NULL,
-    index_bytes INTEGER NOT NULL, index_crc32 INTEGER NOT NULL, keys TEXT NOT NULL, purged INTEGER NOT NULL,
-    held BLOB, created INTEGER NOT NULL
-) STRICT;
-CREATE TABLE deletions (
-    id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, query TEXT NOT NULL, start_ts INTEGER NOT NULL,
-    end_ts INTEGER NOT NULL, seq INTEGER NOT NULL, streams BLOB NOT NULL, conditions TEXT NOT NULL,
-    requested INTEGER NOT NULL, finished INTEGER, rows INTEGER NOT NULL
-) STRICT;
-"""
+_LAST_STREAM = (
+    "SELECT coalesce(max(id), 0) FROM (SELECT id FROM streams UNION SELECT value FROM store WHERE key = 'last_stream')"
+)
 _SEGMENT = (
     "name, level, rows, bytes, line_bytes, min_ts, max_ts, first_seq, last_seq, crc32, index_bytes, index_crc32, keys,"
     " purged, held"
@@ -67,12 +51,15 @@ class Catalogue:
         """
         self._path = path
         self._guard = threading.RLock()
+        self._saved_stream = 0
         where = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
         self._db = sqlite3.connect(where, uri=True, isolation_level=None, check_same_thread=False)
         try:
             if not read_only:
                 self._prepare()
             found = int(self._db.execute("SELECT value FROM store WHERE key = 'format'").fetchone()[0])
+            if found == FORMAT:
+                self._saved_stream = int(self._db.execute(_LAST_STREAM).fetchone()[0])
         except (sqlite3.DatabaseError, TypeError, ValueError) as error:
             self._db.close()
             # The low byte is the kind of error, the others say more of it.
@@ -89,7 +76,6 @@ class Catalogue:
                 f"the store at {path.parent} has format {found}; this Atalaia knows format {FORMAT}",
                 "use the Atalaia that wrote it, or move the directory away to begin a new store",
             )
-        self._saved_stream = int(self._db.execute("SELECT coalesce(max(id), 0) FROM streams").fetchone()[0])
 
     def _prepare(self) -> None:
         self._db.execute("PRAGMA journal_mode = WAL")
@@ -98,7 +84,7 @@ class Catalogue:
         self._db.execute("PRAGMA secure_delete = ON")
         if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'store'").fetchone():
             self._db.executescript(
-                f"BEGIN;{_SCHEMA}INSERT INTO store VALUES ('format', {FORMAT}), ('generation', 0), ('last_seq', 0),"
+                f"BEGIN;{TABLES}INSERT INTO store VALUES ('format', {FORMAT}), ('generation', 0), ('last_seq', 0),"
                 " ('number', 0);COMMIT;"
             )
         # Before anything is believed: files that it does not name are removed.
@@ -125,8 +111,8 @@ class Catalogue:
         return self._value("number")
 
     def load_streams(self) -> Streams:
-        """All streams that segments name."""
-        streams = Streams()
+        """All streams that segments name; the next new one has a number that none ever had."""
+        streams = Streams(self._saved_stream)
         for number, tenant, labels in self._db.execute("SELECT id, tenant, labels FROM streams ORDER BY id"):
             streams.restore(number, tenant, labels)
         return streams
@@ -157,7 +143,7 @@ class Catalogue:
 
     @contextlib.contextmanager
     def _saving(self, streams: Streams) -> Iterator[None]:
-        """A transaction with the streams that are not in the file yet."""
+        """A transaction that also saves new streams."""
         with self._guard:
             fresh = streams.since(self._saved_stream)
             with self._transaction():
@@ -202,7 +188,7 @@ class Catalogue:
         return [Deletion.of_row(row) for row in rows]
 
     def add_deletion(self, found: Deletion, streams: Streams) -> Deletion:
-        """Record a deletion, and what its numbers of streams stand for; the same one with its number."""
+        """Record a deletion, and the streams, so that their numbers stay; the same deletion with its number."""
         with self._saving(streams):
             cursor = self._db.execute(
                 "INSERT INTO deletions (tenant, query, start_ts, end_ts, seq, streams, conditions, requested, rows)"
@@ -217,6 +203,22 @@ class Catalogue:
         """Note that nothing of a deletion is left to do."""
         with self._transaction():
             self._db.execute("UPDATE deletions SET finished = ? WHERE id = ?", (int(time.time()), number))
+        self._empty_journal()
+
+    def forget_streams(self, numbers: Sequence[int]) -> None:
+        """Remove streams that have no entries any more. Their numbers are not used again."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO store VALUES ('last_stream', ?)",
+                (self._db.execute(_LAST_STREAM).fetchone()[0],),
+            )
+            self._db.executemany("DELETE FROM streams WHERE id = ?", [(number,) for number in numbers])
+        self._empty_journal()
+
+    def _empty_journal(self) -> None:
+        """Leave no trace of what was deleted in SQLite's journal either."""
+        with self._guard:
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def growth(self) -> list[tuple[int, int, int, int]]:
         """For each day (since 1970, UTC) in which entries came: entries, bytes of lines, bytes on disk."""
@@ -256,8 +258,17 @@ class Catalogue:
         """Close the database."""
         self._db.close()
 
-    def _transaction(self) -> _Transaction:
-        return _Transaction(self._db, self._guard)
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._guard:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
 
 
 def read_beside(directory: Path) -> Catalogue:
@@ -272,30 +283,3 @@ def _made(row: tuple[Any, ...]) -> Made:
     held = Held.decode(row[-1]) if row[-1] is not None else None
     *columns, keys, purged, _ = row
     return Made(Segment(*[*columns, tuple(orjson.loads(keys)), purged]), held)
-
-
-class _Transaction:
-    """BEGIN … COMMIT, or ROLLBACK when the body raises."""
-
-    def __init__(self, db: sqlite3.Connection, guard: threading.RLock) -> None:
-        self._db = db
-        self._guard = guard
-
-    def __enter__(self) -> None:
-        self._guard.acquire()
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-        except BaseException:
-            self._guard.release()
-            raise
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            self._db.execute("ROLLBACK" if kind else "COMMIT")
-        except sqlite3.Error:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            if not kind:
-                raise
-        finally:
-            self._guard.release()

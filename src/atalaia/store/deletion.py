@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,22 +69,21 @@ class Deletion:
 
 
 class Eraser:
-    """Removes what deletions, and streams that are to go as a whole, take from tables of entries; counts it."""
+    """Removes from tables of entries what deletions take, and what is too old; counts it."""
 
-    def __init__(self, deletions: Sequence[Deletion], expired: Sequence[tuple[np.ndarray, int]] = ()) -> None:
-        """`expired`: streams, and the time (ns) before which their entries go."""
+    def __init__(self, deletions: Sequence[Deletion], oldest: Callable[[np.ndarray], np.ndarray] | None = None) -> None:
+        """`oldest` gives, for entries' streams, the times (ns) before which they go."""
         self._deletions = deletions
-        self._expired = expired
+        self._oldest = oldest
         self.removed = {deletion.id: 0 for deletion in deletions}
         self.expired = 0
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """What is left of some entries (memory.SCHEMA)."""
         keep = np.ones(len(table), bool)
-        streams, ts = table.column("stream_id").to_numpy(), table.column("ts").to_numpy()
-        for ids, before in self._expired:
-            keep &= ~((ts < before) & np.isin(streams, ids))
-        self.expired += len(table) - int(keep.sum())
+        if self._oldest is not None:
+            keep = table.column("ts").to_numpy() >= self._oldest(table.column("stream_id").to_numpy())
+            self.expired += len(table) - int(keep.sum())
         for deletion in self._deletions:
             gone = keep & self._matches(deletion, table)
             self.removed[deletion.id] += int(gone.sum())

@@ -6,7 +6,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -14,8 +14,9 @@ import pyarrow as pa
 from atalaia.store.catalogue import Catalogue
 from atalaia.store.compact import compact, remove
 from atalaia.store.deletion import Deletion, Eraser
+from atalaia.store.ledger import Ledger
 from atalaia.store.policy import next_inputs
-from atalaia.store.retention import Retention, expired
+from atalaia.store.retention import Due, Retention
 from atalaia.store.segment import Segment
 from atalaia.store.shelf import Shelf
 from atalaia.store.space import Space
@@ -57,7 +58,9 @@ class Maintenance:
         self._stopping = False
         self._woken = False
         self._failed: set[str] = set()
+        self._ledger = Ledger(house.retention, house.streams)
         self._retained = -_RETENTION_EVERY
+        self._trims: list[Due] = []
         self.deletions = tuple(d for d in house.catalogue.deletions() if d.finished is None)
         self.settled = False
         self._thread = threading.Thread(target=self._run, name="maintenance", daemon=True)
@@ -100,21 +103,35 @@ class Maintenance:
     def _step(self) -> bool:
         """Do one thing; whether there was one."""
         try:
-            return self._retain() or self._erase() or self._compact()
+            return self._retain() or self._erase() or self._compact() or self._trim()
         except Exception as error:  # noqa: BLE001 - the thread must go on; what is to be done will be found again
             log.error("event=maintenance_failed reason=%r", str(error))
             return False
 
     def _retain(self) -> bool:
+        """Remove segments of which retention keeps nothing; note those that it wants to be written again."""
         if time.monotonic() - self._retained < _RETENTION_EVERY:
             return False
-        gone = expired(self._house.shelf.segments, self._house.retention)
+        fixed = self._failed if self._house.space.shortage() is None else None
+        found = self._ledger.due(self._house.shelf.parts, time.time_ns(), fixed)
         self._retained = time.monotonic()
-        if gone:
-            log.info("event=retention segments=%d rows=%d", len(gone), sum(found.rows for found in gone))
-            self._house.catalogue.replace([found.name for found in gone], [])
-            self._house.shelf.replace([found.name for found in gone], [])
-        return bool(gone)
+        self._trims = [one for one in found if not one.whole]
+        names = {one.name for one in found if one.whole}
+        if names:
+            gone = [one for one in self._house.shelf.segments if one.name in names]
+            log.info("event=retention segments=%d rows=%d", len(gone), sum(one.rows for one in gone))
+            self._house.catalogue.replace(names, [])
+            self._house.shelf.replace(names, [])
+        return bool(names)
+
+    def _trim(self) -> bool:
+        """Write one segment again without what retention removes of it."""
+        if not self._trims:
+            return False
+        wanted = self._trims.pop(0)
+        inputs = [found for found in self._house.shelf.segments if found.name == wanted.name]
+        # One that was compacted meanwhile is looked at again with the next round.
+        return self._rewrite(inputs, wanted.cuts) if inputs else True
 
     def _erase(self) -> bool:
         """Go on with the oldest deletion: one more segment, or its end."""
@@ -125,14 +142,20 @@ class Maintenance:
                     continue
                 if deletion.touches(found.purged, found.first_seq, found.min_ts, found.max_ts, part.held):
                     return self._rewrite([found])
-            # What a damaged segment has of it comes back with a repair.
-            if self._house.oldest_in_memory() > deletion.seq and not self._failed and not self._house.shelf.damaged:
+            if self._is_done(deletion):
                 self._house.catalogue.finish_deletion(deletion.id)
                 with self._changed:
                     self.deletions = tuple(d for d in self.deletions if d.id != deletion.id)
                 log.info("event=deletion_finished id=%d", deletion.id)
                 return True
         return False
+
+    def _is_done(self, deletion: Deletion) -> bool:
+        """Whether no file has any of it: no log, none that a query still reads, no segment, damaged ones included."""
+        if self._house.oldest_in_memory() <= deletion.seq or self._failed or not self._house.shelf.tidy:
+            return False
+        exist = ((made.segment, made.held) for made in self._house.catalogue.segments())
+        return not any(deletion.touches(s.purged, s.first_seq, s.min_ts, s.max_ts, held) for s, held in exist)
 
     def _compact(self) -> bool:
         if self._house.space.shortage() is not None:
@@ -141,18 +164,20 @@ class Maintenance:
         inputs = next_inputs(usable, self._house.idle())
         return self._rewrite(inputs) if inputs else False
 
-    def _rewrite(self, inputs: Sequence[Segment]) -> bool:
-        """Compact segments, without what deletions remove; none when one of them is damaged."""
+    def _rewrite(self, inputs: Sequence[Segment], cuts: Mapping[int, int] | None = None) -> bool:
+        """Compact segments, without what deletions and retention remove; `cuts` beside what is too old (Due)."""
         house, names = self._house, [found.name for found in inputs]
         if not house.shelf.verify(inputs):
             return True
         deletions = self.deletions
-        eraser = Eraser(deletions)
+        going = house.retention.before(time.time_ns())
+        going |= {rule: max(before, going.get(rule, before)) for rule, before in (cuts or {}).items()}
+        eraser = Eraser(deletions, self._ledger.oldest(going) if going else None)
 
         def left(table: pa.Table) -> pa.Table:
             if self._stopping:
                 raise _Stopped
-            return eraser(table) if deletions else table
+            return eraser(table)
 
         began = time.monotonic()
         try:
@@ -180,7 +205,7 @@ class Maintenance:
             raise
         house.shelf.replace(names, made)
         log.info(
-            "event=compacted segments=%d into=%d rows=%d seconds=%.2f",
-            len(names), len(made), sum(one.segment.rows for one in made), time.monotonic() - began,
+            "event=compacted segments=%d into=%d rows=%d expired=%d seconds=%.2f",
+            len(names), len(made), sum(one.segment.rows for one in made), eraser.expired, time.monotonic() - began,
         )  # fmt: skip
         return True

@@ -5,12 +5,15 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from atalaia.environment.errors import AtalaiaError
 from atalaia.environment.state import sync_directory
@@ -96,7 +99,8 @@ def log_path(directory: Path, generation: int) -> Path:
 
 def recover(directory: Path, catalogue: Catalogue, streams: Streams) -> Recovered:
     """Remove what never came to exist, replay the rest of the log. Damaged tails are cut off and logged."""
-    segments, damaged = _sweep(directory / "segments", catalogue)
+    exist = catalogue.segments()
+    segments, damaged = _sweep(directory / "segments", exist)
     done = catalogue.generation
     found = Recovered(segments, damaged, [], catalogue.last_seq + 1, catalogue.sources(), 0, [])
     removed = False
@@ -109,6 +113,7 @@ def recover(directory: Path, catalogue: Catalogue, streams: Streams) -> Recovere
         table = MemoryTable(generation, born=time.monotonic())
         for record in wal.scan(path):
             if isinstance(record, wal.Cut):
+                _set_aside(directory, record)
                 wal.cut_off(record)
                 found.cuts.append(record)
                 log.warning("event=wal_cut file=%s offset=%d lost_bytes=%d", path.name, record.offset, record.lost)
@@ -124,12 +129,52 @@ def recover(directory: Path, catalogue: Catalogue, streams: Streams) -> Recovere
         sync_directory(directory / "wal")
     if not found.tables:
         found.tables.append(MemoryTable(done + 1, born=time.monotonic()))
+    _forget_streams(exist, found.tables, catalogue, streams)
     return found
 
 
-def _sweep(folder: Path, catalogue: Catalogue) -> tuple[list[Made], list[str]]:
+def _set_aside(directory: Path, cut: wal.Cut) -> None:
+    """Keep a copy of a log that has whole records behind its damage, which no crash leaves behind.
+
+    They are not replayed: what they follow is lost, and their sources would be taken for complete.
+    """
+    whole = sum(isinstance(found, wal.Record) for found in wal.intact(cut.path, cut.offset))
+    if whole:
+        target = directory / "damaged" / f"{cut.path.name}.{time.time_ns()}"
+        try:
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(cut.path, target)
+        except OSError as error:
+            raise AtalaiaError(
+                f"{cut.path} is damaged, and no copy of it can be kept at {target}: {error}",
+                "free disk space; or move the file away, with what is in it",
+            ) from error
+        log.error("event=wal_damaged file=%s whole_records_behind=%d copy=%s", cut.path.name, whole, target)
+
+
+def _forget_streams(
+    exist: Sequence[Made], tables: Sequence[MemoryTable], catalogue: Catalogue, streams: Streams
+) -> None:
+    """Forget the labels of streams of which retention and deletions have left nothing."""
+    held = [made.held for made in exist]
+    named = [part.streams for part in held if part is not None]
+    if len(named) < len(held):
+        return  # a segment with very many streams does not tell which
+    unused = streams.unused([*named, *(np.fromiter(table.streams, np.int32) for table in tables)])
+    if not unused:
+        return
+    try:
+        catalogue.forget_streams(unused)
+    except sqlite3.Error as error:  # a full disk: the next start may do it
+        log.warning("event=streams_not_forgotten reason=%r", str(error))
+        return
+    for number in unused:
+        streams.forget(number)
+    log.info("event=streams_forgotten streams=%d", len(unused))
+
+
+def _sweep(folder: Path, exist: Sequence[Made]) -> tuple[list[Made], list[str]]:
     """Remove files that no catalogue row has. The segments whole by their size, and the names of the others."""
-    exist = catalogue.segments()
     names = {name for made in exist for name in (made.segment.name, index_path(folder, made.segment).name)}
     for path in folder.iterdir():
         if path.name not in names and not path.is_dir():

@@ -45,6 +45,11 @@ class Shelf:
         return [part.segment for part in self._parts if part.segment is not None]
 
     @property
+    def tidy(self) -> bool:
+        """Whether the files of all segments that were replaced are gone."""
+        return not self._retired
+
+    @property
     def damaged(self) -> tuple[str, ...]:
         """The names of the segments that are left out."""
         return self._damaged

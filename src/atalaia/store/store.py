@@ -73,6 +73,8 @@ class Store:
             self._idle, self._oldest_in_memory,
         )  # fmt: skip
         self._maintenance = Maintenance(house, self.options.idle_seconds)
+        # What an unfinished deletion hides in memory must become a segment before it can be removed.
+        self._flush_wanted = bool(self._maintenance.deletions)
         self._flusher = threading.Thread(target=self._flush_loop, name="flush", daemon=True)
         self._flusher.start()
 

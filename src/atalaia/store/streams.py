@@ -6,7 +6,7 @@ label set is read from its text when somebody asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -46,6 +46,9 @@ class _Column:
             self.values.append(value)
         self._codes[stream] = code
 
+    def remove(self, stream: int) -> None:
+        self._codes[stream] = _ABSENT
+
     def codes(self, count: int) -> np.ndarray:
         """Positions in `values` of the streams 0 to count - 1."""
         found = self._codes[:count]
@@ -55,9 +58,10 @@ class _Column:
 class Streams:
     """Streams by number and by label set. Filled by one thread, read by any."""
 
-    def __init__(self) -> None:
+    def __init__(self, last: int = 0) -> None:
+        """`last`: the highest number that was ever used."""
         self._numbers: dict[str, dict[str, int]] = {}
-        self._texts: list[str | None] = [None]  # by number; None for a number that no stream has
+        self._texts: list[str | None] = [None] * (last + 1)  # by number; None for a number that no stream has
         self._tenants = _Column()
         self._labels: dict[str, _Column] = {}
         self._count = 0
@@ -80,8 +84,17 @@ class Streams:
         self._numbers.setdefault(tenant, {})[text] = number
         self._count += 1
         # Last: a reader takes the length of this list for what is there.
-        self._texts += [None] * (number - len(self._texts))
-        self._texts[number:] = [text]
+        self._texts += [None] * (number + 1 - len(self._texts))
+        self._texts[number] = text
+
+    def forget(self, number: int) -> None:
+        """Remove a stream that has no entries; when it comes again, it is a new one."""
+        stream = self[number]
+        self._texts[number] = None
+        del self._numbers[stream.tenant][stream.text]
+        self._count -= 1
+        for column in (self._tenants, *(self._labels[name] for name in stream.labels)):
+            column.remove(number)
 
     def number(self, tenant: str, text: str) -> int:
         """The number of a stream, a new one when it was never seen."""
@@ -106,6 +119,13 @@ class Streams:
     def since(self, number: int) -> list[Stream]:
         """The streams with higher numbers, in their order."""
         return [self[found] for found in range(number + 1, len(self._texts)) if self._texts[found] is not None]
+
+    def unused(self, used: Iterable[np.ndarray]) -> list[int]:
+        """The numbers that none of `used` has."""
+        found = np.zeros(len(self._texts), bool)
+        for numbers in used:
+            found[numbers] = True
+        return [number for number, text in enumerate(self._texts) if text is not None and not found[number]]
 
     def of(self, tenant: str) -> list[Stream]:
         """All streams of a tenant, oldest first."""
