@@ -191,6 +191,8 @@ class Maintenance:
             )
         except _Stopped:
             return True
+        except OSError:
+            raise  # no room, for one: it is tried again
         except Exception as error:  # noqa: BLE001 - these segments stay as they are, and are read as they are
             self._failed.update(names)
             log.error("event=compaction_failed segments=%s reason=%r", ",".join(names), str(error))
