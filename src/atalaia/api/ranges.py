@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -126,9 +127,7 @@ class RangeQuery:
         numbers: dict[Labels, int] = {}
         labels: list[Labels] = []
         samples = Samples("SELECT *, false AS fault FROM python_samples", 1, lambda key: labels[key[0]])
-        aggregating = connection.cursor()  # the other one is being read from
-        aggregating.register("python_samples", _sample_table([]))
-        tables = [self._by_series(aggregating, samples)]
+        tables = [self._aggregated(connection, samples, [])]
         sql = f"SELECT {_COLUMNS} FROM ({source}){pipeline.where(lines=False)}"
         for batch in connection.sql(sql).to_arrow_reader(_BATCH):
             found: list[tuple[int, int, int, float]] = []
@@ -146,9 +145,15 @@ class RangeQuery:
                     labels.append(key)
                 found.append((numbers[key], ts, seq, value))
             self._check(len(labels))
-            aggregating.register("python_samples", _sample_table(found))
-            tables.append(self._by_series(aggregating, samples))
+            tables.append(self._aggregated(connection, samples, found))
         return samples, tables
+
+    def _aggregated(
+        self, connection: duckdb.DuckDBPyConnection, samples: Samples, found: list[tuple[int, int, int, float]]
+    ) -> pa.Table:
+        with contextlib.closing(connection.cursor()) as another:  # the first one is being read from
+            another.register("python_samples", _sample_table(found))
+            return self._by_series(another, samples)
 
     def _check(self, series: int) -> None:
         if series > MAX_SERIES:
