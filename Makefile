@@ -29,8 +29,8 @@ test: setup lint  ## everything: lint, types, unit, integration, scenario
 soak: setup  ## scenario tests with the full counts
 	ATALAIA_SOAK=1 $(BIN)/python -m pytest -s -o timeout=3600 tests/scenario
 
-bench: setup  ## one table of speeds, beside wc, grep and zstd in the same run
-	$(BIN)/python -m bench
+bench: setup  ## one table of speeds, beside wc, rg and zstd in the same run; ARGS="--against URL" and more
+	$(BIN)/python -m bench $(ARGS)
 
 lock: setup  ## renew requirements.lock from pyproject.toml
 	$(BIN)/pip-compile --quiet --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe --strip-extras --extra dev --output-file requirements.lock pyproject.toml

@@ -1,4 +1,4 @@
-"""Speeds: `make bench` prints one table, with wc, grep and zstd on the same file in the same run for scale.
+"""Speeds: `make bench` prints one table, with wc, rg and zstd on the same file in the same run for scale.
 
-`python -m bench --help` lists what can be chosen. Nothing here is asserted by a test.
+docs/benchmarks.md says how to read it, `python -m bench --help` what can be chosen. No test asserts a speed.
 """

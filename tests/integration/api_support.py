@@ -31,13 +31,25 @@ Labels = Mapping[str, str]
 class Served:
     """`atalaia serve` as a process of its own; what it writes to standard error is kept."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *options: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = int(probe.getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}"
         listen = f"127.0.0.1:{self.port}"
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "atalaia", "serve", "--data", directory, "--listen", listen],
+            [
+                sys.executable,
+                "-W",
+                "error",
+                "-m",
+                "atalaia",
+                "serve",
+                "--data",
+                directory,
+                "--listen",
+                listen,
+                *options,
+            ],
             stderr=subprocess.PIPE,
             text=True,
         )

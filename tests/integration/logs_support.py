@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from atalaia.store.batch import METADATA, SCHEMA, canonical
-from atalaia.store.store import Options, Store
+from atalaia.store.options import Options
+from atalaia.store.store import Store
 
 LABELS = {"job": "test"}
 
@@ -57,7 +58,8 @@ def stored(store: Store) -> list[tuple[int, int, str, str]]:
             rows = table.select(["ts", "seq", "stream_id", "line"]).to_pylist()
             assert min(r["ts"] for r in rows) == part.min_ts
             assert max(r["ts"] for r in rows) == part.max_ts
-            assert sum(r.rows for r in part.streams.values()) == part.rows
+            assert part.held is not None
+            assert int(part.held.rows.sum()) == part.rows
             found += [(r["ts"], r["seq"], snapshot.streams[r["stream_id"]].text, r["line"]) for r in rows]
     found.sort(key=lambda e: e[1])
     assert len({e[1] for e in found}) == len(found), "a seq was given twice"
@@ -109,16 +111,17 @@ def child(arguments: Sequence[str], **options: object) -> Iterator[subprocess.Po
 class Server:
     """The real store server, which can be killed and started again on the same port."""
 
-    def __init__(self, directory: Path, port: int | None = None) -> None:
+    def __init__(self, directory: Path, port: int | None = None, limits: Sequence[str] = ()) -> None:
         self.directory = directory
         self.port = port or free_port()
+        self._limits = [argument for limit in limits for argument in ("--limit", limit)]
         self.base = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         command = [sys.executable, "-m", "atalaia", "serve", "--data", str(self.directory)]
         self._process = subprocess.Popen(
-            [*command, "--listen", f"127.0.0.1:{self.port}"],
+            [*command, "--listen", f"127.0.0.1:{self.port}", *self._limits],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

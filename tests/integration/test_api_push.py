@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import struct
 import zlib
 from typing import Any
 
@@ -12,8 +13,7 @@ import pyarrow as pa
 import pytest
 from api_support import NOW, S, Served, Tenant, assert_quiet, raw, served, tenant
 
-from atalaia.api.push import MOST
-from atalaia.store.batch import CONTENT_TYPE, METADATA, SCHEMA, Source, encode
+from atalaia.store.batch import CONTENT_TYPE, METADATA, MOST, SCHEMA, Source, encode
 
 __all__ = ["served", "tenant"]
 PUSH = "/loki/api/v1/push"
@@ -116,6 +116,10 @@ def test_bombs_and_oversized_bodies_are_refused(served: Served, tenant: Tenant) 
     size = bytes(cramjam.snappy.compress_raw(b""))[:0] + b"\xff\xff\xff\xff\x0f"  # the frame says 4 GiB
     answer = tenant.call(PUSH, "POST", content=size, headers={"Content-Type": "application/x-protobuf"})
     assert (answer.status_code, "the limit is" in answer.text) == (400, True)
+    line, huge = struct.pack("<q", 100_000), struct.pack("<q", 4 << 30)
+    bomb = arrow(["x" * 100_000]).replace(line, huge)
+    answer = tenant.call(PUSH, "POST", content=bomb, headers={"Content-Type": CONTENT_TYPE})
+    assert (answer.status_code, f"bytes; the limit is {MOST}" in answer.text) == (400, True)
     head = f"POST {PUSH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {MOST + 1}\r\n\r\n"
     assert b"413 " in raw(served, head.encode(), finish=False)
 

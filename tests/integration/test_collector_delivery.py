@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -24,7 +25,7 @@ from atalaia.collector import collector as collector_module
 from atalaia.collector import files as files_module
 from atalaia.collector.collector import Collector
 from atalaia.collector.job import Job, Output, Plan, Target
-from atalaia.collector.sink import Answer, Sink, Unreachable, connect
+from atalaia.collector.sink import Answer, Delivery, Sink, Unreachable, connect
 from atalaia.store.batch import Source, decode, encode
 
 
@@ -46,6 +47,9 @@ class Memory:
 
     def positions(self, ids: Sequence[str]) -> dict[str, int]:
         return {i: self.ends[i] for i in ids if i in self.ends}
+
+    def prepare(self, batch: pa.Table, sources: Sequence[Source]) -> Delivery:
+        return partial(self.push, batch, sources)
 
     def push(self, batch: pa.Table, sources: Sequence[Source]) -> Answer:
         if self.down:

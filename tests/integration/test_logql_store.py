@@ -19,8 +19,10 @@ from atalaia.api.execute import Executor
 from atalaia.environment.errors import InputError
 from atalaia.logql.parse import parse
 from atalaia.logql.tree import LogQuery
+from atalaia.store import policy
 from atalaia.store.batch import METADATA, SCHEMA
-from atalaia.store.store import Options, Store
+from atalaia.store.options import Options
+from atalaia.store.store import Store
 
 numbers = itertools.count()
 QUICK = settings(
@@ -69,11 +71,14 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    store = Store(tmp_path_factory.mktemp("store"), Options())
-    engine = Engine()
-    yield Place(store, engine)
-    engine.close()
-    store.close()
+    # Nothing is compacted: tests count the segments that they made.
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(policy, "_BACKLOG", 10**6)
+        store = Store(tmp_path_factory.mktemp("store"), Options(idle_seconds=3600))
+        engine = Engine()
+        yield Place(store, engine)
+        engine.close()
+        store.close()
 
 
 # Several pushes; after each one either a segment is made of all that is in memory, or not.
@@ -161,9 +166,9 @@ def test_a_limit_over_many_segments_stops_early(place: Place, monkeypatch: pytes
 
     original = execute.relation
 
-    def counted(connection: duckdb.DuckDBPyConnection, parts: list[object], *rest: object) -> str:
+    def counted(connection: duckdb.DuckDBPyConnection, parts: list[object], *rest: object, **named: object) -> str:
         read.append(len(parts))
-        return original(connection, parts, *rest)  # type: ignore[arg-type]
+        return original(connection, parts, *rest, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(execute, "relation", counted)
     found = place.lines('{app="a"}', tenant, 0, 1000, 15, backward)

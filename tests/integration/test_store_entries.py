@@ -22,8 +22,10 @@ from atalaia.environment.errors import AtalaiaError
 from atalaia.store import recovery, segment
 from atalaia.store.batch import Limits, Source, encode
 from atalaia.store.commit import StoreUnavailable
+from atalaia.store.held import Held
+from atalaia.store.options import Options
 from atalaia.store.retention import Retention
-from atalaia.store.store import Options, Store
+from atalaia.store.store import Store
 from atalaia.store.wal import LogFile
 
 LINES = [f"line {i}" for i in range(5)]
@@ -88,7 +90,7 @@ def test_a_segment_has_the_documented_form(tmp_path: Path) -> None:
     assert rows[0]["labels"] == '{"a":"other"}'
     assert rows[1]["labels"] == '{"a":"1","b":"2"}'
     column = pq.ParquetFile(path).metadata.row_group(0).column(4)
-    assert column.compression == "ZSTD"
+    assert column.compression == "LZ4"
     assert sql(f"SELECT ts, line, labels FROM '{path}' ORDER BY ts, seq LIMIT 1") == [
         (5, "ünïcode\nnext", '{"a":"other"}')
     ]
@@ -120,10 +122,17 @@ def test_the_catalogue_describes_the_segment(tmp_path: Path) -> None:
         ).fetchone()
         data = path.read_bytes()
         assert row == (path.name, 2, len(data), 5, 3, 7, 1, 2, zlib.crc32(data))
-        assert db.execute("SELECT stream, rows, min_ts, max_ts FROM segment_streams").fetchall() == [(1, 2, 3, 7)]
+        held = Held.decode(db.execute("SELECT held FROM segments").fetchone()[0])
+        columns = (held.streams, held.rows, held.line_bytes, held.min_ts, held.max_ts)
+        assert [column.tolist() for column in columns] == [[1], [2], [5], [3], [7]]
         assert db.execute("SELECT id, tenant, labels FROM streams").fetchall() == [(1, "fake", '{"job":"test"}')]
         assert db.execute("SELECT id, position FROM sources").fetchall() == [("s", 9)]
-        assert dict(db.execute("SELECT key, value FROM store")) == {"format": 1, "generation": 1, "last_seq": 2}
+        assert dict(db.execute("SELECT key, value FROM store")) == {
+            "format": 2,
+            "generation": 1,
+            "last_seq": 2,
+            "number": 1,
+        }
     finally:
         db.close()
 
@@ -311,6 +320,8 @@ def test_retention_by_age_and_size_lasts_over_reopening(tmp_path: Path) -> None:
 def test_a_seq_is_never_given_again_after_everything_expired(tmp_path: Path) -> None:
     with opened(tmp_path, Options(retention=Retention(size=0))) as store:
         append(store, entries(LINES))
+        store.flush()
+        wait_for(lambda: not parquet_files(tmp_path), what="the segment is given up")
     with opened(tmp_path) as store:
         assert stored(store) == []
         append(store, entries(["next"]))
@@ -337,13 +348,13 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
 def test_a_newer_format_is_refused_and_nothing_stays_open(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         append(store, entries(LINES))
-    change(tmp_path, "UPDATE store SET value = 2 WHERE key = 'format'")
+    change(tmp_path, "UPDATE store SET value = 3 WHERE key = 'format'")
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(2):
-        with pytest.raises(AtalaiaError, match="has format 2; this Atalaia knows up to 1"):
+        with pytest.raises(AtalaiaError, match="has format 3; this Atalaia knows format 2"):
             Store(tmp_path)
     assert len(os.listdir("/proc/self/fd")) == before
-    change(tmp_path, "UPDATE store SET value = 1 WHERE key = 'format'")
+    change(tmp_path, "UPDATE store SET value = 2 WHERE key = 'format'")
     with opened(tmp_path) as store:
         assert stored_lines(store) == LINES
 
@@ -363,16 +374,22 @@ def test_a_damaged_catalogue_is_named(tmp_path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_a_missing_segment_is_named_and_the_store_opens_once_it_is_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["missing", "cut short"])
+def test_a_damaged_segment_is_named_and_left_out_until_it_is_back(tmp_path: Path, damage: str) -> None:
     with opened(tmp_path) as store:
         append(store, entries(LINES))
     (path,) = parquet_files(tmp_path)
-    away = path.rename(tmp_path / "away")
-    with pytest.raises(AtalaiaError, match=path.name):
-        Store(tmp_path)
-    away.rename(path)
     with opened(tmp_path) as store:
-        assert stored_lines(store) == LINES
+        append(store, entries(["more"]))
+    data = path.read_bytes()
+    path.unlink() if damage == "missing" else os.truncate(path, len(data) - 1)
+    with opened(tmp_path) as store:
+        assert store.recovered.damaged == [path.name]
+        assert stored_lines(store) == ["more"]
+    path.write_bytes(data)
+    with opened(tmp_path) as store:
+        assert store.recovered.damaged == []
+        assert stored_lines(store) == [*LINES, "more"]
 
 
 def test_files_without_a_catalogue_row_are_removed(tmp_path: Path) -> None:
@@ -575,7 +592,7 @@ def test_flush_waits_for_the_segment_even_when_the_next_log_is_slow_or_fails(
         append(store, entries(["b"]))
         fails.set()
         with pytest.raises(StoreUnavailable, match="No space left"):
-            store.flush(0.5)
+            store.flush(5)
         fails.clear()
         store.flush()
         assert len(parquet_files(tmp_path)) == 2
@@ -584,11 +601,11 @@ def test_flush_waits_for_the_segment_even_when_the_next_log_is_slow_or_fails(
 def test_a_failing_retention_does_not_stop_segments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(tmp_path, Options(retention=Retention(size=0))) as store:
 
-        def fails(names: object) -> None:
+        def fails(*_: object) -> None:
             raise sqlite3.OperationalError("disk I/O error")
 
         with monkeypatch.context() as patched:
-            patched.setattr(store._catalogue, "remove", fails)
+            patched.setattr(store._catalogue, "replace", fails)
             append(store, entries(["a"]))
             store.flush()
         append(store, entries(["b"]))
@@ -614,7 +631,7 @@ for i in range(20):
     store.append(entries([f"{{i}} a", f"{{i}} b"], [i % 3, 5]), "fake", (Source("f", i, i + 1),)).result(20)
 def die(*_, **__): os._exit(9)
 where = {where!r}
-if where == "before the segment": segment._Sink.flush = die
+if where == "before the segment": segment.FileSink.flush = die
 if where == "before the catalogue": Catalogue.add = die
 if where == "before the log is removed": Path.unlink = die
 store.flush()
@@ -680,7 +697,7 @@ def test_killed_while_appending_every_acknowledged_line_is_there_once(tmp_path: 
 def test_a_torn_tail_is_cut_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with opened(tmp_path) as store:
         append(store, entries(LINES))
-        copy = tmp_path.with_name("copy")
+        copy = tmp_path / "copy"
         for folder in ("wal", "segments"):
             (copy / folder).mkdir(parents=True)
         path = recovery.log_path(tmp_path, 1)
@@ -689,3 +706,22 @@ def test_a_torn_tail_is_cut_and_told(tmp_path: Path, caplog: pytest.LogCaptureFi
         assert [(c.lost, c.path.name) for c in store.recovered.cuts] == [(9, f"{1:016d}.wal")]
         assert stored_lines(store) == LINES
     assert "event=wal_cut" in caplog.text
+    assert not (copy / "damaged").exists()
+
+
+def test_a_log_damaged_in_the_middle_is_kept_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    copy = tmp_path / "copy"
+    with opened(tmp_path) as store:
+        for line in LINES:
+            append(store, entries([line]))
+        for folder in ("wal", "segments"):
+            (copy / folder).mkdir(parents=True)
+        data = bytearray(recovery.log_path(tmp_path, 1).read_bytes())
+    data[len(data) // 2] ^= 1
+    recovery.log_path(copy, 1).write_bytes(data)
+    with opened(copy) as store:
+        assert stored_lines(store) == LINES[:2]
+    (kept,) = (copy / "damaged").iterdir()
+    assert kept.read_bytes() == data
+    assert "event=wal_damaged" in caplog.text
+    assert "whole_records_behind=2" in caplog.text

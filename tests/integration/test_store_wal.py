@@ -178,3 +178,22 @@ def test_a_log_that_cannot_be_begun_leaves_no_descriptor_open(tmp_path: Path, di
     disk.room = None
     write(tmp_path / "1.wal", RECORDS)
     assert read(tmp_path / "1.wal") == (RECORDS, [])
+
+
+def test_behind_damage_the_next_whole_record_is_found(tmp_path: Path, rng: random.Random) -> None:
+    path = tmp_path / "1.wal"
+    write(path, RECORDS)
+    whole = path.read_bytes()
+    borders = ends(RECORDS)
+    for at in range(len(whole)):
+        data = bytearray(whole)
+        data[at] ^= 1 << rng.randrange(8)
+        path.write_bytes(data)
+        found = list(wal.intact(path))
+        hit = [i for i in range(len(RECORDS)) if borders[i] <= at < borders[i + 1]]
+        assert [f for f in found if isinstance(f, Record)] == [r for i, r in enumerate(RECORDS) if i not in hit], at
+        (cut,) = [f for f in found if isinstance(f, Cut)]
+        start, end = (borders[hit[0]], borders[hit[0] + 1]) if hit else (0, borders[0])
+        assert (cut.offset, cut.lost) == (start, end - start), at
+    path.write_bytes(whole)
+    assert list(wal.intact(path)) == RECORDS

@@ -6,88 +6,31 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable
-from urllib.parse import parse_qsl
 
 import orjson
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from atalaia import __version__
 from atalaia.api import answers
 from atalaia.api.execute import Executor
-from atalaia.api.push import MOST, read_push
+from atalaia.api.http import body_of, guarded, json_response, needed, parameters_of, single, success, tenant_of
+from atalaia.api.push import read_push
+from atalaia.api.stored import StoreApi
 from atalaia.api.times import bounds, default_step, parse_step, parse_time
-from atalaia.environment.errors import AtalaiaError, InputError
-from atalaia.logql.errors import LogQLError, NotBuilt
+from atalaia.environment.errors import InputError
+from atalaia.logql.errors import NotBuilt
 from atalaia.logql.parse import parse
 from atalaia.logql.tree import LogQuery
-from atalaia.store.commit import StoreUnavailable
+from atalaia.store.batch import MOST
 from atalaia.store.store import Store
 
 log = logging.getLogger("atalaia.api")
 MAX_LIMIT = 100_000
-MOST_FORM = 1 << 20  # bytes of a form
 MAX_POINTS = 11_000
-_TENANT = re.compile(r"[A-Za-z0-9!\-_.*'()]{1,150}")
-Handler = Callable[[Request], Awaitable[Response]]
-
-
-def json_response(data: object, status: int = 200) -> Response:
-    """An answer in JSON."""
-    return Response(orjson.dumps(data), status, media_type="application/json")
-
-
-def success(data: object) -> Response:
-    """Loki's envelope of a good answer."""
-    return json_response({"status": "success", "data": data})
-
-
-def tenant_of(request: Request) -> str:
-    """The tenant that X-Scope-OrgID names, or Loki's name for none."""
-    name = request.headers.get("x-scope-orgid", "fake")
-    if "|" in name:
-        raise NotBuilt("reading several tenants at once")
-    if not _TENANT.fullmatch(name):
-        raise InputError(
-            f"X-Scope-OrgID {name[:160]!r} is not a tenant's name: letters, digits and !-_.*'(), at most 150"
-        )
-    return name
-
-
-class TooLarge(InputError):
-    """The body of a request is larger than the server reads."""
-
-
-async def _body(request: Request, most: int) -> bytes:
-    """The body, as long as it has at most `most` bytes, whatever its header says. Raises TooLarge."""
-    parts: list[bytes] = []
-    size = 0
-    told = request.headers.get("content-length", "")
-    if told.isdigit() and int(told[:19]) > most:
-        raise TooLarge(f"the body of this request may have at most {most} bytes")
-    async for part in request.stream():
-        size += len(part)
-        if size > most:
-            raise TooLarge(f"the body of this request may have at most {most} bytes")
-        parts.append(part)
-    return b"".join(parts)
-
-
-async def parameters_of(request: Request) -> list[tuple[str, str]]:
-    """The parameters of the form of a POST, then those of the address."""
-    form = await _body(request, MOST_FORM) if request.method == "POST" else b""
-    try:
-        return [
-            pair
-            for text in (form, request.scope["query_string"])
-            for pair in parse_qsl(text.decode(), keep_blank_values=True, errors="strict")
-        ]
-    except ValueError as error:
-        raise InputError(f"the parameters cannot be read: {error}") from error
 
 
 class Api:
@@ -100,7 +43,7 @@ class Api:
     async def push(self, request: Request) -> Response:
         """POST /loki/api/v1/push: 204, or 409 when the sources of a repeated push stand elsewhere."""
         tenant = tenant_of(request)
-        body = await _body(request, MOST)
+        body = await body_of(request, MOST)
         headers = request.headers
         pushed = await run_in_threadpool(
             read_push, body, headers.get("content-type", ""), headers.get("content-encoding", "")
@@ -119,7 +62,7 @@ class Api:
     async def positions(self, request: Request) -> Response:
         """POST /atalaia/v1/positions {"ids": […]}: up to which byte each known source is stored."""
         try:
-            ids = orjson.loads(await _body(request, MOST))["ids"]
+            ids = orjson.loads(await body_of(request, MOST))["ids"]
             if not isinstance(ids, list):
                 raise TypeError(ids)
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
@@ -129,8 +72,8 @@ class Api:
 
     async def query_range(self, request: Request) -> Response:
         """/loki/api/v1/query_range: entries or series over a time."""
-        parameters = _single(await parameters_of(request))
-        tree = parse(_needed(parameters, "query"))
+        parameters = single(await parameters_of(request))
+        tree = parse(needed(parameters, "query"))
         start, end = bounds(parameters)
         tenant = tenant_of(request)
         if isinstance(tree, LogQuery):
@@ -151,8 +94,8 @@ class Api:
 
     async def query(self, request: Request) -> Response:
         """/loki/api/v1/query: a metric query at one moment."""
-        parameters = _single(await parameters_of(request))
-        tree = parse(_needed(parameters, "query"))
+        parameters = single(await parameters_of(request))
+        tree = parse(needed(parameters, "query"))
         if isinstance(tree, LogQuery):
             raise InputError(
                 "log queries are not supported as an instant query type, please change your query to a range query type"
@@ -178,7 +121,7 @@ class Api:
 
     async def _series(self, request: Request) -> list[dict[str, str]]:
         pairs = await parameters_of(request)
-        start, end = bounds(_single(pairs))
+        start, end = bounds(single(pairs))
         texts = [value for key, value in pairs if key in ("match", "match[]", "query") and value]
         selectors = []
         for text in texts:
@@ -195,17 +138,6 @@ class Api:
     async def build(self, request: Request) -> Response:
         """/loki/api/v1/status/buildinfo; clients look at the version to see what they may ask."""
         return json_response({"version": f"3.4.0-atalaia-{__version__}", "branch": "main", "goVersion": "none"})
-
-
-def _single(pairs: list[tuple[str, str]]) -> dict[str, str]:
-    """The first of equal parameters counts."""
-    return dict(reversed(pairs))
-
-
-def _needed(parameters: dict[str, str], name: str) -> str:
-    if not parameters.get(name):
-        raise InputError(f"the parameter {name!r} is missing")
-    return parameters[name]
 
 
 def _limit(parameters: dict[str, str]) -> int:
@@ -226,32 +158,6 @@ def _categorised(request: Request) -> bool:
     return "categorize-labels" in request.headers.get("x-loki-response-encoding-flags", "")
 
 
-def _refusal(error: Exception, status: int) -> Response:
-    """What is wrong, without repeating a long request as a whole."""
-    text = str(error)
-    return PlainTextResponse(f"{text if len(text) <= 2000 else text[:2000] + '…'}\n", status)
-
-
-def _guarded(handler: Handler) -> Handler:
-    """Errors as Loki gives them: plain text, 400 for the caller's, 5xx for ours."""
-
-    async def guarded(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except TooLarge as error:
-            return _refusal(error, 413)
-        except (LogQLError, InputError) as error:
-            return _refusal(error, 400)
-        except StoreUnavailable as error:
-            return _refusal(error, 503)
-        except AtalaiaError as error:
-            return _refusal(error, 422)
-        except ClientDisconnect:
-            return Response(status_code=400)  # nobody is there to read it
-
-    return guarded
-
-
 async def not_built(request: Request) -> Response:
     """What Loki answers and this version does not."""
     raise NotBuilt(request.url.path)
@@ -264,19 +170,19 @@ NOT_BUILT = (
         f"/loki/api/v1/{name}"
         for name in (
             "index/stats", "index/volume", "index/volume_range", "patterns", "detected_fields",
-            "detected_field/{name}/values", "detected_labels", "format_query", "tail", "delete", "rules",
+            "detected_field/{name}/values", "detected_labels", "format_query", "tail", "rules",
             "rules/{path:path}",
         )
     ),
     "/prometheus/api/v1/{path:path}",
     "/api/prom/{path:path}",
-    "/metrics", "/config", "/services", "/log_level", "/flush",
+    "/metrics", "/config", "/services", "/log_level",
 )  # fmt: skip
 
 
 def create(store: Store, executor: Executor) -> Starlette:
     """The application."""
-    api = Api(store, executor)
+    api, stored = Api(store, executor), StoreApi(store, executor)
     both = ["GET", "POST"]
     routes = [
         ("/loki/api/v1/push", api.push, ["POST"]),
@@ -288,12 +194,18 @@ def create(store: Store, executor: Executor) -> Starlette:
         ("/loki/api/v1/label/{name}/values", api.label_values, both),
         ("/loki/api/v1/series", api.series, both),
         ("/loki/api/v1/status/buildinfo", api.build, ["GET"]),
+        ("/loki/api/v1/delete", stored.delete, ["POST", "PUT"]),
+        ("/loki/api/v1/delete", stored.deletions, ["GET"]),
+        ("/loki/api/v1/delete", stored.cancel, ["DELETE"]),
+        ("/atalaia/v1/store", stored.state, ["GET"]),
+        ("/atalaia/v1/explain", stored.explain, both),
+        ("/flush", stored.flush, ["POST"]),
         ("/ready", api.ready, ["GET"]),
     ]
     everything = ["GET", "POST", "PUT", "DELETE"]
     return Starlette(
         routes=[
-            *(Route(path, _guarded(handler), methods=methods) for path, handler, methods in routes),
-            *(Route(path, _guarded(not_built), methods=everything) for path in NOT_BUILT),
+            *(Route(path, guarded(handler), methods=methods) for path, handler, methods in routes),
+            *(Route(path, guarded(not_built), methods=everything) for path in NOT_BUILT),
         ]
     )

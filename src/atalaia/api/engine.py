@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 from duckdb.func import FunctionNullHandling, PythonUDFType
 
@@ -39,8 +40,12 @@ class QueryLimits:
     seconds: float = 60.0
 
 
+StreamLabels = Callable[[np.ndarray, str], pa.Array]
+"""A label (utf8, null for none) of streams by number."""
+
+
 class Engine:
-    """Runs SQL over relations of the store."""
+    """Runs SQL over relations of the store. `stream_labels` is the store's; plans ask it when streams are many."""
 
     def __init__(self, limits: QueryLimits | None = None) -> None:
         self.limits = limits or QueryLimits()
@@ -53,11 +58,13 @@ class Engine:
                 # Nothing is downloaded at run time.
                 "autoinstall_known_extensions": "false",
                 "autoload_known_extensions": "false",
-                "enable_object_cache": "true",
                 "preserve_insertion_order": "false",
             }
         )
-        _register(self._database)
+        # Segments never change: their footers need reading once.
+        self._database.execute("SET GLOBAL parquet_metadata_cache = true")
+        self.stream_labels: StreamLabels = lambda numbers, _: pa.nulls(len(numbers), pa.utf8())
+        _register(self._database, lambda numbers, name: self.stream_labels(numbers, name))
 
     def deadline(self) -> float:
         """When a query that begins now must have ended, on the monotonic clock."""
@@ -118,9 +125,9 @@ class Engine:
         self._database.close()
 
 
-def _register(connection: duckdb.DuckDBPyConnection) -> None:
+def _register(connection: duckdb.DuckDBPyConnection, stream_labels: StreamLabels) -> None:
     """The functions that plans call; each works on a column of the rows that are left."""
-    text, boolean = duckdb.type("VARCHAR"), duckdb.type("BOOLEAN")
+    text, boolean, integer = duckdb.type("VARCHAR"), duckdb.type("BOOLEAN"), duckdb.type("INTEGER")
     labels = duckdb.type("MAP(VARCHAR, VARCHAR)")
 
     for name, one, arguments, result in (
@@ -129,7 +136,8 @@ def _register(connection: duckdb.DuckDBPyConnection) -> None:
         ("line_json_at", _values(extract.json_value, pa.utf8()), [text, text], text),
         ("holds_address", _values(holds_address, pa.bool_()), [text, text], boolean),
         ("read_label", _values(unwrap.read, pa.float64()), [text, text], duckdb.type("DOUBLE")),
-        ("compare_label", _compared, [text] * 4, duckdb.type("INTEGER")),
+        ("compare_label", _compared, [text] * 4, integer),
+        ("stream_label", _of_streams(stream_labels), [integer, text], text),
     ):
         connection.create_function(
             name,
@@ -157,6 +165,17 @@ def _labels(one: Callable[..., dict[str, str]]) -> Function:
     def function(*columns: pa.Array) -> pa.Array:
         rows = zip(*(column.to_pylist() for column in columns), strict=True)
         return pa.array([None if row[0] is None else list(one(*row).items()) for row in rows], _MAP)
+
+    return function
+
+
+def _of_streams(labels: StreamLabels) -> Function:
+    """The function of a column of stream numbers and one label's name, which DuckDB repeats for each row."""
+
+    def function(numbers: pa.Array, names: pa.Array) -> pa.Array:
+        if not len(numbers):
+            return pa.array([], pa.utf8())
+        return labels(_whole(numbers).to_numpy(zero_copy_only=False), names[0].as_py())
 
     return function
 

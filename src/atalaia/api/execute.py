@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from atalaia.api.engine import Engine
 from atalaia.api.ranges import RangeQuery, line_conditions, streams_of
+from atalaia.environment.errors import InputError
 from atalaia.logql import evaluate, rows
 from atalaia.logql.entry import Entry
 from atalaia.logql.matrix import Matrix
 from atalaia.logql.plan import Pipeline, compile_pipeline, without_unread
-from atalaia.logql.select import selector_test
-from atalaia.logql.tree import Grouping, LogQuery, Metric, RangeAggregation, Selector
+from atalaia.logql.printer import print_query
+from atalaia.logql.select import matcher_tests
+from atalaia.logql.tree import Grouping, LineFilter, LogQuery, Metric, RangeAggregation, Selector
+from atalaia.logql.walk import log_queries
 from atalaia.logql.window import Grid
-from atalaia.store.relation import chosen, relation
-from atalaia.store.snapshot import Part
+from atalaia.store.deletion import Deletion
+from atalaia.store.relation import Reading, chosen, numbers, relation, streams_in
+from atalaia.store.snapshot import Part, in_order
 from atalaia.store.store import Store
 
 _PAGE_MOST = 50_000  # rows read at a time where Python decides which of them pass
+_DELETING = ("|=", "!=", "|~", "!~")
 _Found = tuple[int, int, int, str, dict[str, str] | None]
 """ts, seq, stream, line, metadata."""
 
@@ -40,6 +46,7 @@ class Executor:
     def __init__(self, store: Store, engine: Engine) -> None:
         self._store = store
         self._engine = engine
+        engine.stream_labels = store.streams.values_of
 
     def logs(self, query: LogQuery, tenant: str, start: int, end: int, limit: int, backward: bool) -> list[Entry]:
         """The first `limit` entries of [start, end) ns in the given direction.
@@ -56,18 +63,16 @@ class Executor:
                 ts, _, stream, line, metadata = row
                 return run(ts, line, streams.labels[stream], metadata or {})
 
-            parts = chosen(snapshot.parts, streams.labels.keys(), start, end)
-            parts.sort(key=lambda p: p.max_ts if backward else -p.min_ts, reverse=True)
+            parts = in_order(chosen(snapshot.parts, streams.labels, start, end), backward)
             found: list[_Found] = []
-            at, width = 0, 1
-            while at < len(parts):
+            width = 1
+            while some := list(islice(parts, width)):
                 # Parts come in the order of the answer; one that begins behind the last wanted entry cannot add to it.
                 if len(found) >= limit:
                     edge = found[limit - 1][0]
-                    if (parts[at].max_ts < edge) if backward else (parts[at].min_ts > edge):
+                    if (some[0].max_ts < edge) if backward else (some[0].min_ts > edge):
                         break
-                some = parts[at : at + width]
-                at, width = at + width, width * 2
+                width *= 2
                 found += self._first(some, pipeline, wanted, lambda row: entry(row) is not None)
                 found.sort(key=lambda row: (row[0], row[1]), reverse=backward)
                 del found[limit:]
@@ -96,29 +101,51 @@ class Executor:
     ) -> list[_Found]:
         """The first `most` entries behind `last`."""
         order, behind = ("DESC", "<") if wanted.backward else ("ASC", ">")
-        streams, start, end = pipeline.streams.labels.keys(), wanted.start, wanted.end
+        streams, start, end = pipeline.streams.labels, wanted.start, wanted.end
         where = pipeline.where(lines=False)
         if last is not None:
             where += f"{' AND' if where else ' WHERE'} (ts, seq) {behind} ({last[0]:d}, {last[1]:d})"
             start, end = (start, last[0] + 1) if wanted.backward else (last[0], end)
         with self._engine.cursor(wanted.deadline) as connection:
-            source = relation(connection, parts, streams, start, end, line_conditions(pipeline))
+            lines = line_conditions(pipeline)
+            source = relation(connection, parts, streams, start, end, lines, keys=pipeline.keys)
+            # Segments may have been verified meanwhile, which no interrupt ends.
+            self._engine.check(wanted.deadline)
             columns = f"SELECT ts, seq, stream_id, line, metadata FROM ({source}){where}"
             return connection.execute(f"{columns} ORDER BY ts {order}, seq {order} LIMIT {most:d}").fetchall()
 
     def series(self, tenant: str, selectors: Sequence[Selector], start: int, end: int) -> list[dict[str, str]]:
         """The label sets of the streams with entries in [start, end] ns that any selector selects; all without one."""
-        tests = [selector_test(selector) for selector in selectors]
         with self._store.snapshot() as snapshot:
             seen: set[int] = set()
-            for part in snapshot.parts:
-                seen |= {i for i, held in part.streams.items() if held.max_ts >= start and held.min_ts <= end}
-            found = [snapshot.streams[i] for i in sorted(seen)]
-        return [
-            dict(stream.labels)
-            for stream in found
-            if stream.tenant == tenant and (not tests or any(test(stream.labels) for test in tests))
-        ]
+            with self._engine.cursor(self._engine.deadline()) as connection:
+                for part in snapshot.parts:
+                    seen |= streams_in(connection, part, start, end + 1)
+            wanted = [snapshot.streams.select(tenant, matcher_tests(selector)) for selector in selectors]
+            ids = {number for some in wanted or [snapshot.streams.select(tenant)] for number in some}
+            return [dict(snapshot.streams[number].labels) for number in sorted(seen & ids)]
+
+    def readings(self, tree: LogQuery | Metric, tenant: str, start: int, end: int) -> list[Reading]:
+        """What is read for each log query in `tree`, if it asks for entries of [start, end) ns."""
+        found: list[Reading] = []
+        with self._store.snapshot() as snapshot:
+            for query in log_queries(tree):
+                streams = streams_of(query, tenant, snapshot)
+                conditions = line_conditions(compile_pipeline(query, streams))
+                parts = chosen(snapshot.parts, streams.labels, start, end)
+                with self._engine.cursor(self._engine.deadline()) as connection:
+                    relation(connection, parts, streams.labels, start, end, conditions, readings=found)
+        return found
+
+    def delete(self, query: LogQuery, tenant: str, start: int, end: int) -> Deletion:
+        """Hide the entries of [start, end) ns that a selector and line filters find. Raises InputError for more."""
+        for stage in query.stages:
+            if not isinstance(stage, LineFilter) or stage.op not in _DELETING or any(m.ip for m in stage.alternatives):
+                raise InputError("a deletion takes a selector, and filters of lines by |=, !=, |~ and !~ alone")
+        with self._store.snapshot() as snapshot:
+            streams = streams_of(query, tenant, snapshot)
+        conditions = line_conditions(compile_pipeline(query, streams))
+        return self._store.delete(tenant, print_query(query), start, end, numbers(streams.labels), conditions)
 
     def metric(self, tree: Metric, tenant: str, start: int, step: int, steps: int) -> Matrix:
         """The series of a metric query at `steps` moments from `start`, `step` ns apart."""
@@ -129,7 +156,7 @@ class Executor:
                 aggregation = without_unread(found)
                 grid = Grid(start - aggregation.offset_ns, step, steps, aggregation.range_ns)
                 streams = streams_of(aggregation.query, tenant, snapshot)
-                parts = chosen(snapshot.parts, streams.labels.keys(), grid.first + 1, grid.last + 1)
+                parts = chosen(snapshot.parts, streams.labels, grid.first + 1, grid.last + 1)
                 return RangeQuery(self._engine, deadline, parts, streams, aggregation, grouping, grid).matrix()
 
             return evaluate.evaluate(tree, leaf, steps)

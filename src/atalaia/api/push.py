@@ -18,6 +18,7 @@ from atalaia.api.protobuf import decode_push
 from atalaia.store.batch import (
     CONTENT_TYPE,
     METADATA,
+    MOST,
     SCHEMA,
     BatchError,
     Source,
@@ -26,7 +27,6 @@ from atalaia.store.batch import (
     unambiguous,
 )
 
-MOST = 256 << 20  # bytes of a body, unpacked
 _NANOSECONDS = re.compile(r"-?[0-9]{1,20}")
 
 

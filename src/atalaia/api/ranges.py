@@ -23,7 +23,7 @@ from atalaia.logql.matrix import Labels, Matrix, absent
 from atalaia.logql.overtime import kept, of_samples
 from atalaia.logql.plan import Pipeline, Streams, compile_pipeline
 from atalaia.logql.samples import Samples, fails, samples_of
-from atalaia.logql.select import selector_test
+from atalaia.logql.select import matcher_tests
 from atalaia.logql.series import grouping_of, labels_of
 from atalaia.logql.slide import slide, slide_samples
 from atalaia.logql.tree import Grouping, LogQuery, RangeAggregation
@@ -31,18 +31,30 @@ from atalaia.logql.window import Grid
 from atalaia.store.decide import LineCondition, LineTest
 from atalaia.store.relation import relation
 from atalaia.store.snapshot import Part, Snapshot
+from atalaia.store.streams import Selection
 
 MAX_SERIES = 20_000
 MAX_POINTS = 10_000_000  # of all series together
 MAX_SAMPLES = 5_000_000  # where the samples themselves are needed
 _BATCH = 100_000  # rows that Python takes at a time
+_ENTRIES = "entries"
 _COLUMNS = "ts, seq, stream_id, line, metadata"
+
+
+@dataclass(frozen=True, slots=True)
+class _Selected(Streams):
+    """Streams of a store, which can count without looking at each."""
+
+    labels: Selection
+
+    def having(self, name: str) -> int:
+        """See Streams."""
+        return self.labels.having(name)
 
 
 def streams_of(query: LogQuery, tenant: str, snapshot: Snapshot) -> Streams:
     """The streams that a query selects."""
-    test = selector_test(query.selector)
-    return Streams({stream.id: stream.labels for stream in snapshot.streams.of(tenant) if test(stream.labels)})
+    return _Selected(snapshot.streams.select(tenant, matcher_tests(query.selector)))
 
 
 def line_conditions(pipeline: Pipeline) -> tuple[LineCondition, ...]:
@@ -76,20 +88,18 @@ class RangeQuery:
         if gap := self.grid.gap_sql():
             pipeline.conditions.append(gap)
         with self.engine.cursor(self.deadline) as connection:
-            first, last = self.grid.first + 1, self.grid.last + 1
-            source = relation(
-                connection, self.parts, self.streams.labels.keys(), first, last, line_conditions(pipeline)
-            )
             try:
-                samples = samples_of(pipeline, self.tree, self.grouping, source)
-                tables = [self._by_series(connection, samples)]
+                samples = samples_of(pipeline, self.tree, self.grouping, _ENTRIES)
+                sql = self._over_entries(connection, pipeline, self._by_series(samples))
+                tables = [connection.sql(sql).to_arrow_table()]
                 self._check(len(tables[0]))
                 if pc.any(tables[0].column("fault")).as_py():
                     sql = f"SELECT {_COLUMNS} FROM ({samples.sql}) WHERE fault ORDER BY ts, seq LIMIT 1"
-                    ts, _, stream, line, metadata = connection.execute(sql).fetchall()[0]
+                    (row,) = connection.execute(self._over_entries(connection, pipeline, sql)).fetchall()
+                    ts, _, stream, line, metadata = row
                     raise _failed(run(ts, line, self.streams.labels[stream], metadata or {}))
             except Inexpressible:
-                samples, tables = self._in_python(connection, pipeline, source, run)
+                samples, tables = self._in_python(connection, pipeline, run)
         keys = [
             key
             for table in tables
@@ -110,16 +120,23 @@ class RangeQuery:
             return slide_samples(self.grid, labels, series, columns, of_samples(self.tree))
         return slide(self.grid, labels, series, columns[0], columns[1:], states)
 
-    def _by_series(self, connection: duckdb.DuckDBPyConnection, samples: Samples) -> pa.Table:
-        """A row a series: its keys, what is kept of its samples, and whether an entry fails the query."""
+    def _over_entries(self, connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, sql: str) -> str:
+        """A statement over _ENTRIES, with what that stands for; by now the pipeline has named all it needs of it."""
+        first, last = self.grid.first + 1, self.grid.last + 1
+        ids, lines = self.streams.labels, line_conditions(pipeline)
+        source = relation(connection, self.parts, ids, first, last, lines, keys=pipeline.keys)
+        # Segments may have been verified meanwhile, which no interrupt ends.
+        self.engine.check(self.deadline)
+        return f"WITH {_ENTRIES} AS NOT MATERIALIZED ({source}) {sql}"
+
+    def _by_series(self, samples: Samples) -> str:
+        """SQL of a row a series: its keys, what is kept of its samples, and whether an entry fails the query."""
         if (states := kept(self.tree)) is not None:
-            sql = samples.aggregated(self.grid, [sql for sql, _ in states.columns], MAX_SERIES + 1)
-        else:
-            sql = samples.collected(MAX_SERIES + 1, MAX_SAMPLES + 1)
-        return connection.sql(sql).to_arrow_table()
+            return samples.aggregated(self.grid, [sql for sql, _ in states.columns], MAX_SERIES + 1)
+        return samples.collected(MAX_SERIES + 1, MAX_SAMPLES + 1)
 
     def _in_python(
-        self, connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, source: str, run: rows.Run
+        self, connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, run: rows.Run
     ) -> tuple[Samples, list[pa.Table]]:
         """The same where SQL cannot say all of the pipeline, part by part; what it can say chooses the entries."""
         grouping = grouping_of(self.tree, self.grouping)
@@ -128,8 +145,8 @@ class RangeQuery:
         labels: list[Labels] = []
         samples = Samples("SELECT *, false AS fault FROM python_samples", 1, lambda key: labels[key[0]])
         tables = [self._aggregated(connection, samples, [])]
-        sql = f"SELECT {_COLUMNS} FROM ({source}){pipeline.where(lines=False)}"
-        for batch in connection.sql(sql).to_arrow_reader(_BATCH):
+        sql = f"SELECT {_COLUMNS} FROM {_ENTRIES}{pipeline.where(lines=False)}"
+        for batch in connection.sql(self._over_entries(connection, pipeline, sql)).to_arrow_reader(_BATCH):
             found: list[tuple[int, int, int, float]] = []
             for ts, seq, stream, line, metadata in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 self.engine.check(self.deadline)
@@ -153,7 +170,7 @@ class RangeQuery:
     ) -> pa.Table:
         with contextlib.closing(connection.cursor()) as another:  # the first one is being read from
             another.register("python_samples", _sample_table(found))
-            return self._by_series(another, samples)
+            return another.sql(self._by_series(samples)).to_arrow_table()
 
     def _check(self, series: int) -> None:
         if series > MAX_SERIES:

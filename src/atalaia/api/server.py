@@ -13,10 +13,11 @@ import uvicorn
 from starlette.applications import Starlette
 
 from atalaia.api.app import create
-from atalaia.api.engine import Engine
+from atalaia.api.engine import Engine, QueryLimits
 from atalaia.api.execute import Executor
 from atalaia.environment.errors import InputError
-from atalaia.store.store import Options, Store
+from atalaia.store.options import Options
+from atalaia.store.store import Store
 
 log = logging.getLogger("atalaia.store")
 
@@ -50,13 +51,13 @@ def bind(address: Address) -> socket.socket:
     return listening
 
 
-def serve(directory: Path, address: Address, options: Options) -> None:
+def serve(directory: Path, address: Address, options: Options, queries: QueryLimits) -> None:
     """Serve the store in `directory`; returns after a clean stop, memory written to a segment.
 
     Raises InputError when the address is taken, AtalaiaError when the store cannot be opened.
     """
     listening = bind(address)
-    engine = Engine()
+    engine = Engine(queries)
     try:
         store = Store(directory, options)
     except BaseException:

@@ -38,6 +38,7 @@ def run_checks(environment: Environment) -> list[Check]:
         ("secrets", _secrets),
         ("targets", _targets),
         ("services", _services),
+        ("log store", store_check),
         ("backups", _backups),
     ]
     results = []
@@ -146,6 +147,28 @@ def _services(environment: Environment) -> Check:
     if not services:
         return Check("services", True, "never started")
     return Check("services", not bad, ", ".join(bad) or f"all {len(services)} ready", "`atalaia up` starts them")
+
+
+def store_check(environment: Environment) -> Check:
+    """Whether the store, as far as it runs, met damaged segments."""
+    from atalaia.cli.logs import client_of
+    from atalaia.client.loki import LogsUnreachable
+
+    if environment.settings.logs.url:
+        return Check("log store", True, f"the Loki at {environment.settings.logs.url}")
+    if not environment.state.remembered().get("ports", {}).get("store"):
+        return Check("log store", True, "never started")
+    client = client_of(environment)
+    try:
+        damaged = client.damaged()
+    except LogsUnreachable:
+        return Check("log store", True, "it does not run")
+    finally:
+        client.close()
+    if not damaged:
+        return Check("log store", True, "no damage was met")
+    found = f"{len(damaged)} damaged segments are left out of answers, {damaged[0]} first"
+    return Check("log store", False, found, "`atalaia down`, then `atalaia store repair`")
 
 
 def _backups(environment: Environment) -> Check:

@@ -24,8 +24,13 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for progra
 
 
 def environment_of(file: Path | None) -> Environment:
-    """The environment that a command works on."""
-    return load(file)
+    """The environment that a command works on. Raises ConfigurationError for what is wrong with its file."""
+    environment = load(file)
+    if environment.settings.logs.retention:
+        from atalaia.cli.retention import retention_of
+
+        retention_of(environment)
+    return environment
 
 
 def console(stderr: bool = False) -> Console:

@@ -162,15 +162,8 @@ def _rows(report: dict[str, Any]) -> list[list[str]]:
     rows = []
     for s in report["services"]:
         colour = _COLOURS.get(s["state"], "yellow")
-        rows.append(
-            [
-                s["name"],
-                f"[{colour}]{s['state']}[/{colour}]",
-                s["version"] or "-",
-                s["address"],
-                s["directory"],
-            ]
-        )
+        state = f"[{colour}]{s['state']}[/{colour}]"
+        rows.append([s["name"], state, s["version"] or "-", s["address"], s["directory"]])
     return rows
 
 
@@ -228,9 +221,11 @@ def status(file: FileOption = None, as_json: JsonOption = False) -> None:
 
     State, version, address and data directory. Exit code 1 unless all are ready.
     """
+    from atalaia.cli.checks import store_check
     from atalaia.supervisor import launch
 
-    report = launch.report(environment_of(file))
+    environment = environment_of(file)
+    report = launch.report(environment)
     if as_json:
         print_json(report)
     elif not report["services"]:
@@ -245,6 +240,8 @@ def status(file: FileOption = None, as_json: JsonOption = False) -> None:
                 screen.print(f"{s['name']}: restarted {s['restarts']} times", markup=False)
         if not report["supervisor"]:
             screen.print(f"no supervisor runs; `{command_name()} up` starts one")
+        if not (store := store_check(environment)).good:
+            screen.print(f"store: {store.found}; {store.remedy}", markup=False)
     if not report["services"] or any(s["state"] != "ready" for s in report["services"]):
         raise typer.Exit(1)
 

@@ -22,6 +22,7 @@ from atalaia.cli.common import (
     show_time,
     table,
 )
+from atalaia.cli.readings import print_readings
 from atalaia.environment.errors import InputError
 from atalaia.environment.load import Environment
 from atalaia.environment.units import parse_duration
@@ -29,6 +30,7 @@ from atalaia.environment.units import parse_duration
 if TYPE_CHECKING:
     from atalaia.client.entries import LogEntry
     from atalaia.client.loki import LokiClient
+    from atalaia.logql.tree import Query
 
 _SEVERITY = {
     "ERROR": "red",
@@ -164,6 +166,9 @@ def query(
     url: Annotated[
         str | None, typer.Option(help="Ask this Loki instead of the environment's store.", show_default=False)
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show what the store would read, instead of the answer.")
+    ] = False,
     as_json: JsonOption = False,
     file: FileOption = None,
 ) -> None:
@@ -171,16 +176,15 @@ def query(
 
     Lines for a log query, a table for a metric query.
     """
-    from atalaia.logql.errors import LogQLError
-    from atalaia.logql.parse import parse
     from atalaia.logql.tree import LogQuery
 
-    try:
-        tree = parse(logql)
-    except LogQLError as error:
-        raise InputError(f"{error}\n{_pointed(logql, error.line, error.column)}") from error
+    tree = parsed(logql)
     first, last = span(since, start, end)
     client = client_of(environment_of(file), url)
+    if explain:
+        readings = client.get("/atalaia/v1/explain", {"query": logql, "start": first, "end": last})
+        print_json(readings) if as_json else print_readings(readings)
+        return
     if isinstance(tree, LogQuery):
         _print_lines(
             client.entries(logql, start=first, end=last, limit=limit or None, newest_first=not forward),
@@ -199,6 +203,17 @@ def query(
         print_json(data)
     else:
         _print_series(data)
+
+
+def parsed(logql: str) -> Query:
+    """The tree of a query. Raises InputError that points at what is wrong."""
+    from atalaia.logql.errors import LogQLError
+    from atalaia.logql.parse import parse
+
+    try:
+        return parse(logql)
+    except LogQLError as error:
+        raise InputError(f"{error}\n{_pointed(logql, error.line, error.column)}") from error
 
 
 def _pointed(text: str, line: int, column: int) -> str:

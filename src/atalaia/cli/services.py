@@ -12,7 +12,7 @@ import typer
 
 from atalaia.environment.errors import InputError
 from atalaia.environment.load import Environment, load
-from atalaia.environment.units import parse_duration, parse_size
+from atalaia.runtime import memory
 
 
 def register(app: typer.Typer) -> None:
@@ -29,16 +29,24 @@ def serve(
     retention_size: Annotated[
         str | None, typer.Option(help="Remove the oldest beyond this size, such as 10GiB.")
     ] = None,
+    retention_rule: Annotated[
+        list[str] | None,
+        typer.Option(help="Bounds of some streams, such as 'age=7d {job=\"varlogs\"}'; may be repeated."),
+    ] = None,
+    limit: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE, a limit as in [logs.limits]; may be repeated.")
+    ] = None,
     environment: Annotated[Path | None, typer.Option("--environment", hidden=True)] = None,
 ) -> None:
     """Run the log store alone.
 
     Loki's HTTP API over the files in --data, in the foreground.
     """
+    memory.configure()
     from atalaia.api.server import Address, serve
+    from atalaia.cli.limits import parse_limits, query_limits, store_options
+    from atalaia.cli.retention import parse_rule, retention, retention_of
     from atalaia.runtime.logs import configure
-    from atalaia.store.retention import Retention
-    from atalaia.store.store import Options
 
     if environment is not None:
         found = load(environment) if environment.exists() else _default(environment)
@@ -46,20 +54,17 @@ def serve(
         configure("store", found.state.own_logs / "store.log")
         logs = found.settings.logs
         address = Address(logs.listen, ports["store"])
-        data, retention_age, retention_size = found.store_directory, logs.retention_age, logs.retention_size
+        data, limits, bounds = found.store_directory, logs.limits, retention_of(found)
     else:
         if data is None:
             raise InputError("serve needs --data DIR", "for example: atalaia serve --data logs --listen 127.0.0.1:3100")
         configure("store", None)
         address = parse_address(listen)
-    try:
-        age = parse_duration(retention_age) if retention_age else None
-        retention = Retention(age, parse_size(retention_size) if retention_size else None)
-    except ValueError as error:
-        raise InputError(str(error)) from error
+        limits = parse_limits(limit or [])
+        bounds = retention(retention_age, retention_size, [parse_rule(text) for text in retention_rule or ()])
     if data.exists() and not data.is_dir():
         raise InputError(f"--data {data} is not a directory")
-    serve(data, address, Options(retention=retention))
+    serve(data, address, store_options(limits, bounds), query_limits(limits))
 
 
 def _default(file: Path) -> Environment:
@@ -99,6 +104,7 @@ def collect(
 
     As a promtail.yaml says, in the foreground.
     """
+    memory.configure()
     from atalaia.collector import promtail
     from atalaia.collector.collector import Collector
     from atalaia.runtime.logs import configure

@@ -20,6 +20,10 @@ class LogsUnreachable(AtalaiaError):
     """The log store does not answer."""
 
 
+class NotOffered(AtalaiaError):
+    """The server does not know this address: another kind of log store, or something else."""
+
+
 class LokiClient:
     """One server. `base` is its address without a path; `page` entries are asked for at once."""
 
@@ -28,10 +32,14 @@ class LokiClient:
         self._page = page
         self._http = httpx.Client(timeout=httpx.Timeout(timeout, connect=5.0), trust_env=False)
 
-    def get(self, path: str, parameters: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Any:
-        """The `data` of an answer. Raises InputError for what the server refuses, LogsUnreachable, AtalaiaError."""
+    def send(
+        self, method: str, path: str, parameters: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
+        """A good answer. Raises InputError for what the server refuses, LogsUnreachable, NotOffered, AtalaiaError."""
         try:
-            answer = self._http.get(f"{self.base}{path}", params=dict(parameters), headers=dict(headers or {}))
+            answer = self._http.request(
+                method, f"{self.base}{path}", params=dict(parameters), headers=dict(headers or {})
+            )
         except httpx.HTTPError as error:
             raise LogsUnreachable(
                 f"the log store at {self.base} does not answer: {error}",
@@ -39,10 +47,24 @@ class LokiClient:
             ) from error
         if answer.status_code == 400:
             raise InputError(answer.text.strip())
-        if answer.status_code != 200:
+        if answer.status_code == 404:
+            raise NotOffered(f"{self.base} has no {path}", "Atalaia's own log store has it: check [logs] url, or --url")
+        if not answer.is_success:
             raise AtalaiaError(f"the log store answered {answer.status_code}: {answer.text.strip()[:1000]}")
+        return answer
+
+    def get(self, path: str, parameters: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Any:
+        """The `data` of an answer. Raises what `send` raises."""
+        return self._json(path, parameters, headers, "data")
+
+    def damaged(self) -> list[str]:
+        """The segments that Atalaia's own store leaves out of its answers. Raises what `send` raises."""
+        return list(self._json("/atalaia/v1/store", {}, None, "damaged"))
+
+    def _json(self, path: str, parameters: Mapping[str, Any], headers: Mapping[str, str] | None, member: str) -> Any:
+        answer = self.send("GET", path, parameters, headers)
         try:
-            return answer.json()["data"]
+            return answer.json()[member]
         except (ValueError, KeyError) as error:
             raise AtalaiaError(
                 f"{self.base} does not answer as a Loki does", "check the address in [logs] url"

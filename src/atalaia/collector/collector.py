@@ -1,7 +1,7 @@
 """The collector: reads files, prepares batches, delivers them in order; positions move after acknowledgement.
 
-Two threads: one reads and runs the stages, one encodes and pushes, so that both cores work. At most `_AHEAD` batches
-are in between; while the sink is away nothing more is read, and the files keep what is not delivered.
+Two threads: one reads, runs the stages and encodes, one pushes, so that the store works meanwhile. At most `_AHEAD`
+batches are in between; while the sink is away nothing more is read, and the files keep what is not delivered.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -22,7 +21,7 @@ from atalaia.collector.entries import Entries
 from atalaia.collector.files import Files
 from atalaia.collector.job import Plan
 from atalaia.collector.lines import cut_long, valid_utf8
-from atalaia.collector.sink import Answer, Sink, Unreachable, connect
+from atalaia.collector.sink import Answer, Delivery, Sink, Unreachable, connect
 from atalaia.collector.tail import BLOCK, Chunk, Tail
 from atalaia.store.batch import Source
 
@@ -33,12 +32,11 @@ _PATIENCE = 5.0  # seconds that a stop waits for the sink
 _NEWS = 2.0  # seconds without the sink before that is told
 _DISCOVER = 1.0  # seconds between looks for new files
 T = TypeVar("T")
-_DAY = 86_400_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    table: pa.Table
+    deliver: Delivery
     sources: tuple[Source, ...]
     epoch: int
 
@@ -90,11 +88,11 @@ class Collector:
         if self._on_ready:
             self._on_ready()
         log.info("event=collecting files=%d output=%s", len(self._files.tails), self._plan.output.base)
-        pusher = threading.Thread(target=self._push_loop, args=(sink,), name="push", daemon=True)
+        pusher = threading.Thread(target=self._push_loop, name="push", daemon=True)
         pusher.start()
         try:
-            self._read_loop()
-            self._drain()
+            self._read_loop(sink)
+            self._drain(sink)
         finally:
             self._hard_stop.set()
             pusher.join(10)
@@ -102,13 +100,13 @@ class Collector:
             self._files.close()
             sink.close()
 
-    def _drain(self) -> None:
+    def _drain(self, sink: Sink) -> None:
         """Deliver what was written before the stop; what the sink does not take in time is left in the files."""
         self._files.discover()
         while not self._late():
             chunks = self._gather()
             if chunks:
-                self._offer(self._prepare(chunks))
+                self._offer(self._prepare(chunks, sink))
                 self._settle()
             elif self._flying:
                 self._settle(wait=0.05)
@@ -123,7 +121,7 @@ class Collector:
             self._give_up_at = time.monotonic() + _PATIENCE
         return time.monotonic() >= self._give_up_at
 
-    def _read_loop(self) -> None:
+    def _read_loop(self, sink: Sink) -> None:
         discovered = time.monotonic()
         while not self._stop.is_set():
             self._settle()
@@ -132,7 +130,7 @@ class Collector:
                 discovered = time.monotonic()
             chunks = self._gather()
             if chunks:
-                self._offer(self._prepare(chunks))
+                self._offer(self._prepare(chunks, sink))
             elif self._flying:
                 self._settle(wait=_IDLE)
             else:
@@ -158,7 +156,7 @@ class Collector:
                 self._files.tails[tail.known.identity] = self._files.tails.pop(tail.known.identity)
         return chunks
 
-    def _prepare(self, chunks: Sequence[tuple[Tail, Chunk]]) -> _Batch:
+    def _prepare(self, chunks: Sequence[tuple[Tail, Chunk]], sink: Sink) -> _Batch:
         parts = []
         for tail, chunk in chunks:
             block, replaced = valid_utf8(chunk.block)
@@ -172,12 +170,11 @@ class Collector:
                     tail.known.path,
                     f"lines beyond {self._plan.max_line_size} bytes are cut there",
                 )
-            parts.append(
-                _in_range(replace(entries, lines=lines), chunk.read_at).record_batch(self._plan.output.external_labels)
-            )
+            entries = _in_range(replace(entries, lines=lines), chunk.read_at, self._plan.clock_ahead)
+            parts.append(entries.record_batch(self._plan.output.external_labels))
         table = pa.Table.from_batches(parts).unify_dictionaries()
         sources = tuple(Source(chunk.known_id, chunk.start, chunk.end) for _, chunk in chunks)
-        return _Batch(table, sources, self._epoch)
+        return _Batch(sink.prepare(table, sources), sources, self._epoch)
 
     def _offer(self, batch: _Batch) -> None:
         """Hand a batch to the pushing thread; waits while it has enough. Given up, it was the last one."""
@@ -223,7 +220,7 @@ class Collector:
 
     # -- the pushing thread
 
-    def _push_loop(self, sink: Sink) -> None:
+    def _push_loop(self) -> None:
         broken = -1
         while True:
             try:
@@ -236,7 +233,7 @@ class Collector:
             if batch.epoch <= broken:
                 self._done.put(_Done(batch, Answer()))
                 continue
-            answer = self._patiently(partial(sink.push, batch.table, batch.sources), self._hard_stop)
+            answer = self._patiently(batch.deliver, self._hard_stop)
             if answer is None:
                 return
             if answer.conflict is not None:
@@ -268,8 +265,8 @@ class Collector:
         return None
 
 
-def _in_range(entries: Entries, now: int) -> Entries:
-    """Times before 1970 or over a day ahead, which no store takes, become the time of reading."""
+def _in_range(entries: Entries, now: int, ahead: int) -> Entries:
+    """Times before 1970 or over `ahead` ns in the future, which the store does not take, become the time of reading."""
     ts = entries.ts
-    wrong = (ts < 0) | (ts > now + _DAY)
+    wrong = (ts < 0) | (ts > now + ahead)
     return replace(entries, ts=np.where(wrong, now, ts)) if wrong.any() else entries

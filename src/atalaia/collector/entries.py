@@ -78,15 +78,21 @@ def label_sets(labels: Mapping[str, LabelValue], count: int) -> pa.DictionaryArr
             most = len(occurring)
         codes = codes * (len(encoded.dictionary) + 1) + column
         most *= len(encoded.dictionary) + 1
-    distinct, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
+    if most <= count:
+        rows = np.full(most, -1)
+        rows[codes] = np.arange(count)  # any row of a code will do as its example
+        occurs = rows >= 0
+        rows, indices = rows[occurs], (np.cumsum(occurs) - 1)[codes]
+    else:
+        _, rows, indices = np.unique(codes, return_index=True, return_inverse=True)
     texts = []
-    for row in first[: len(distinct)]:
+    for row in rows:
         found = dict(constant)
         for name, encoded in varying.items():
             if encoded.indices[int(row)].is_valid:
                 found[name] = encoded[int(row)].as_py()
         texts.append(canonical(found))
-    return pa.DictionaryArray.from_arrays(pa.array(inverse.astype(np.int32)), pa.array(texts, pa.utf8()))
+    return pa.DictionaryArray.from_arrays(pa.array(indices.astype(np.int32)), pa.array(texts, pa.utf8()))
 
 
 def metadata_map(columns: Mapping[str, pa.Array], count: int) -> pa.Array:

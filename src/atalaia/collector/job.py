@@ -15,14 +15,14 @@ import numpy as np
 from atalaia.collector import lines, postgres
 from atalaia.collector.entries import Entries
 
-Parser = Callable[[bytes, np.ndarray, Mapping[str, str]], Entries]
+Parser = Callable[[bytes, int, Mapping[str, str]], Entries]
 Stage = Callable[[Entries], Entries]
 
 
-def plain(block: bytes, ts: np.ndarray, labels: Mapping[str, str]) -> Entries:
+def plain(block: bytes, now: int, labels: Mapping[str, str]) -> Entries:
     """One entry a line, at the time of reading."""
     found = lines.split(block)
-    return Entries(found, ts[: len(found)], labels)
+    return Entries(found, np.full(len(found), now, np.int64), labels)
 
 
 PARSERS: dict[str, Parser] = {"plain": plain, "jsonlog": postgres.jsonlog, "stderr": postgres.stderr}
@@ -94,8 +94,7 @@ class Job:
 
     def entries(self, block: bytes, now: int, labels: Mapping[str, str]) -> Entries:
         """The entries of a valid UTF-8 block of whole lines read at `now` (ns), through all stages."""
-        ts = np.full(block.count(b"\n"), now, np.int64)
-        entries = PARSERS[self.parser](block, ts, labels)
+        entries = PARSERS[self.parser](block, now, labels)
         for stage in self.stages:
             entries = stage(entries)
         return entries
@@ -123,9 +122,10 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that one collector does."""
+    """All that one collector does. `max_line_size` in bytes, `clock_ahead` in nanoseconds."""
 
     jobs: tuple[Job, ...]
     output: Output
     positions: Path
     max_line_size: int = 256 << 10
+    clock_ahead: int = 86_400_000_000_000

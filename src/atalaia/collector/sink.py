@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeAlias
 
 import httpx
 import numpy as np
@@ -30,11 +31,17 @@ class Unreachable(Exception):
     """The sink cannot take the batch now; the same batch is to be sent again."""
 
 
+Delivery: TypeAlias = Callable[[], Answer]
+
+
 class Sink(Protocol):
     """Takes one batch at a time, in order."""
 
-    def push(self, batch: pa.Table, sources: Sequence[Source]) -> Answer:
-        """Deliver; return once it is acknowledged. Raises Unreachable."""
+    def prepare(self, batch: pa.Table, sources: Sequence[Source]) -> Delivery:
+        """Encode, which needs no sink yet; what is returned delivers, and returns once that is acknowledged.
+
+        It raises Unreachable, and may be called again then.
+        """
 
     def positions(self, ids: Sequence[str]) -> dict[str, int]:
         """Up to where the sink has each source, for those that it knows. Raises Unreachable."""
@@ -89,12 +96,13 @@ class AtalaiaSink:
         found: dict[str, int] = answer.json()["positions"]
         return found
 
-    def push(self, batch: pa.Table, sources: Sequence[Source]) -> Answer:
+    def prepare(self, batch: pa.Table, sources: Sequence[Source]) -> Delivery:
         """See Sink."""
+        return partial(self._push, encode(batch, sources))
+
+    def _push(self, body: bytes) -> Answer:
         try:
-            answer = self._http.post(
-                self._output.url, content=encode(batch, sources), headers={"Content-Type": CONTENT_TYPE}
-            )
+            answer = self._http.post(self._output.url, content=body, headers={"Content-Type": CONTENT_TYPE})
         except httpx.HTTPError as error:
             raise Unreachable(str(error) or type(error).__name__) from error
         if answer.status_code == 409:
@@ -125,8 +133,12 @@ class LokiSink:
         """A Loki knows nothing of sources."""
         return {}
 
-    def push(self, batch: pa.Table, sources: Sequence[Source]) -> Answer:
-        """See Sink. In parts of about `_LOKI_BYTES`: Loki's own limits would refuse a whole batch for ever.
+    def prepare(self, batch: pa.Table, sources: Sequence[Source]) -> Delivery:
+        """See Sink."""
+        return partial(self._push, batch)
+
+    def _push(self, batch: pa.Table) -> Answer:
+        """In parts of about `_LOKI_BYTES`: Loki's own limits would refuse a whole batch for ever.
 
         What Loki refuses for its content (400) is not sent again: it would be refused for ever, too.
         """

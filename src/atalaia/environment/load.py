@@ -15,7 +15,9 @@ from atalaia.environment.locate import key_lines, line_of
 from atalaia.environment.settings import (
     BackupsSettings,
     CollectionSettings,
+    LimitsSettings,
     LogsSettings,
+    RetentionRule,
     RuntimeSettings,
     ServerSettings,
     Settings,
@@ -151,11 +153,20 @@ def _problem(item: dict[str, Any], path: Path, lines: dict[tuple[str, ...], int]
 def _known(location: tuple[str | int, ...]) -> list[str]:
     if len(location) == 1:
         return list(_SECTIONS)
-    return list(_SECTIONS[str(location[0])].model_fields)
+    inner: dict[tuple[str | int, ...], type[BaseModel]] = {
+        ("logs", "limits"): LimitsSettings,
+        ("logs", "retention"): RetentionRule,
+    }
+    deep = inner.get(location[:2]) if len(location) > 2 else None
+    section = deep or _SECTIONS[str(location[0])]
+    return list(section.model_fields)
 
 
 def _remedy(dotted: str) -> str:
-    last = dotted.rpartition(".")[2]
+    section, _, last = dotted.rpartition(".")
+    if section == "logs.limits":
+        default = LimitsSettings.model_fields[last].default
+        return f"give a value such as {default!r}, or leave it out for that default"
     return {
         "port": "give a free port from 1 to 65535, or leave it out to take the next free one",
         "version": "give a major version such as 16, without quotes",
@@ -166,5 +177,10 @@ def _remedy(dotted: str) -> str:
         "url": 'give the address of a Loki, such as "http://127.0.0.1:3100"',
         "retention_age": "give a duration such as 30d",
         "retention_size": "give a size such as 10GiB",
+        "retention": "write [[logs.retention]], and below it tenant or selector, and age or size",
+        "age": "give a duration such as 30d",
+        "size": "give a size such as 10GiB",
+        "tenant": 'give the name of a tenant, such as "fake", which is that of pushes that name none',
+        "selector": "give a selector of streams, such as '{job=\"postgres\"}'",
         "max_line_size": "give a size such as 256KiB",
     }.get(last, "correct the value, or leave the key out for its default")

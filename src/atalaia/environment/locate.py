@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
-_TABLE = re.compile(r"^\s*\[\[?\s*([^\]]+?)\s*\]\]?\s*(?:#.*)?$")
+_TABLE = re.compile(r"^\s*(\[\[?)\s*([^\]]+?)\s*\]\]?\s*(?:#.*)?$")
 _KEY = re.compile(r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
 _PART = re.compile(r"""[A-Za-z0-9_-]+|"[^"]*"|'[^']*'""")
 _TRIPLE = re.compile(r'"""|\'\'\'')
@@ -15,8 +16,12 @@ def _parts(dotted: str) -> tuple[str, ...]:
 
 
 def key_lines(text: str) -> dict[tuple[str, ...], int]:
-    """The line (from 1) at which each table or key of a TOML text is first written, by its full path."""
+    """The line (from 1) at which each table or key of a TOML text is first written, by its full path.
+
+    A table of an array has its place in it, from 0, as a part of the path.
+    """
     lines: dict[tuple[str, ...], int] = {}
+    arrays: Counter[tuple[str, ...]] = Counter()
     table: tuple[str, ...] = ()
     in_string = False
     for number, line in enumerate(text.splitlines(), 1):
@@ -24,7 +29,10 @@ def key_lines(text: str) -> dict[tuple[str, ...], int]:
             in_string = len(_TRIPLE.findall(line)) % 2 == 0
             continue
         if header := _TABLE.match(line):
-            table = _parts(header[1])
+            table = _parts(header[2])
+            if header[1] == "[[":
+                arrays[table] += 1
+                table = (*table, str(arrays[table] - 1))
             for depth in range(1, len(table) + 1):
                 lines.setdefault(table[:depth], number)
         elif key := _KEY.match(line):
@@ -40,7 +48,7 @@ def key_lines(text: str) -> dict[tuple[str, ...], int]:
 
 def line_of(path: tuple[str | int, ...], lines: dict[tuple[str, ...], int]) -> int:
     """The line of the longest known prefix of `path`; 0 when not even its first part is written."""
-    names = tuple(str(part) for part in path if not isinstance(part, int))
+    names = tuple(str(part) for part in path)
     for depth in range(len(names), 0, -1):
         if names[:depth] in lines:
             return lines[names[:depth]]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -16,6 +17,7 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     WrapValidator,
     field_validator,
+    model_validator,
 )
 
 from atalaia.environment.units import parse_duration, parse_size
@@ -51,10 +53,19 @@ def _size(text: str) -> str:
     return text
 
 
-def _line_size(text: str) -> str:
-    if not 128 <= parse_size(text) <= 1 << 20:
-        raise ValueError(f"{text!r} is not from 128 B to 1 MiB, which is the longest line that is stored")
-    return text
+def _between(parse: Callable[[str], int], least: str, most: str) -> AfterValidator:
+    """A duration or size from `least` to `most`, both included."""
+
+    def check(text: str) -> str:
+        if not parse(least) <= parse(text) <= parse(most):
+            raise ValueError(f"{text!r} is not from {least} to {most}")
+        return text
+
+    return AfterValidator(check)
+
+
+def _size_between(least: str, most: str) -> AfterValidator:
+    return _between(parse_size, least, most)
 
 
 def _address(text: str) -> str:
@@ -90,7 +101,6 @@ def _one_message(value: object, validate: ValidatorFunctionWrapHandler) -> objec
 
 DurationText = Annotated[str, AfterValidator(_duration)]
 SizeText = Annotated[str, AfterValidator(_size)]
-LineSizeText = Annotated[str, AfterValidator(_line_size)]
 Address = Annotated[str, AfterValidator(_address)]
 SettingName = Annotated[str, AfterValidator(_setting_name)]
 SettingValue = Annotated[str | int | float | bool, WrapValidator(_one_message)]
@@ -124,7 +134,38 @@ class CollectionSettings(_Section):
 
     targets: tuple[str, ...] = ("/var/log/*log",)
     promtail: Path | None = None
-    max_line_size: LineSizeText = "256KiB"
+    max_line_size: Annotated[str, _size_between("128 B", "1 MiB")] = "256KiB"
+
+
+class LimitsSettings(_Section):
+    """`[logs.limits]`: what the embedded store takes and spends (docs/limits.md)."""
+
+    labels: Annotated[int, Field(ge=1, le=1000, strict=True)] = 30
+    label_name_size: Annotated[str, _size_between("1 B", "64 KiB")] = "1KiB"
+    label_value_size: Annotated[str, _size_between("1 B", "64 KiB")] = "2KiB"
+    line_size: Annotated[str, _size_between("128 B", "64 MiB")] = "1MiB"
+    metadata_size: Annotated[str, _size_between("1 B", "64 MiB")] = "64KiB"
+    metadata_keys: Annotated[int, Field(ge=1, le=100_000, strict=True)] = 128
+    clock_ahead: Annotated[str, _between(parse_duration, "1s", "100y")] = "24h"
+    memory_table: Annotated[str, _size_between("64 KiB", "1 GiB")] = "48MiB"
+    query_memory: Annotated[str, _size_between("16 MiB", "1000 TiB")] = "512MiB"
+    query_time: Annotated[str, _between(parse_duration, "10ms", "1d")] = "60s"
+    disk_floor: Annotated[str, _size_between("0", "1000 TiB")] = "256MiB"
+
+
+class RetentionRule(_Section):
+    """`[[logs.retention]]`: bounds of one tenant's, or one selector's, streams; the first rule for a stream counts."""
+
+    tenant: Annotated[str, Field(min_length=1, max_length=150)] | None = None
+    selector: str | None = None
+    age: DurationText | None = None
+    size: SizeText | None = None
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.age is None and self.size is None:
+            raise ValueError("neither an age nor a size")
+        return self
 
 
 class LogsSettings(_Section):
@@ -135,7 +176,9 @@ class LogsSettings(_Section):
     listen: str = "127.0.0.1"
     retention_age: DurationText | None = None
     retention_size: SizeText | None = "10GiB"
+    retention: tuple[RetentionRule, ...] = ()
     url: str | None = None
+    limits: LimitsSettings = LimitsSettings()
 
     @field_validator("listen")
     @classmethod

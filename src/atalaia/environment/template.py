@@ -25,6 +25,23 @@ targets = ["/var/log/*log"]        # the servers' own logs are always collected
 # retention_size = "10GiB"         # the oldest go first; whichever bound is met first
 # url = "http://127.0.0.1:3100"    # a Loki to use in place of the embedded store
 
+# [[logs.retention]]               # bounds of some streams alone; the first rule for a stream counts
+# selector = '{job="varlogs"}'     # and, or, tenant = "NAME"
+# age = "7d"                       # and, or, size = "1GiB"
+
+[logs.limits]                      # what the embedded store takes and spends; docs/limits.md says more
+# labels = 30                      # of a stream
+# label_name_size = "1KiB"
+# label_value_size = "2KiB"
+# line_size = "1MiB"
+# metadata_size = "64KiB"          # keys and values of an entry's structured metadata
+# metadata_keys = 128
+# clock_ahead = "24h"              # how far ahead of the store's clock an entry's time may be
+# memory_table = "48MiB"           # entries in memory before they become a segment
+# query_memory = "512MiB"          # of all queries together
+# query_time = "60s"
+# disk_floor = "256MiB"            # with less free on the store's disk, pushes are refused
+
 [backups]
 # repository = ".atalaia/backups"
 

@@ -1,8 +1,9 @@
 """Tree -> SQL: what a pipeline lets through, and which labels it can name, over a relation of entries.
 
-The relation has the columns ts, seq, stream_id, line, metadata. A label is looked for where Loki looks for it: in the
-stream, then in structured metadata, then in what a parser found; only labels that the query names are extracted.
-Where a stage cannot be said in SQL, the pipeline is what is before it, and rows.py answers for all of it, in Python.
+The relation has the columns ts, seq, stream_id, line, metadata, and one for each metadata key in use. A label is looked
+for where Loki looks for it: in the stream, then in structured metadata, then in what a parser found; only labels that
+the query names are extracted. Where a stage cannot be said in SQL, the pipeline is what is before it, and rows.py
+answers for all of it, in Python.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from .tree import (
 )
 
 MAX_STAGES = 500
+_MANY = 500  # streams; the labels of more are asked of the engine
 _CASES_MOST = 50  # streams told apart by CASE; a list is looked up as fast for thousands
 _SPARSEST = 50  # places of such a list for each stream
 MAX_SQL = 2_000_000
@@ -47,6 +49,15 @@ class Streams:
     """The streams that the selector selected, by number, with their labels."""
 
     labels: Mapping[int, Mapping[str, str]]
+
+    def having(self, name: str) -> int:
+        """How many of them have a label."""
+        return sum(name in labels for labels in self.labels.values())
+
+    @property
+    def many(self) -> bool:
+        """Whether they are too many to be written into the SQL; the engine then looks their labels up."""
+        return len(self.labels) > _MANY
 
 
 def by_stream(values: Mapping[int, str]) -> str:
@@ -67,7 +78,7 @@ class Pipeline:
     """A compiled pipeline: line filters with their SQL, other WHERE conditions, the SQL of any label and of an error.
 
     `dropped`: labels that a stage took away; no parser comes behind it. `whole`: whether this is all of the pipeline;
-    otherwise it lets through more than it should.
+    otherwise it lets through more than it should. `keys`: the columns that the relation must have for metadata keys.
     The SQL calls functions that the engine registers.
     """
 
@@ -79,15 +90,18 @@ class Pipeline:
     error: str | None = None
     dropped: set[str] = field(default_factory=set)
     whole: bool = True
+    keys: dict[str, str] = field(default_factory=dict)
 
     def stream_label(self, name: str) -> str | None:
         """SQL of a stream's own label; None when no stream has it."""
+        if self.streams.many:
+            return f"stream_label(stream_id, {literal(name)})" if self.streams.having(name) else None
         values = {number: literal(own[name]) for number, own in self.streams.labels.items() if name in own}
         return by_stream(values) if values else None
 
     def on_every_stream(self, name: str) -> bool:
         """Whether no entry can have the label from elsewhere, or not have it."""
-        return name not in self.dropped and all(name in labels for labels in self.streams.labels.values())
+        return name not in self.dropped and self.streams.having(name) == len(self.streams.labels)
 
     def label(self, name: str) -> str:
         """SQL of a label's value, NULL where an entry has no such label. Raises Inexpressible."""
@@ -101,7 +115,7 @@ class Pipeline:
         if own is not None and self.on_every_stream(name):
             return own
         parts = [own] if own is not None else []
-        parts.append(f"metadata[{literal(name)}]")
+        parts.append(self.metadata(name))
         # What is called like a label that comes first is found under its name with _extracted.
         base = name.removesuffix("_extracted")
         taken = self.taken(base)
@@ -111,14 +125,18 @@ class Pipeline:
             if base != name and (found := parser.label(base)) is not None:
                 parts.append(f"CASE WHEN {taken} THEN {found} END")
         if base != name and (in_stream := self.stream_label(base)):
-            parts.append(f"CASE WHEN {in_stream} IS NOT NULL THEN metadata[{literal(base)}] END")
+            parts.append(f"CASE WHEN {in_stream} IS NOT NULL THEN {self.metadata(base)} END")
         return parts[0] if len(parts) == 1 else f"COALESCE({', '.join(parts)})"
 
     def taken(self, name: str) -> str:
         """SQL of whether a parsed label of this name gives way to one of the stream or of structured metadata."""
         in_stream = self.stream_label(name)
-        in_metadata = f"metadata[{literal(name)}] IS NOT NULL"
+        in_metadata = f"{self.metadata(name)} IS NOT NULL"
         return f"({in_stream} IS NOT NULL OR {in_metadata})" if in_stream else f"({in_metadata})"
+
+    def metadata(self, key: str) -> str:
+        """SQL of one key's structured metadata: a column of the relation, which is told in `keys`."""
+        return self.keys.setdefault(key, f'"key.{key}"')
 
     def may_fail(self, error: str) -> None:
         """A stage gives entries this error."""

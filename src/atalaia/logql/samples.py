@@ -69,7 +69,7 @@ def samples_of(pipeline: Pipeline, tree: RangeAggregation, grouping: Grouping | 
         raise Inexpressible
     keys = keys_of(pipeline, Grouping(False, ()) if tree.op == "absent_over_time" else grouping_of(tree, grouping))
     named = "".join(f"{sql} AS k{n}, " for n, sql in enumerate(keys.columns))
-    entries = f"FROM ({source}){pipeline.where(lines=False)}"
+    entries = f"FROM {source}{pipeline.where(lines=False)}"
     if tree.unwrap is not None:
         sql = _unwrapped(pipeline, tree, tree.unwrap, named, entries)
     else:

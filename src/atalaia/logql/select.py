@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import re2
 
@@ -22,7 +22,6 @@ def matcher_test(matcher: Matcher) -> Callable[[str], bool]:
     return lambda value: pattern.fullmatch(value) is None
 
 
-def selector_test(selector: Selector) -> Callable[[Mapping[str, str]], bool]:
-    """A test of a stream's labels: every matcher agrees."""
-    tests = [(m.name, matcher_test(m)) for m in selector.matchers]
-    return lambda labels: all(test(labels.get(name, "")) for name, test in tests)
+def matcher_tests(selector: Selector) -> list[tuple[str, Callable[[str], bool]]]:
+    """The name of a label and the test of its value, for each matcher; all must agree."""
+    return [(matcher.name, matcher_test(matcher)) for matcher in selector.matchers]

@@ -44,7 +44,9 @@ def keys_of(pipeline: Pipeline, grouping: Grouping) -> Keys:
     streams = pipeline.streams.labels
     if grouping.without:
         return _keys_without(pipeline, Grouping(True, (*grouping.labels, *pipeline.dropped)))
-    if all(map(pipeline.on_every_stream, grouping.labels)):
+    if not grouping.labels:
+        return Keys(("0",), lambda _: label_key({}))
+    if not pipeline.streams.many and all(map(pipeline.on_every_stream, grouping.labels)):
         column = _stream_key(pipeline, lambda labels: tuple(labels[name] for name in grouping.labels))
         return Keys((column,), lambda row: labels_of(Entry(0, "", streams[row[0]], {}), grouping))
     columns = tuple(pipeline.label(name) for name in grouping.labels)
@@ -81,6 +83,8 @@ def _keys_without(pipeline: Pipeline, grouping: Grouping) -> Keys:
 
 def _stream_key(pipeline: Pipeline, kept: Callable[[Mapping[str, str]], object]) -> str:
     """SQL of a stream for which `kept` gives the same as for the entry's own."""
+    if pipeline.streams.many:
+        return "stream_id"
     groups: dict[object, list[int]] = {}
     for number, labels in pipeline.streams.labels.items():
         groups.setdefault(kept(labels), []).append(number)

@@ -14,6 +14,7 @@ import pyarrow as pa
 from atalaia.environment.errors import AtalaiaError
 from atalaia.store.batch import Refused, Source, encode
 from atalaia.store.memory import SCHEMA
+from atalaia.store.space import Space
 from atalaia.store.streams import Streams
 from atalaia.store.wal import LogFile, Record
 
@@ -62,7 +63,7 @@ def stored_batch(table: pa.Table, tenant: str, streams: Streams, seq: int) -> pa
 
 
 class Committer:
-    """Owns the log file being written, the sources' positions and the next seq; runs until `stop`."""
+    """Owns the log file being written, the sources' `positions` and the next `seq`; runs until `stop`."""
 
     def __init__(
         self,
@@ -70,14 +71,16 @@ class Committer:
         seq: int,
         positions: dict[str, int],
         streams: Streams,
+        space: Space,
         publish: Callable[[pa.RecordBatch, tuple[Source, ...]], None],
         tick: Callable[[], LogFile | None],
     ) -> None:
         """`publish` makes a durable batch visible; `tick` runs after each group and may give the next log file."""
         self.positions = positions
         self._log = log
-        self._seq = seq
+        self.seq = seq
         self._streams = streams
+        self._space = space
         self._publish = publish
         self._tick = tick
         self._queue: queue.SimpleQueue[Push | None] = queue.SimpleQueue()
@@ -138,9 +141,15 @@ class Committer:
         return group
 
     def _commit(self, group: list[Push]) -> None:
+        shortage = self._space.shortage()
+        if shortage is not None:
+            remedy = "free disk space, or lower [logs.limits] disk_floor; pushes are taken again then"
+            for push in group:
+                push.done.set_exception(StoreUnavailable(str(shortage), remedy))
+            return
         ahead: dict[str, int] = {}
         writing: list[tuple[Push, Record, pa.RecordBatch]] = []
-        seq = self._seq
+        seq = self.seq
         for push in group:
             standing = {s.id: ahead.get(s.id, self.positions.get(s.id, s.start)) for s in push.sources}
             if any(standing[s.id] != s.start for s in push.sources):
@@ -168,7 +177,7 @@ class Committer:
                     )
                 )
             return
-        self._seq = seq
+        self.seq = seq
         self.positions.update(ahead)
         for push, _, batch in writing:
             self._publish(batch, push.sources)

@@ -32,7 +32,10 @@ class LineTest:
 
 @dataclass(frozen=True, slots=True)
 class LineCondition:
-    """Any of `tests` holds, or with `negated` none does. `sql` says the same of a column `line`."""
+    """Any of `tests` holds, or with `negated` none does; `sql` says it exactly of a column `line`.
+
+    Where a test cannot say what `sql` does, it is something that every line has for which `sql` holds.
+    """
 
     sql: str
     tests: tuple[LineTest, ...]

@@ -5,9 +5,14 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import shutil
+import sqlite3
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from atalaia.environment.errors import AtalaiaError
 from atalaia.environment.state import sync_directory
@@ -15,7 +20,10 @@ from atalaia.store import wal
 from atalaia.store.batch import decode
 from atalaia.store.catalogue import Catalogue
 from atalaia.store.commit import stored_batch
+from atalaia.store.compact import index_path
 from atalaia.store.memory import MemoryTable
+from atalaia.store.segment import Made
+from atalaia.store.shelf import log_damaged
 from atalaia.store.streams import Streams
 
 log = logging.getLogger("atalaia.store")
@@ -23,8 +31,13 @@ log = logging.getLogger("atalaia.store")
 
 @dataclass(slots=True)
 class Recovered:
-    """What was found: memory tables (one a log file, oldest first, the last one is written on), next seq, sources."""
+    """What was found: segments, memory tables (one a log file, oldest first, the last one is written on), sources.
 
+    `seq` is the next one; `damaged` names the segments whose file is missing or has another size: they are not read.
+    """
+
+    segments: list[Made]
+    damaged: list[str]
     tables: list[MemoryTable]
     seq: int
     positions: dict[str, int]
@@ -49,6 +62,21 @@ def lock(directory: Path) -> int:
     return descriptor
 
 
+def open_catalogue(directory: Path) -> Catalogue:
+    """The store's catalogue, a new one in a new store.
+
+    Raises AtalaiaError for one that is damaged, and where there are segments without one: they would be removed.
+    """
+    path = directory / "catalogue.sqlite"
+    lost = not path.exists() or not path.stat().st_size
+    if lost and any((directory / "segments").glob("*.parquet")):
+        raise AtalaiaError(
+            f"{path} is missing or empty, and there are segments",
+            "`atalaia store repair` makes it anew from them",
+        )
+    return Catalogue(path)
+
+
 def log_path(directory: Path, generation: int) -> Path:
     """The write-ahead log of a generation."""
     return directory / "wal" / f"{generation:016d}.wal"
@@ -56,9 +84,10 @@ def log_path(directory: Path, generation: int) -> Path:
 
 def recover(directory: Path, catalogue: Catalogue, streams: Streams) -> Recovered:
     """Remove what never came to exist, replay the rest of the log. Damaged tails are cut off and logged."""
-    _sweep(directory, catalogue)
+    exist = catalogue.segments()
+    segments, damaged = _sweep(directory / "segments", exist)
     done = catalogue.generation
-    found = Recovered([], catalogue.last_seq() + 1, catalogue.sources(), 0, [])
+    found = Recovered(segments, damaged, [], catalogue.last_seq + 1, catalogue.sources(), 0, [])
     removed = False
     for path in sorted((directory / "wal").glob("*.wal")):
         generation = int(path.stem)
@@ -69,11 +98,12 @@ def recover(directory: Path, catalogue: Catalogue, streams: Streams) -> Recovere
         table = MemoryTable(generation, born=time.monotonic())
         for record in wal.scan(path):
             if isinstance(record, wal.Cut):
+                _set_aside(directory, record)
                 wal.cut_off(record)
                 found.cuts.append(record)
                 log.warning("event=wal_cut file=%s offset=%d lost_bytes=%d", path.name, record.offset, record.lost)
                 break
-            entries, _ = decode(record.payload)
+            entries, _ = decode(record.payload, most=None)
             batch = stored_batch(entries, record.tenant, streams, record.seq)
             table.add(batch, record.sources)
             found.positions.update({s.id: s.end for s in record.sources})
@@ -84,19 +114,62 @@ def recover(directory: Path, catalogue: Catalogue, streams: Streams) -> Recovere
         sync_directory(directory / "wal")
     if not found.tables:
         found.tables.append(MemoryTable(done + 1, born=time.monotonic()))
+    _forget_streams(exist, found.tables, catalogue, streams)
     return found
 
 
-def _sweep(directory: Path, catalogue: Catalogue) -> None:
-    """Remove segment files that have no catalogue row; a row without its file is told."""
-    exist = {segment.name for segment, _ in catalogue.segments()}
-    there = {path.name for path in (directory / "segments").iterdir() if not path.is_dir()}
-    for name in there - exist:
-        (directory / "segments" / name).unlink()
-    missing = sorted(exist - there)
-    if missing:
-        log.error("event=segments_missing count=%d first=%s", len(missing), missing[0])
-        raise AtalaiaError(
-            f"{len(missing)} segments of the store at {directory} are missing, {missing[0]} first",
-            "put the files back from a copy; the catalogue lists them in table segments",
-        )
+def _set_aside(directory: Path, cut: wal.Cut) -> None:
+    """Keep a copy of a log that has whole records behind its damage, which no crash leaves behind.
+
+    They are not replayed: what they follow is lost, and their sources would be taken for complete.
+    """
+    whole = sum(isinstance(found, wal.Record) for found in wal.intact(cut.path, cut.offset))
+    if whole:
+        target = directory / "damaged" / f"{cut.path.name}.{time.time_ns()}"
+        try:
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(cut.path, target)
+        except OSError as error:
+            raise AtalaiaError(
+                f"{cut.path} is damaged, and no copy of it can be kept at {target}: {error}",
+                "free disk space; or move the file away, with what is in it",
+            ) from error
+        log.error("event=wal_damaged file=%s whole_records_behind=%d copy=%s", cut.path.name, whole, target)
+
+
+def _forget_streams(
+    exist: Sequence[Made], tables: Sequence[MemoryTable], catalogue: Catalogue, streams: Streams
+) -> None:
+    """Forget the labels of streams of which retention and deletions have left nothing."""
+    held = [made.held for made in exist]
+    named = [part.streams for part in held if part is not None]
+    if len(named) < len(held):
+        return  # a segment with very many streams does not tell which
+    unused = streams.unused([*named, *(np.fromiter(table.streams, np.int32) for table in tables)])
+    if not unused:
+        return
+    try:
+        catalogue.forget_streams(unused)
+    except sqlite3.Error as error:  # a full disk: the next start may do it
+        log.warning("event=streams_not_forgotten reason=%r", str(error))
+        return
+    for number in unused:
+        streams.forget(number)
+    log.info("event=streams_forgotten streams=%d", len(unused))
+
+
+def _sweep(folder: Path, exist: Sequence[Made]) -> tuple[list[Made], list[str]]:
+    """Remove files that no catalogue row has. The segments whole by their size, and the names of the others."""
+    names = {name for made in exist for name in (made.segment.name, index_path(folder, made.segment).name)}
+    for path in folder.iterdir():
+        if path.name not in names and not path.is_dir():
+            path.unlink()
+    whole = [made for made in exist if _size(folder / made.segment.name) == made.segment.size]
+    damaged = sorted({made.segment.name for made in exist} - {made.segment.name for made in whole})
+    for name in damaged:
+        log_damaged(name, "it is missing, or its size is not the catalogue's")
+    return whole, damaged
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else -1

@@ -2,32 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
-from atalaia.store.decide import LineCondition, Verdict, decide
+from atalaia.store import metadata, sql
+from atalaia.store.decide import LineCondition, Verdict
 from atalaia.store.memory import SCHEMA
+from atalaia.store.prune import Choice, Question, choose, verdicts
 from atalaia.store.snapshot import Part
+from atalaia.store.streams import Selection
 
 COLUMNS = ("ts", "seq", "stream_id", "line", "metadata")
-_LIST_MOST = 500  # streams or templates written into the SQL; more streams become a table, more templates are read
 _TEXT_MOST = 100_000  # characters of templates written into the SQL
+_BLOCKS_MOST = 2_000  # row groups written into the SQL one by one
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What is read of one part. `passed_over`: row groups that are not read, by time, streams, templates, tokens."""
+
+    name: str
+    rows: int
+    groups: int
+    read: int
+    passed_over: dict[str, int]
+
+
+def numbers(ids: Collection[int]) -> np.ndarray:
+    """Stream numbers as an array, ascending."""
+    if isinstance(ids, Selection):
+        return ids.ids
+    return np.sort(np.fromiter(ids, np.int32, len(ids)))
 
 
 def chosen(parts: Sequence[Part], ids: Collection[int], start: int, end: int) -> list[Part]:
     """The parts that may hold entries of the streams `ids` in [start, end) (ns)."""
-    found = []
-    for part in parts:
-        if part.max_ts < start or part.min_ts >= end:
-            continue
-        held = part.streams
-        smaller, larger = (ids, held) if len(ids) < len(held) else (held, ids)
-        if any(i in larger and held[i].max_ts >= start and held[i].min_ts < end for i in smaller):
-            found.append(part)
-    return found
+    wanted = numbers(ids)
+    return [part for part in parts if part.may_hold(wanted, start, end)]
+
+
+def streams_in(connection: duckdb.DuckDBPyConnection, part: Part, start: int, end: int) -> set[int]:
+    """The streams that have entries of a part in [start, end) ns; about, where the part tells without being read."""
+    if part.max_ts < start or part.min_ts >= end or (part.held is None and not part.readable()):
+        return set()
+    if part.held is not None:
+        return set(part.held.streams[part.held.within(start, end)].tolist())
+    if part.path is None:
+        connection.register("memory_entries", pa.Table.from_batches(part.batches, SCHEMA))
+    source = _parquet([part]) if part.path else "memory_entries"
+    rows = connection.execute(f"SELECT DISTINCT stream_id FROM {source} WHERE ts >= {start:d} AND ts < {end:d}")
+    return set(rows.fetchnumpy()["stream_id"].tolist())
 
 
 def relation(
@@ -37,78 +66,171 @@ def relation(
     start: int,
     end: int,
     lines: tuple[LineCondition, ...] = (),
+    *,
+    keys: Mapping[str, str] | None = None,
+    readings: list[Reading] | None = None,
 ) -> str:
     """A SELECT of `COLUMNS` over the entries of `parts` that are of `ids`, in [start, end), and pass all of `lines`.
 
-    Memory tables are registered with `connection`, which must not be shared with another query.
+    For each metadata key of `keys` it has a column more, of the name given there, in SQL: faster than the map. Memory
+    tables are registered with `connection`, which must not be shared with another query. `readings` takes what is read
+    of each part. Segments that turn out to be damaged are left out.
     """
-    where = []
-    if any(part.min_ts < start for part in parts):
-        where.append(f"ts >= {start:d}")
-    if any(part.max_ts >= end for part in parts):
-        where.append(f"ts < {end:d}")
-    if not all(stream in ids for part in parts for stream in part.streams):
-        where.append(_in_streams(connection, ids))
-    scanned = [condition.sql for condition in lines]
-    known = [part for part in parts if part.templates is not None] if lines else []
-    plain = [part.path for part in parts if part.path and (part.templates is None or not lines)]
-    batches = [batch for part in parts for batch in part.batches]
-    sources = []
-    if known:
-        files, by_template = _by_template(known, lines)
-        if files:
-            sources.append((_parquet(files), [*where, *by_template]))
-    if plain:
-        sources.append((_parquet(plain), where + scanned))
-    if batches or not sources:
-        connection.register("memory_entries", pa.Table.from_batches(batches, SCHEMA))
-        sources.append(("memory_entries", where + scanned))
-    columns = ", ".join(COLUMNS)
-    return " UNION ALL ".join(
-        f"SELECT {columns} FROM {source}" + (f" WHERE {' AND '.join(conditions)}" if conditions else "")
-        for source, conditions in sources
-    )
+    question = Question(numbers(ids), start, end, lines)
+    reader = _Reader(connection, question, keys or {})
+    indexed = [(part, index) for part in parts if (index := part.index) is not None]
+    known = verdicts([index for _, index in indexed], lines) if lines else {}
+    choices = [choose(part, index, question, known) for part, index in indexed]
+    choices = [choice for choice in choices if not choice.read.any() or choice.part.readable()]
+    by_keys: dict[tuple[str, ...], list[Choice]] = {}
+    for choice in choices:
+        by_keys.setdefault(choice.part.segment.keys if choice.part.segment else (), []).append(choice)
+    branches = [branch for some in by_keys.values() for branch in reader.indexed(some, known)]
+    plain = [part for part in parts if part.path is not None and part.index is None and part.readable()]
+    by_plain: dict[tuple[str, ...], list[Part]] = {}
+    for part in plain:
+        by_plain.setdefault(part.segment.keys if part.segment else (), []).append(part)
+    branches += [reader.whole(some, own) for own, some in by_plain.items()]
+    memory = [part for part in parts if part.batches]
+    if memory or not branches:
+        connection.register("memory_entries", pa.Table.from_batches([b for p in memory for b in p.batches], SCHEMA))
+        branches.append(reader.select("memory_entries", memory, (), [condition.sql for condition in lines]))
+    if readings is not None:
+        readings += [_reading(choice) for choice in choices]
+        readings += [Reading(p.path.name if p.path else "memory", p.rows, 0, 0, {}) for p in (*plain, *memory)]
+    return " UNION ALL ".join(branches)
 
 
-def _parquet(files: Sequence[Path]) -> str:
-    return f"read_parquet([{', '.join(_literal(str(path)) for path in files)}])"
+def _reading(choice: Choice) -> Reading:
+    name = choice.part.path.name if choice.part.path else ""
+    considered = len(choice.index) if choice.part.groups is None else len(choice.part.groups)
+    rows = int(choice.index.rows[choice.read].sum())
+    return Reading(name, rows, considered, int(choice.read.sum()), dict(choice.passed_over))
 
 
-def _by_template(parts: Sequence[Part], lines: tuple[LineCondition, ...]) -> tuple[list[Path], list[str]]:
-    """The files that may hold lines that pass, and what must hold of their rows: a template, or the line itself."""
-    letters: dict[str, set[str]] = {}
-    for part in parts:
-        for template, held in (part.templates or {}).items():
-            letters.setdefault(template, set()).update(held)
-    verdicts = {template: decide(template, frozenset(held), lines) for template, held in letters.items()}
-    kept = [p for p in parts if any(verdicts[t] is not Verdict.NONE for t in p.templates or {})]
-    seen = dict.fromkeys(t for part in kept for t in part.templates or {})
-    every = [t for t in seen if verdicts[t] is Verdict.ALL]
-    some = [t for t in seen if verdicts[t] is Verdict.SOME]
-    read = " AND ".join(condition.sql for condition in lines)
-    if len(every) + len(some) > _LIST_MOST or sum(map(len, (*every, *some))) > _TEXT_MOST:
-        # Planning so long a list would take longer than reading the lines.
-        return [part.path for part in kept if part.path], [read]
-    tests = []
-    if every and len(every) < len(seen):
-        tests.append(_in_templates(every))
-    if some:
-        tests.append(read if len(some) == len(seen) else f"({_in_templates(some)} AND {read})")
-    return [part.path for part in kept if part.path], [f"({' OR '.join(tests)})"] if tests else []
+class _Reader:
+    """Writes the SELECTs of one relation."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        question: Question,
+        keys: Mapping[str, str],
+    ) -> None:
+        self._connection = connection
+        self._question = question
+        self._keys = keys
+        self._tables = 0
+
+    def indexed(self, choices: Sequence[Choice], known: dict[str, Verdict]) -> list[str]:
+        """Of compacted segments with the same columns: first what needs no look at lines, then what does."""
+        found = []
+        for certain in (True, False):
+            some = [(c, c.read & (c.certain if certain else ~c.certain)) for c in choices]
+            some = [(choice, groups) for choice, groups in some if groups.any()]
+            if not some:
+                continue
+            conditions = self._blocks(some)
+            seen = dict.fromkeys(text for choice, _ in some for text in choice.index.templates)
+            if any((choice.foreign & groups).any() for choice, groups in some) or not certain:
+                conditions += self._templates([t for t in seen if t in known], known, certain, some)
+            parts = [choice.part for choice, _ in some]
+            low = min(int(choice.index.min_ts[groups].min()) for choice, groups in some)
+            high = max(int(choice.index.max_ts[groups].max()) for choice, groups in some)
+            own = parts[0].segment.keys if parts[0].segment else ()
+            found.append(self.select(_parquet(parts), parts, own, conditions, low, high))
+        return found
+
+    def _blocks(self, some: Sequence[tuple[Choice, np.ndarray]]) -> list[str]:
+        """Names the row groups of the files, unless all are read."""
+        if all(groups.all() for _, groups in some):
+            return []
+        wanted = [
+            np.flatnonzero(groups) + (choice.part.segment.number << 20 if choice.part.segment else 0)
+            for choice, groups in some
+        ]
+        blocks = np.unique(np.concatenate(wanted))
+        if len(blocks) <= _BLOCKS_MOST:
+            return [f"block IN ({', '.join(map(str, blocks.tolist()))})"]
+        self._tables += 1
+        table = f"wanted_blocks_{self._tables}"
+        self._connection.register(table, pa.table({"id": blocks}))
+        edges = f"block BETWEEN {blocks[0]} AND {blocks[-1]}"
+        return [edges, f"block IN (SELECT id FROM {table})"]
+
+    def _templates(
+        self, seen: Sequence[str], known: dict[str, Verdict], certain: bool, some: Sequence[tuple[Choice, np.ndarray]]
+    ) -> list[str]:
+        """What must hold of a row: its template passes, or may pass and the line does."""
+        every = [text for text in seen if known[text] is Verdict.ALL]
+        maybe = [text for text in seen if known[text] is Verdict.SOME]
+        lines = " AND ".join(condition.sql for condition in self._question.lines)
+        if len(every) + len(maybe) > sql.LIST_MOST or sum(map(len, (*every, *maybe))) > _TEXT_MOST:
+            # Planning so long a list would take longer than reading the lines.
+            return [lines]
+        if certain:
+            return [_in_templates(every)]
+        if not any((choice.foreign & groups).any() for choice, groups in some) and not every:
+            return [lines]
+        tests = [f"({_in_templates(maybe)} AND {lines})"] if maybe else []
+        tests += [_in_templates(every)] if every else []
+        if not all(choice.index.has_templates[groups].all() for choice, groups in some):
+            tests.append(f"(template IS NULL AND {lines})")
+        return [f"({' OR '.join(tests)})"]
+
+    def whole(self, parts: Sequence[Part], own: tuple[str, ...]) -> str:
+        """Of segments without an index."""
+        return self.select(_parquet(parts), parts, own, [c.sql for c in self._question.lines])
+
+    def select(
+        self,
+        source: str,
+        parts: Sequence[Part],
+        own: tuple[str, ...],
+        conditions: Sequence[str],
+        low: int | None = None,
+        high: int | None = None,
+    ) -> str:
+        """Over a source of entries; `low` and `high` are its range of time, else that of the parts."""
+        question = self._question
+        where = []
+        if (min((p.min_ts for p in parts), default=0) if low is None else low) < question.start:
+            where.append(f"ts >= {question.start:d}")
+        if (max((p.max_ts for p in parts), default=0) if high is None else high) >= question.end:
+            where.append(f"ts < {question.end:d}")
+        if not all(p.held is not None and np.isin(p.held.streams, question.ids).all() for p in parts):
+            where.append(sql.in_streams(self._connection, question.ids, "wanted_streams"))
+        where += conditions
+        hidden = {deletion.id: deletion for part in parts for deletion in part.hidden}
+        where += [f"NOT {deletion.sql(self._connection)}" for deletion in hidden.values()]
+        whole = "metadata" if not own else _joined(own)
+        columns = ["ts", "seq", "stream_id", "line", f"{whole} AS metadata"]
+        columns += [
+            f"{sql.name(metadata.PREFIX + key) if key in own else f'metadata[{sql.literal(key)}]'} AS {column}"
+            for key, column in self._keys.items()
+        ]
+        return f"SELECT {', '.join(columns)} FROM {source}" + (f" WHERE {' AND '.join(where)}" if where else "")
+
+
+def _parquet(parts: Sequence[Part]) -> str:
+    files = dict.fromkeys(part.path for part in parts if part.path is not None)
+    return f"read_parquet([{', '.join(_path(path) for path in files)}])"
+
+
+def _path(path: Path) -> str:
+    return sql.literal(str(path))
 
 
 def _in_templates(templates: Sequence[str]) -> str:
-    return f"template IN ({', '.join(_literal(template) for template in templates)})"
+    return f"template IN ({', '.join(sql.literal(template) for template in templates)})"
 
 
-def _literal(text: str) -> str:
-    """A string in SQL; NUL, which SQL text cannot hold, by way of chr(0)."""
-    quoted = "'" + text.replace("'", "''") + "'"
-    return "(" + quoted.replace("\0", "' || chr(0) || '") + ")" if "\0" in text else quoted
-
-
-def _in_streams(connection: duckdb.DuckDBPyConnection, ids: Collection[int]) -> str:
-    if len(ids) <= _LIST_MOST:
-        return f"stream_id IN ({', '.join(str(int(i)) for i in sorted(ids)) or 'NULL'})"
-    connection.register("wanted_streams", pa.table({"id": pa.array(sorted(ids), pa.int32())}))
-    return "stream_id IN (SELECT id FROM wanted_streams)"
+def _joined(own: Sequence[str]) -> str:
+    """The map of all metadata, null for none, where some keys have columns of their own."""
+    names = [sql.name(metadata.PREFIX + key) for key in own]
+    found = [f"CASE WHEN {name} IS NOT NULL THEN {sql.literal(key)} END" for key, name in zip(own, names, strict=True)]
+    keys, values = (
+        f"list_concat(COALESCE({rest}(metadata), []), list_filter([{', '.join(some)}], lambda x: x IS NOT NULL))"
+        for rest, some in (("map_keys", found), ("map_values", names))
+    )
+    return f"NULLIF(map({keys}, {values}), map([]::VARCHAR[], []::VARCHAR[]))"

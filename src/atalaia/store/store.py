@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import threading
@@ -9,39 +10,28 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from atalaia.store import recovery, segment
-from atalaia.store.batch import Limits, Source, keep_valid
-from atalaia.store.catalogue import Catalogue
+from atalaia.store.batch import Source, keep_valid
 from atalaia.store.commit import Appended, Committer, Push, StoreUnavailable
-from atalaia.store.index import indexed
+from atalaia.store.decide import LineCondition
+from atalaia.store.deletion import Deletion
+from atalaia.store.maintenance import House, Maintenance
 from atalaia.store.memory import MemoryTable
-from atalaia.store.retention import Retention, expired
-from atalaia.store.segment import Segment
-from atalaia.store.snapshot import Snapshot, memory_part, segment_part
+from atalaia.store.options import Options, State
+from atalaia.store.segment import Made
+from atalaia.store.shelf import Shelf
+from atalaia.store.snapshot import Snapshot, memory_part
+from atalaia.store.space import Space
 from atalaia.store.wal import LogFile
 
 log = logging.getLogger("atalaia.store")
 _BURST = 8  # a memory table fuller than one part in so many is written early once nothing comes any more
 _FROZEN_MOST = 2  # full memory tables that may wait for their segment before pushes wait too
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """`flush_bytes`: size of a memory table; `flush_seconds`: its age, at which it becomes a segment.
-
-    After `idle_seconds` in which no segment was written, segments without templates get them.
-    """
-
-    flush_bytes: int = 48 << 20
-    flush_seconds: float = 900.0
-    idle_seconds: float = 5.0
-    limits: Limits = field(default_factory=Limits)
-    retention: Retention = field(default_factory=Retention)
 
 
 class Store:
@@ -51,30 +41,40 @@ class Store:
         """Open or create. Raises AtalaiaError when another process has it, or it cannot be read."""
         self.options = options or Options()
         self.directory = directory
+        self.space = Space(directory, self.options.disk_floor)
         for folder in (directory, directory / "wal", directory / "segments"):
             folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as undo:
             self._lock_descriptor = recovery.lock(directory)
             undo.callback(os.close, self._lock_descriptor)
-            self._catalogue = Catalogue(directory / "catalogue.sqlite")
+            self._catalogue = recovery.open_catalogue(directory)
             undo.callback(self._catalogue.close)
             self.streams = self._catalogue.load_streams()
             found = recovery.recover(directory, self._catalogue, self.streams)
             log_file = LogFile(recovery.log_path(directory, found.tables[-1].generation))
             undo.pop_all()
         self.recovered = found
-        self._guard = threading.Condition()
-        self._segments = self._catalogue.segments()
+        # Reentrant: shelf and memory change and are seen together.
+        self._guard = threading.Condition(threading.RLock())
+        self._shelf = Shelf(directory / "segments", found.segments, found.damaged, self._guard)
+        self._numbers = itertools.count(self._catalogue.number + 1)
         self._memory = found.tables.pop()
         self._frozen = found.tables
-        self._readers = 0
-        self._retired: list[Path] = []
-        self._unindexable: set[str] = set()
         self._flush_wanted = False
         self._stopping = False
         self._closing = False
         self._failure: str | None = None
-        self._committer = Committer(log_file, found.seq, found.positions, self.streams, self._publish, self._rotate)
+        self._written = time.monotonic()
+        self._committer = Committer(
+            log_file, found.seq, found.positions, self.streams, self.space, self._publish, self._rotate
+        )
+        house = House(
+            self._catalogue, self._shelf, self.streams, self.space, self._numbers, self.options.retention,
+            self._idle, self._oldest_in_memory,
+        )  # fmt: skip
+        self._maintenance = Maintenance(house, self.options.idle_seconds)
+        # What an unfinished deletion hides in memory must become a segment before it can be removed.
+        self._flush_wanted = bool(self._maintenance.deletions)
         self._flusher = threading.Thread(target=self._flush_loop, name="flush", daemon=True)
         self._flusher.start()
 
@@ -104,16 +104,54 @@ class Store:
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
         """What is stored now. Files that the snapshot names stay until it is left."""
-        with self._guard:
-            self._readers += 1
-            parts = [segment_part(self.directory, found, held) for found, held in self._segments]
-            parts += [memory_part(table) for table in (*self._frozen, self._memory) if table.rows]
-        try:
-            yield Snapshot(tuple(parts), self.streams)
-        finally:
+        with ExitStack() as reading:
             with self._guard:
-                self._readers -= 1
-                self._unlink_retired()
+                parts = reading.enter_context(self._shelf.reading())
+                memory = tuple(memory_part(table) for table in (*self._frozen, self._memory) if table.rows)
+                deletions = self._maintenance.deletions
+            yield Snapshot(tuple(part.without(deletions) for part in (*parts, *memory)), self.streams)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is left to be compacted or removed for now."""
+        with self._guard:
+            quiet = not self._frozen and self._memory.size < self.options.flush_bytes // _BURST
+        return quiet and self._maintenance.settled
+
+    def state(self) -> State:
+        """How it is at this moment."""
+        with self._guard:
+            segments = self._shelf.segments
+            memory = [table.rows for table in (*self._frozen, self._memory)]
+        return State(
+            self.settled,
+            len(segments),
+            sum(found.rows for found in segments) + sum(memory),
+            sum(found.size + found.index_size for found in segments),
+            sum(found.line_bytes for found in segments),
+            sum(memory),
+            len(self.streams),
+            self._shelf.damaged,
+        )
+
+    def delete(
+        self, tenant: str, query: str, start: int, end: int, streams: np.ndarray, conditions: tuple[LineCondition, ...]
+    ) -> Deletion:
+        """Hide the entries of `streams` in [start, end) ns that pass all conditions, and remove them from the files.
+
+        Entries that come later stay. Returns once they are hidden for good.
+        """
+        found = self._maintenance.delete(
+            Deletion(0, tenant, query, start, end, self._committer.seq - 1, streams, conditions, int(time.time()))
+        )
+        with self._guard:
+            self._flush_wanted = True
+        self._committer.wake()
+        return found
+
+    def deletions(self) -> list[Deletion]:
+        """The record of all deletions, oldest first."""
+        return self._catalogue.deletions()
 
     def flush(self, seconds: float = 60.0) -> None:
         """Make a segment of everything in memory. Raises StoreUnavailable when that takes longer than `seconds`."""
@@ -141,6 +179,7 @@ class Store:
             self._closing = True
             self._guard.notify_all()
         self._flusher.join()
+        self._maintenance.stop()
         self._catalogue.close()
         os.close(self._lock_descriptor)
 
@@ -189,53 +228,42 @@ class Store:
     # -- the flush thread
 
     def _flush_loop(self) -> None:
-        checked = time.monotonic()
-        idle = False
         while True:
             with self._guard:
-                patience = 0.0 if idle else self.options.idle_seconds
-                self._guard.wait_for(lambda: bool(self._frozen) or self._closing, timeout=patience)
+                self._guard.wait_for(lambda: bool(self._frozen) or self._closing, timeout=self.options.idle_seconds)
                 table = self._frozen[0] if self._frozen else None
                 if table is None and self._closing:
                     return
-            if table is not None:
-                idle = False
-                try:
-                    self._make_segment(table)
-                    self._failure = None
-                except Exception as error:  # noqa: BLE001 - the thread must go on; the entries are safe in the log
-                    with self._guard:
-                        self._failure = str(error)
-                        self._guard.notify_all()
-                    log.error("event=segment_failed generation=%d reason=%r", table.generation, str(error))
-                    with self._guard:
-                        if self._closing:
-                            return
-                        self._guard.wait_for(lambda: self._closing, timeout=1.0)
-            else:
+            if table is None:
                 self._flush_when_quiet()
-                idle = self._index_one()
-            if table is not None or time.monotonic() - checked > 60:
-                checked = time.monotonic()
-                try:
-                    self._expire()
-                except Exception as error:  # noqa: BLE001 - what is to be removed will be found again
-                    log.error("event=retention_failed reason=%r", str(error))
+                continue
+            try:
+                self._make_segment(table)
+                self._failure = None
+            except Exception as error:  # noqa: BLE001 - the thread must go on; the entries are safe in the log
+                log.error("event=segment_failed generation=%d reason=%r", table.generation, str(error))
+                with self._guard:
+                    self._failure = str(error)
+                    self._guard.notify_all()
+                    if self._closing:
+                        return
+                    self._guard.wait_for(lambda: self._closing, timeout=1.0)
 
     def _make_segment(self, table: MemoryTable) -> None:
-        made: Segment | None = None
+        made: Made | None = None
         if table.rows:
-            made = segment.write(table.batches, self.streams, table.generation, self.directory / "segments")
-        self._catalogue.add(made, table.streams, self.streams, table.sources, table.generation)
+            made = segment.write(table.batches, self.streams, next(self._numbers), self._shelf.folder)
+        self._catalogue.add(made, self.streams, table.sources, table.generation)
         with self._guard:
             self._frozen.remove(table)
-            if made is not None:
-                self._segments = sorted([*self._segments, (made, table.streams)], key=lambda s: s[0].min_ts)
+            self._shelf.replace((), [made] if made else ())
             self._guard.notify_all()
+        self._written = time.monotonic()
         recovery.log_path(self.directory, table.generation).unlink(missing_ok=True)
+        self._maintenance.wake()
 
     def _flush_when_quiet(self) -> None:
-        """What a burst has left in memory becomes a segment too, so that it is indexed; a trickle waits for its age."""
+        """What a burst has left in memory becomes a segment too; a trickle waits for its age."""
         with self._guard:
             quiet = time.monotonic() - self._memory.touched >= self.options.idle_seconds
             if self._closing or not quiet or self._memory.size < self.options.flush_bytes // _BURST:
@@ -243,43 +271,12 @@ class Store:
             self._flush_wanted = True
         self._committer.wake()
 
-    def _index_one(self) -> bool:
-        """Give one more segment its templates; whether there was one."""
-        with self._guard:
-            found = next(
-                (s for s, _ in self._segments if s.templates is None and s.name not in self._unindexable), None
-            )
-        if found is None:
-            return False
-        try:
-            made = indexed(found, self.directory / "segments")
-            self._catalogue.put_index(found.name, made)
-        except Exception as error:  # noqa: BLE001 - the segment stays as it is, and is scanned
-            self._unindexable.add(found.name)
-            log.error("event=index_failed segment=%s reason=%r", found.name, str(error))
-            return True
-        with self._guard:
-            self._segments = [(made if s is found else s, held) for s, held in self._segments]
-            if made.name != found.name:
-                self._retired.append(self.directory / "segments" / found.name)
-                self._unlink_retired()
-            self._guard.notify_all()
-        return True
+    # -- asked by the maintenance thread
 
-    def _expire(self) -> None:
-        with self._guard:
-            gone = expired([found for found, _ in self._segments], self.options.retention)
-        if not gone:
-            return
-        names = {found.name for found in gone}
-        self._catalogue.remove(names)
-        log.info("event=retention segments=%d rows=%d", len(gone), sum(found.rows for found in gone))
-        with self._guard:
-            self._segments = [pair for pair in self._segments if pair[0].name not in names]
-            self._retired += [self.directory / "segments" / name for name in names]
-            self._unlink_retired()
+    def _idle(self) -> bool:
+        return not self._frozen and time.monotonic() - self._written >= self.options.idle_seconds
 
-    def _unlink_retired(self) -> None:
-        if not self._readers:
-            while self._retired:
-                self._retired.pop().unlink(missing_ok=True)
+    def _oldest_in_memory(self) -> int:
+        with self._guard:
+            firsts = [memory_part(table).first_seq for table in (*self._frozen, self._memory) if table.rows]
+        return min(firsts, default=2**63 - 1)

@@ -6,34 +6,82 @@ becomes a test of a few dozen texts (`store.decide`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
+from atalaia.store import tokens
+
 PLACEHOLDER = "\x11"
-MOST = 1024  # templates of a segment; one with more has no index
-MOST_TEXT = 1 << 20  # characters of all of them, since the catalogue keeps them
+MOST = 1024  # templates of a band; one with more has none
+MOST_TEXT = 1 << 20  # bytes of all of them
+_PART = 4 << 20
 _DIGIT, _LETTER = 2, 1
 _KIND = bytes(_DIGIT if 48 <= c < 58 else _LETTER if chr(c).isalpha() and c < 128 else 0 for c in range(256))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Templates:
-    """One template a line, and for each template the letters that occur in its variable tokens."""
+    """The templates of some lines, and their longer variable tokens.
 
-    column: pa.DictionaryArray
-    letters: Mapping[str, frozenset[str]]
+    `codes` has a position in `texts` for each line, and is None where there are too many; `letters` has for each text
+    the letters that occur in its variable tokens. `token_rows` and `token_hashes` have one element a token.
+    """
+
+    codes: np.ndarray | None
+    texts: list[str]
+    letters: list[frozenset[str]]
+    token_rows: np.ndarray
+    token_hashes: np.ndarray
 
 
 def templates(lines: pa.Array) -> Templates:
     """The templates of utf8 `lines` (no nulls)."""
+    numbers: dict[str, int] = {}
+    letters: dict[int, set[str]] = {}
+    codes, rows, hashes = [], [], []
+    many = False
+    first = 0
+    for part in _slices(lines):
+        some = _templates(part)
+        rows.append(some.token_rows + first)
+        hashes.append(some.token_hashes)
+        first += len(part)
+        many = many or some.codes is None
+        if many:
+            continue
+        known = np.array([numbers.setdefault(text, len(numbers)) for text in some.texts], np.int32)
+        for number, held in zip(known.tolist(), some.letters, strict=True):
+            letters.setdefault(number, set()).update(held)
+        codes.append(known[some.codes] if len(known) else np.zeros(0, np.int32))
+        many = len(numbers) > MOST
+    found = np.concatenate(rows), np.concatenate(hashes)
+    if many:
+        return Templates(None, [], [], *found)
+    return Templates(np.concatenate(codes), list(numbers), [frozenset(letters[n]) for n in range(len(numbers))], *found)
+
+
+def _slices(lines: pa.Array) -> Iterator[pa.Array]:
+    """Parts of about `_PART` bytes, so that what is made of them meanwhile stays small."""
+    ends = np.frombuffer(lines.buffers()[1], np.int32)[lines.offset : lines.offset + len(lines) + 1]
+    at = 0
+    while at < len(lines) or not at:
+        until = max(at + 1, int(np.searchsorted(ends, ends[at] + _PART)))
+        yield lines.slice(at, until - at)
+        at = until
+
+
+def _templates(lines: pa.Array) -> Templates:
     offsets = np.frombuffer(lines.buffers()[1], np.int32)[lines.offset : lines.offset + len(lines) + 1].astype(np.int64)
     raw = np.frombuffer(lines.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]]
     offsets -= offsets[0]
     kind = np.frombuffer(raw.tobytes().translate(_KIND), np.uint8)
     starts, ends = _variable_tokens(kind, offsets)
+    long = np.flatnonzero(ends - starts >= tokens.SHORTEST)
+    token_rows = np.searchsorted(offsets, starts[long], side="right") - 1
+    token_hashes = tokens.hashes(raw, starts[long], ends[long])
     # Of a variable token one byte is kept, and becomes the placeholder.
     step = np.zeros(len(kind) + 1, np.int8)
     step[starts + 1] = 1
@@ -46,41 +94,46 @@ def templates(lines: pa.Array) -> Templates:
     new_offsets = (offsets - dropped[np.searchsorted(starts, offsets)]).astype(np.int32)
     buffers = [None, pa.py_buffer(new_offsets), pa.py_buffer(masked[~inside])]
     column = pa.Array.from_buffers(pa.utf8(), len(lines), buffers).dictionary_encode()
-    return Templates(column, _letters(column, raw, kind, offsets, starts, inside))
+    if len(column.dictionary) > MOST or column.dictionary.nbytes > MOST_TEXT:
+        return Templates(None, [], [], token_rows, token_hashes)
+    codes = column.indices.to_numpy()
+    letters = _letters(len(column.dictionary), codes, raw, kind, offsets, starts, inside)
+    return Templates(codes, column.dictionary.to_pylist(), letters, token_rows, token_hashes)
 
 
 def _variable_tokens(kind: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where the tokens with a digit begin and end."""
-    word = np.zeros(len(kind) + 1, bool)
-    np.not_equal(kind, 0, out=word[:-1])
-    change = word.copy()
-    np.not_equal(word[1:], word[:-1], out=change[1:])
-    edges = np.flatnonzero(change)
+    if not len(kind):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    word = kind != 0
+    first, last = word.copy(), word.copy()
+    first[1:] &= ~word[:-1]
+    last[:-1] &= ~word[1:]
     # A token ends with its line, even where the next line begins with a letter at once.
     borders = offsets[(offsets > 0) & (offsets < len(kind))]
-    borders = np.unique(borders[word[borders] & word[borders - 1]])
-    if len(borders):
-        edges = np.sort(np.concatenate([edges, borders, borders]))
-    digits_before = np.searchsorted(np.flatnonzero(kind == _DIGIT), edges)
-    variable = digits_before[1::2] > digits_before[::2]
-    return edges[::2][variable], edges[1::2][variable]
+    first[borders] = word[borders]
+    last[borders - 1] = word[borders - 1]
+    starts, ends = np.flatnonzero(first), np.flatnonzero(last) + 1
+    if not len(starts):
+        return starts, ends
+    # What follows a token up to the next one has no kind, so that the highest kind is the token's own.
+    variable = np.maximum.reduceat(kind, starts) == _DIGIT
+    return starts[variable], ends[variable]
 
 
 def _letters(
-    column: pa.DictionaryArray,
+    count: int,
+    codes: np.ndarray,
     raw: np.ndarray,
     kind: np.ndarray,
     offsets: np.ndarray,
     starts: np.ndarray,
     inside: np.ndarray,
-) -> dict[str, frozenset[str]]:
-    """Which letters stand in the variable tokens of each template."""
+) -> list[frozenset[str]]:
+    """Which letters stand in the variable tokens of each of `count` templates."""
     in_token = inside.copy()
     in_token[starts] = True
     at = np.flatnonzero(in_token & (kind == _LETTER))
-    codes = column.indices.to_numpy()[np.searchsorted(offsets, at, side="right") - 1]
-    pairs = np.unique(codes.astype(np.int64) * 256 + raw[at])
-    found: dict[int, set[str]] = {}
-    for pair in pairs.tolist():
-        found.setdefault(pair // 256, set()).add(chr(pair % 256))
-    return {text: frozenset(found.get(code, ())) for code, text in enumerate(column.dictionary.to_pylist())}
+    seen = np.zeros((count, 128), bool)
+    seen[codes[np.searchsorted(offsets, at, side="right") - 1], raw[at]] = True
+    return [frozenset(map(chr, np.flatnonzero(row).tolist())) for row in seen]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zlib
@@ -127,6 +128,25 @@ def scan(path: Path) -> Iterator[Record | Cut]:
                 return
             yield record
             offset = file.tell()
+
+
+def intact(path: Path, start: int = 0) -> Iterator[Record | Cut]:
+    """As `scan`, but it goes on behind damage with the next whole record; a Cut tells of the bytes passed over."""
+    data = path.read_bytes()
+    file = io.BytesIO(data)
+    offset = end = start or (len(MAGIC) if data.startswith(MAGIC) else 0)
+    while 0 <= offset < len(data):
+        file.seek(offset)
+        record = _read(file.read(_FRAME.size), file, len(data) - offset)
+        if record is None:
+            offset = data.find(RECORD, offset + 1)
+            continue
+        if offset > end:
+            yield Cut(path, end, offset - end)
+        yield record
+        offset = end = file.tell()
+    if end < len(data):
+        yield Cut(path, end, len(data) - end)
 
 
 def _read(head: bytes, file: object, remaining: int) -> Record | None:

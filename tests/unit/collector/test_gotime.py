@@ -75,6 +75,22 @@ def test_the_fast_way_is_the_slow_way(moment: datetime, pair: tuple[str, str], d
     assert compiled.parse(column).to_pylist() == [slow, None, compiled.parse_one(written(moment, form)), slow]
 
 
+@given(st.lists(st.tuples(MOMENT, st.integers(1, 4)), max_size=5), st.sampled_from(FIXED), st.data())
+def test_runs_of_one_second_are_read_as_each_row_alone(
+    runs: list[tuple[datetime, int]], pair: tuple[str, str], data: st.DataObject
+) -> None:
+    layout, form = pair
+    rows: list[str | None] = []
+    for moment, length in runs:
+        for _ in range(length):
+            text = list(written(moment.replace(microsecond=data.draw(st.integers(0, 999_999))), form))
+            for at in data.draw(st.lists(st.integers(0, len(text) - 1), max_size=1)):
+                text[at] = data.draw(st.sampled_from("059 -:.,[٣\0"))
+            rows.append(data.draw(st.sampled_from(["".join(text), None])))
+    compiled = Layout(layout)
+    assert compiled.parse(pa.array(rows, pa.utf8())).to_pylist() == [row and compiled.parse_one(row) for row in rows]
+
+
 @given(st.lists(st.text(string.digits + "-:. ", min_size=19, max_size=19), max_size=5))
 def test_random_digits_are_read_the_same_both_ways(values: list[str]) -> None:
     layout = Layout("2006-01-02 15:04:05")

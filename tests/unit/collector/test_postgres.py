@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -33,8 +32,7 @@ def block_of(*records: dict[str, Any] | str) -> bytes:
 
 
 def rows(parser: Any, block: bytes, labels: dict[str, str] | None = None) -> list[dict[str, Any]]:
-    times = np.full(block.count(b"\n"), NOW, np.int64)
-    batch = parser(block, times, labels or {"job": "postgres"}).record_batch()
+    batch = parser(block, NOW, labels or {"job": "postgres"}).record_batch()
     pa.Table.from_batches([batch]).validate(full=True)
     return [{**r, "labels": json.loads(r["labels"]), "metadata": dict(r["metadata"] or [])} for r in batch.to_pylist()]
 

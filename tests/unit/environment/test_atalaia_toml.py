@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,11 @@ import pytest
 from atalaia.environment.errors import ConfigurationError
 from atalaia.environment.load import parse
 from atalaia.environment.locate import key_lines
-from atalaia.environment.settings import Settings
+from atalaia.environment.settings import LimitsSettings, RetentionRule, Settings
 from atalaia.environment.template import TEXT
 
 FILE = Path("/x/atalaia.toml")
+RULE = '[[logs.retention]]\nage = "1d"\n'
 
 
 def problems(text: str) -> list[tuple[int, str, str]]:
@@ -30,10 +32,12 @@ def test_nothing_and_the_template_are_the_seeds_environment(text: str) -> None:
 
 
 def test_every_commented_line_of_the_template_is_its_default_or_valid() -> None:
-    lines = [line.removeprefix("# ") if line.startswith("# ") and " = " in line else line for line in TEXT.splitlines()]
-    settings, _ = parse("\n".join(lines), FILE)
+    settings, _ = parse(re.sub(r"^# (?=\[\[|\w+ = )", "", TEXT, flags=re.MULTILINE), FILE)
     assert settings.servers["postgres_a"].settings == {"work_mem": "16MB"}
     assert settings.logs.port == 3100
+    assert settings.logs.retention == (RetentionRule(selector='{job="varlogs"}', age="7d"),)
+    assert settings.logs.limits.model_fields_set == set(LimitsSettings.model_fields)
+    assert settings.logs.limits == LimitsSettings()
 
 
 def test_a_full_file() -> None:
@@ -113,6 +117,34 @@ def test_a_full_file() -> None:
         ("[logs]\nretention_age = 30", 2, "logs.retention_age = 30", "such as 30d"),
         ('[logs]\nretention_size = "0"', 2, "logs.retention_size = '0'", "such as 10GiB"),
         ('[logs]\nretention_size = "big"', 2, "logs.retention_size = 'big': 'big' is not a size", "such as 10GiB"),
+        (RULE + 'size = "0"', 3, "logs.retention.size = '0': '0' is not larger than nothing", "such as 10GiB"),
+        (RULE * 2 + 'tenant = ""', 5, "logs.retention.tenant = ''", "the name of a tenant"),
+        (RULE + "selector = 5", 3, "logs.retention.selector = 5", "a selector of streams"),
+        (RULE * 2 + "for = 5", 5, "unknown key 'logs.retention.for'", "known here: tenant, selector, age, size"),
+        ('[[logs.retention]]\ntenant = "x"', 1, "logs.retention = {'tenant': 'x'}: neither an age", "age or size"),
+        ("[logs.retention]\nage = '1d'", 1, "logs.retention = {'age': '1d'}: ", "write [[logs.retention]]"),
+        ("[logs.limits]\nlabel = 5", 2, "unknown key 'logs.limits.label'", "did you mean 'labels'?"),
+        ("[logs]\nlimit = 5", 2, "unknown key 'logs.limit'", "did you mean 'limits'?"),
+        ("[logs]\nlimits = 5", 2, "logs.limits = 5: not a table", "write [logs.limits]"),
+        ("[logs.limits]\n\nlabels = 0", 3, "logs.limits.labels = 0", "such as 30, or leave it out"),
+        ('[logs.limits]\nlabels = "30"', 2, "logs.limits.labels = '30'", "such as 30"),
+        (
+            '[logs.limits]\nline_size = "64"',
+            2,
+            "logs.limits.line_size = '64': '64' is not from 128 B",
+            "such as '1MiB'",
+        ),
+        ("[logs.limits]\nline_size = 4096", 2, "logs.limits.line_size = 4096", "such as '1MiB'"),
+        ('[logs.limits]\nclock_ahead = "0"', 2, "logs.limits.clock_ahead = '0': '0' is not from 1s", "such as '24h'"),
+        ('[logs.limits]\nquery_time = "2d"', 2, "logs.limits.query_time = '2d'", "such as '60s'"),
+        ('logs.limits = { query_memory = "1MB" }', 1, "logs.limits.query_memory = '1MB'", "such as '512MiB'"),
+        ('[logs]\nlimits.memory_table = "9GiB"', 2, "logs.limits.memory_table = '9GiB'", "such as '48MiB'"),
+        (
+            '[logs.limits]\ndisk_floor = "-1"',
+            2,
+            "logs.limits.disk_floor = '-1': '-1' is not a size",
+            "such as '256MiB'",
+        ),
         ('[logs]\nlisten = "0.0.0.0"', 2, "logs.listen = '0.0.0.0': '0.0.0.0' is not a loopback", "addresses"),
         ('[logs]\nlisten = "here"', 2, "logs.listen = 'here': 'here' is not an IP address", "addresses"),
         ('[logs]\nurl = "loki:3100"', 2, "logs.url = 'loki:3100'", "the address of a Loki"),
@@ -170,6 +202,8 @@ x = 1
 k = "[not]"
 [[arr]]
 y = 1
+[[arr]]
+y = 1
 '''
     lines = key_lines(text)
     assert lines["a",] == lines["a", "b"] == 1
@@ -180,4 +214,6 @@ y = 1
     assert lines["t", "u v"] == 8
     assert lines["t", "u v", "k"] == 9
     assert lines["arr",] == 10
-    assert lines["arr", "y"] == 11
+    assert lines["arr", "0", "y"] == 11
+    assert lines["arr", "1"] == 12
+    assert lines["arr", "1", "y"] == 13

@@ -10,6 +10,7 @@ import pytest
 
 from atalaia.api.engine import Engine
 from atalaia.logql import rows
+from atalaia.logql.conditions import literal
 from atalaia.logql.parse import parse
 from atalaia.logql.plan import Pipeline, Streams, compile_pipeline
 from atalaia.logql.printer import print_query
@@ -44,8 +45,10 @@ def select(
     pipeline, table = compiled(query, entries)
     wanted = ", ".join(["seq", *(pipeline.label(name) for name in columns), pipeline.error or "NULL"])
     with engine.cursor() as connection:
-        connection.register("entries", table)
-        sql = f"SELECT {wanted} FROM entries{pipeline.where()} ORDER BY seq"
+        connection.register("rows", table)
+        where = pipeline.where()
+        keys = "".join(f", metadata[{literal(key)}] AS {column}" for key, column in pipeline.keys.items())
+        sql = f"SELECT {wanted} FROM (SELECT *{keys} FROM rows){where} ORDER BY seq"
         return [list(row) for row in connection.execute(sql).fetchall()]
 
 

@@ -13,6 +13,7 @@ from atalaia.store.batch import (
     SCHEMA,
     BatchError,
     Limits,
+    Refused,
     Source,
     canonical,
     check_labels,
@@ -61,6 +62,16 @@ def test_nul_newlines_and_null_metadata_survive() -> None:
     decoded, _ = decode(encode(table))
     assert [r[2] for r in rows(decoded)] == lines
     assert [r[3] for r in rows(decoded)] == [None, [], [("", "")], [("k", "\0")], None]
+
+
+@pytest.mark.parametrize("codec", [None, "lz4", "zstd"])
+def test_a_batch_of_any_compression_is_decoded(codec: str | None) -> None:
+    """Logs of earlier versions hold zstd."""
+    table = table_of([(n, {"a": "b"}, "x" * 1000, {"k": "v"}) for n in range(100)])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression=codec)) as writer:
+        writer.write_table(table)
+    assert rows(decode(sink.getvalue().to_pybytes())[0]) == rows(table)
 
 
 def test_the_metadata_column_may_be_absent() -> None:
@@ -146,25 +157,30 @@ def test_empty_values_are_no_labels() -> None:
         ('{"a":"y","b":""}', "sorted"),
         (canonical({f"l{i}": "x" for i in range(31)}), "31 labels; the limit is 30"),
         (canonical({"a" * 1025: "x"}), "at most 1024"),
-        (canonical({"a": "x" * 2049}), "2049 characters long; the limit is 2048"),
+        (canonical({"a": "x" * 2049}), "2049 bytes long; the limit is 2048"),
+        (canonical({"a": "ç" * 1025}), "label a is 2050 bytes long; the limit is 2048"),
     ],
 )
 def test_bad_label_sets_are_named(text: str, complaint: str) -> None:
     assert complaint in (check_labels(text, Limits()) or "nothing")
 
 
-SMALL = Limits(line=5, labels=2, label_value=3)
+SMALL = Limits(line=5, labels=2, label_value=3, metadata=6, metadata_keys=2)
 CANDIDATE = st.tuples(
     st.sampled_from([-1, 0, 1, 10**18, 2**62]),
-    st.sampled_from([{"a": "b"}, {"a": "bcde"}, {"a": "1", "b": "2", "c": "3"}, {}, {"a b": "x"}, {"ç": "x"}]),
+    st.sampled_from(
+        [{"a": "b"}, {"a": "ç"}, {"a": "çç"}, {"a": "1", "b": "2", "c": "3"}, {}, {"a b": "x"}, {"ç": "x"}]
+    ),
     st.sampled_from(["", "12345", "123456", "ççç", "çç"]),
-    st.none(),
+    st.none() | st.dictionaries(st.sampled_from("abç"), st.sampled_from(["", "1", "ç", "12345", "123456"]), max_size=3),
 )
 
 
-def _good(entry: tuple[int, dict[str, str], str, None]) -> bool:
-    ts, labels, line, _ = entry
-    return 0 <= ts <= 10**18 and labels == {"a": "b"} and len(line.encode()) <= 5
+def _good(entry: tuple[int, dict[str, str], str, dict[str, str] | None]) -> bool:
+    ts, labels, line, metadata = entry
+    size = sum(len((key + value).encode()) for key, value in (metadata or {}).items())
+    good_metadata = len(metadata or {}) <= 2 and size <= 6
+    return 0 <= ts <= 10**18 and labels in ({"a": "b"}, {"a": "ç"}) and len(line.encode()) <= 5 and good_metadata
 
 
 @given(st.lists(CANDIDATE, max_size=8), st.integers(0, 8))
@@ -184,9 +200,14 @@ def test_limits_refuse_exactly_the_bad_entries(entries: list, split: int) -> Non
     ("entry", "message"),
     [
         ((7, {"a": "b"}, "123456", None), "entry 1 at 7: its line is 6 bytes long; the limit is 5"),
-        ((-1, {"a": "b"}, "x", None), "entry 1 at -1: its timestamp -1 is not between 1970 and a day ahead"),
-        ((7, {"a": "bcde"}, "x", None), "entry 1: label a is 4 characters long; the limit is 3"),
-        ((7, {}, "x", None), "entry 1: a stream needs at least one label"),
+        ((-1, {"a": "b"}, "x", None), "entry 1 at -1: its time is not between 1970 and 86400 s ahead of"),
+        ((7, {"a": "çç"}, "x", None), "entry 1 at 7: label a is 4 bytes long; the limit is 3"),
+        ((7, {}, "x", None), "entry 1 at 7: a stream needs at least one label"),
+        (
+            (7, {"a": "b"}, "x", {"k": "çç", "l": "1"}),
+            "entry 1 at 7: its metadata has 7 bytes of keys and values; the limit is 6",
+        ),
+        ((7, {"a": "b"}, "x", dict.fromkeys("abc", "")), "entry 1 at 7: its metadata has 3 keys; the limit is 2"),
     ],
 )
 def test_the_first_refused_entry_is_named_with_its_limit(entry: tuple, message: str) -> None:
@@ -194,6 +215,17 @@ def test_the_first_refused_entry_is_named_with_its_limit(entry: tuple, message: 
     assert refused is not None
     assert refused.count == 2
     assert refused.message.startswith(message)
+
+
+def test_metadata_is_measured_in_a_slice_as_in_a_whole() -> None:
+    metadata = [{"k": "123456"}, None, {"k": "12345"}, {}, {"k": "123456"}, {"a": "", "b": "1234"}]
+    table = table_of([(n, {"a": "b"}, str(n), pairs) for n, pairs in enumerate(metadata)])
+    # Arrow keeps an offset in a slice of one chunk; put together anew, it does not.
+    sliced = table.slice(1, 4)
+    for some in (sliced, pa.concat_tables([sliced.slice(0, 1), sliced.slice(1)])):
+        kept, refused = keep_valid(some, SMALL)
+        assert [r[2] for r in rows(kept)] == ["1", "2", "3"]
+        assert refused == Refused(1, "entry 3 at 4: its metadata has 7 bytes of keys and values; the limit is 6")
 
 
 def test_a_day_ahead_is_taken_and_more_is_not() -> None:

@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 from atalaia.store.batch import METADATA, SCHEMA, Source, canonical
 from atalaia.store.commit import stored_batch
 from atalaia.store.memory import MemoryTable, StreamRange, ranges
-from atalaia.store.retention import Retention, expired
-from atalaia.store.segment import Segment
 from atalaia.store.streams import Streams
 
 PAIRS = st.lists(st.tuples(st.integers(1, 4), st.integers(-(2**63), 2**63 - 1)), max_size=20)
@@ -73,27 +71,3 @@ def test_a_memory_table_keeps_the_last_end_of_each_source() -> None:
     assert memory.sources == {"x": 8, "y": 9}
     assert memory.rows == 3
     assert plain(memory.streams) == {1: (3, 0, 1)}
-
-
-def segment(name: str, size: int, min_ts: int, max_ts: int) -> Segment:
-    return Segment(name, 1, size, 1, min_ts, max_ts, 1, 1, 0)
-
-
-@pytest.mark.parametrize(
-    ("retention", "gone"),
-    [
-        (Retention(), set()),
-        (Retention(age=100), set()),
-        (Retention(age=50), {"a"}),
-        (Retention(age=10), {"a", "b"}),
-        (Retention(age=0), {"a", "b", "c"}),
-        (Retention(size=30), set()),
-        (Retention(size=29), {"a"}),
-        (Retention(size=10), {"a", "b"}),
-        (Retention(age=50, size=10), {"a", "b"}),
-    ],
-)
-def test_retention_takes_the_oldest_by_age_and_by_size(retention: Retention, gone: set[str]) -> None:
-    # `b` began before `a` but has newer entries: the newest entry counts.
-    segments = [segment("b", 10, 5, 960), segment("c", 10, 960, 999), segment("a", 10, 10, 920)]
-    assert {s.name for s in expired(segments, retention, now=1000)} == gone

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atalaia.store.decide import LineCondition, LineTest, Verdict, decide, required_texts
-from atalaia.store.templates import PLACEHOLDER, templates
+from atalaia.store.templates import PLACEHOLDER, Templates, templates
+from atalaia.store.tokens import SHORTEST, hash_of
 
 _VARIABLE = re.compile(r"[A-Za-z0-9]*[0-9][A-Za-z0-9]*")
 # Few characters, so that needles meet lines often: token borders, digits, Unicode, newline, NUL, the placeholder.
@@ -22,14 +23,27 @@ _WORDS = st.lists(
 _LINE = _TEXT | _WORDS
 
 
+def texts_of(found: Templates) -> list[str]:
+    assert found.codes is not None
+    return [found.texts[code] for code in found.codes]
+
+
 @given(st.lists(_LINE, max_size=20), st.integers(0, 5))
 def test_templates_equal_a_regex(lines: list[str], cut: int) -> None:
     array = pa.array(lines, pa.utf8()).slice(min(cut, len(lines)))
     found = templates(array)
-    assert found.column.to_pylist() == [_VARIABLE.sub(PLACEHOLDER, line) for line in array.to_pylist()]
-    for line, template in zip(array.to_pylist(), found.column.to_pylist(), strict=True):
+    assert texts_of(found) == [_VARIABLE.sub(PLACEHOLDER, line) for line in array.to_pylist()]
+    assert found.codes is not None
+    for line, code in zip(array.to_pylist(), found.codes, strict=True):
         letters = {c for token in _VARIABLE.findall(line) for c in token if not c.isdigit()}
-        assert letters <= found.letters[template]
+        assert letters <= found.letters[code]
+    long = [
+        (row, hash_of(token))
+        for row, line in enumerate(array.to_pylist())
+        for token in _VARIABLE.findall(line)
+        if len(token) >= SHORTEST
+    ]
+    assert list(zip(found.token_rows.tolist(), found.token_hashes.tolist(), strict=True)) == long
 
 
 def _parts_of(line: str, draw: st.DataObject) -> str:
@@ -39,8 +53,9 @@ def _parts_of(line: str, draw: st.DataObject) -> str:
 
 def _check(lines: list[str], conditions: tuple[LineCondition, ...], passes: list[bool]) -> None:
     found = templates(pa.array(lines, pa.utf8()))
-    for template, passed in zip(found.column.to_pylist(), passes, strict=True):
-        verdict = decide(template, found.letters[template], conditions)
+    assert found.codes is not None
+    for code, passed in zip(found.codes, passes, strict=True):
+        verdict = decide(found.texts[code], found.letters[code], conditions)
         assert verdict is Verdict.SOME or (verdict is Verdict.ALL) == passed
 
 

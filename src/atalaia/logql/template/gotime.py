@@ -1,24 +1,23 @@
 """Go's reference-time layouts ("2006-01-02 15:04:05.000 MST"), parsed for whole columns at once.
 
-Layouts of fixed width are read digit by digit across the rows with NumPy; rows that this cannot read go, each distinct
-value once, through a regular expression made from the same layout. Source: Go's package time, `Layout` and `Parse`.
+Layouts of fixed width are read by `fixedtime`; rows that this cannot read go, each distinct value once, through a
+regular expression made from the same layout. Source: Go's package time, `Layout` and `Parse`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from . import unixtime
+from . import fixedtime, unixtime
+from .fixedtime import Field
+from .unixtime import NS
 
-NS = 1_000_000_000
 NAMED = {
     "ANSIC": "Mon Jan _2 15:04:05 2006",
     "UnixDate": "Mon Jan _2 15:04:05 MST 2006",
@@ -79,13 +78,6 @@ _PATTERN = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Field:
-    kind: str
-    at: int
-    width: int
-
-
 class LayoutError(ValueError):
     """A layout or location cannot be used."""
 
@@ -105,12 +97,12 @@ class Layout:
             raise LayoutError(f"{layout!r} has no part of Go's reference time 2006-01-02 15:04:05 in it")
         self._pattern, self._fields, self._width = self._compile()
 
-    def _compile(self) -> tuple[re.Pattern[str], list[_Field], int]:
+    def _compile(self) -> tuple[re.Pattern[str], list[Field], int]:
         pattern, fields, at, width, fixed = "", [], 0, 0, True
         for match in CHUNK.finditer(self.text):
             literal, chunk = self.text[at : match.start()], match[0]
             pattern += _literal(literal)
-            fields += [_Field(character, width + i, 0) for i, character in enumerate(literal)]
+            fields += [Field(character, width + i, 0) for i, character in enumerate(literal)]
             width += len(literal.encode())
             at = match.end()
             if chunk[0] in ".,":
@@ -118,7 +110,7 @@ class Layout:
                     r"(?:[.,](?P<fraction>\d+))?" if chunk[1] == "9" else rf"[.,](?P<fraction>\d{{{len(chunk) - 1}}})"
                 )
                 fixed &= chunk[1] == "0" and len(chunk) <= 10
-                fields.append(_Field("fraction", width + 1, len(chunk) - 1))
+                fields.append(Field("fraction", width + 1, len(chunk) - 1))
             elif chunk[0] in "Z-" and len(chunk) > 1:
                 pattern += (
                     r"(?P<offset>Z|[+-]\d\d:?\d\d(?::?\d\d)?|[+-]\d\d)"
@@ -132,11 +124,11 @@ class Layout:
                 if chunk in ("05", "5") and not re.match(r"[.,][09]", self.text[at:]):
                     pattern += r"(?:[.,](?P<fraction>\d+))?"
                 fixed &= chunk in ("2006", "01", "02", "15", "04", "05", "MST")
-                fields.append(_Field(chunk, width, len(chunk)))
+                fields.append(Field(chunk, width, len(chunk)))
             width += len(chunk)
         literal = self.text[at:]
         pattern += _literal(literal)
-        fields += [_Field(character, width + i, 0) for i, character in enumerate(literal)]
+        fields += [Field(character, width + i, 0) for i, character in enumerate(literal)]
         fixed = fixed and self.zone is UTC and self.text.isascii() and any(f.kind == "2006" for f in fields)
         try:
             compiled = re.compile(pattern, re.ASCII)
@@ -148,28 +140,15 @@ class Layout:
         """Nanoseconds since 1970 (int64) of each value; null where a value does not follow the layout."""
         if self.unix is not None:
             return unixtime.parse(values, self.unix)
-        found = self._parse_fixed(values) if self._fields else pa.nulls(len(values), pa.int64())
+        found = (
+            fixedtime.parse(values, self._fields, self._width) if self._fields else pa.nulls(len(values), pa.int64())
+        )
         left = pc.and_(pc.is_null(found), pc.is_valid(values))
         if not pc.any(left).as_py():
             return found
         rest = values.filter(left).dictionary_encode()
         parsed = pa.array([self.parse_one(text) for text in rest.dictionary.to_pylist()], pa.int64())
         return pc.replace_with_mask(found, left, parsed.take(rest.indices))
-
-    def _parse_fixed(self, values: pa.Array) -> pa.Array:
-        good = pc.fill_null(pc.equal(pc.binary_length(values), self._width), False).to_numpy(zero_copy_only=False)
-        chosen = values if good.all() else values.filter(pa.array(good))
-        count = len(chosen)
-        result = np.zeros(len(values), np.int64)
-        if count:
-            start = int(np.frombuffer(chosen.buffers()[1], np.int32)[chosen.offset])
-            grid = np.frombuffer(chosen.buffers()[2], np.uint8)[start : start + count * self._width].reshape(
-                count, self._width
-            )
-            fine, total = _read_grid(grid, self._fields)
-            result[good] = total
-            good[good] = fine
-        return pa.array(result, mask=~good)
 
     def parse_one(self, text: str) -> int | None:
         """Nanoseconds since 1970, or None."""
@@ -182,40 +161,6 @@ class Layout:
         except (ValueError, OverflowError):
             return None
         return found if -(2**63) <= found < 2**63 else None
-
-
-def _read_grid(grid: np.ndarray, fields: list[_Field]) -> tuple[np.ndarray, np.ndarray]:
-    fine = np.ones(len(grid), bool)
-    part: dict[str, np.ndarray] = {}
-    for item in fields:
-        if item.width == 0:
-            fine &= grid[:, item.at] == ord(item.kind)
-        elif item.kind == "MST":
-            # Only UTC is certain without a table of zones; the rest goes the slow way.
-            fine &= (grid[:, item.at : item.at + 3] == np.frombuffer(b"UTC", np.uint8)).all(axis=1)
-        else:
-            digits = grid[:, item.at : item.at + item.width].astype(np.int64) - 48
-            fine &= ((digits >= 0) & (digits <= 9)).all(axis=1)
-            part[item.kind] = digits @ (10 ** np.arange(item.width - 1, -1, -1, dtype=np.int64))
-            if item.kind == "fraction":
-                fine &= np.isin(grid[:, item.at - 1], (44, 46))
-                part["fraction"] *= 10 ** (9 - item.width) if item.width <= 9 else 1
-    one, zero = np.ones(len(grid), np.int64), np.zeros(len(grid), np.int64)
-    year, month, day = part["2006"], part.get("01", one), part.get("02", one)
-    hour, minute, second = part.get("15", zero), part.get("04", zero), part.get("05", zero)
-    leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
-    lengths = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
-    fine &= (month >= 1) & (month <= 12) & (year >= 1678) & (year <= 2261)
-    in_month = lengths[np.where(fine, month, 0)] + (leap & (month == 2))
-    fine &= (day >= 1) & (day <= in_month) & (hour < 24) & (minute < 60) & (second < 60)
-    # Days since 1970 by Howard Hinnant's days_from_civil, valid for the proleptic Gregorian calendar.
-    shifted = year - (month <= 2)
-    era = shifted // 400
-    of_era = shifted - era * 400
-    of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
-    days = era * 146097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719468
-    seconds = days * 86400 + hour * 3600 + minute * 60 + second
-    return fine, np.where(fine, seconds, 0) * NS + part.get("fraction", zero)
 
 
 def _assemble(part: dict[str, str | None], zone: tzinfo) -> int:

@@ -1,0 +1,111 @@
+"""What all routes share: tenants, bodies, parameters, answers in JSON, and errors as Loki gives them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from urllib.parse import parse_qsl
+
+import orjson
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+
+from atalaia.environment.errors import AtalaiaError, InputError
+from atalaia.logql.errors import LogQLError, NotBuilt
+from atalaia.store.commit import StoreUnavailable
+
+MOST_FORM = 1 << 20  # bytes of a form
+_TENANT = re.compile(r"[A-Za-z0-9!\-_.*'()]{1,150}")
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def json_response(data: object, status: int = 200) -> Response:
+    """An answer in JSON."""
+    return Response(orjson.dumps(data), status, media_type="application/json")
+
+
+def success(data: object) -> Response:
+    """Loki's envelope of a good answer."""
+    return json_response({"status": "success", "data": data})
+
+
+def tenant_of(request: Request) -> str:
+    """The tenant that X-Scope-OrgID names, or Loki's name for none."""
+    name = request.headers.get("x-scope-orgid", "fake")
+    if "|" in name:
+        raise NotBuilt("reading several tenants at once")
+    if not _TENANT.fullmatch(name):
+        raise InputError(
+            f"X-Scope-OrgID {name[:160]!r} is not a tenant's name: letters, digits and !-_.*'(), at most 150"
+        )
+    return name
+
+
+class TooLarge(InputError):
+    """The body of a request is larger than the server reads."""
+
+
+async def body_of(request: Request, most: int) -> bytes:
+    """The body, as long as it has at most `most` bytes, whatever its header says. Raises TooLarge."""
+    parts: list[bytes] = []
+    size = 0
+    told = request.headers.get("content-length", "")
+    if told.isdigit() and int(told[:19]) > most:
+        raise TooLarge(f"the body of this request may have at most {most} bytes")
+    async for part in request.stream():
+        size += len(part)
+        if size > most:
+            raise TooLarge(f"the body of this request may have at most {most} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def parameters_of(request: Request) -> list[tuple[str, str]]:
+    """The parameters of the form of a POST, then those of the address."""
+    form = await body_of(request, MOST_FORM) if request.method == "POST" else b""
+    try:
+        return [
+            pair
+            for text in (form, request.scope["query_string"])
+            for pair in parse_qsl(text.decode(), keep_blank_values=True, errors="strict")
+        ]
+    except ValueError as error:
+        raise InputError(f"the parameters cannot be read: {error}") from error
+
+
+def single(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    """The first of equal parameters counts."""
+    return dict(reversed(pairs))
+
+
+def needed(parameters: dict[str, str], name: str) -> str:
+    """A parameter that must be there. Raises InputError."""
+    if not parameters.get(name):
+        raise InputError(f"the parameter {name!r} is missing")
+    return parameters[name]
+
+
+def _refusal(error: Exception, status: int) -> Response:
+    """What is wrong, without repeating a long request as a whole."""
+    text = str(error)
+    return PlainTextResponse(f"{text if len(text) <= 2000 else text[:2000] + '…'}\n", status)
+
+
+def guarded(handler: Handler) -> Handler:
+    """Errors as Loki gives them: plain text, 400 for the caller's, 5xx for ours."""
+
+    async def handled(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except TooLarge as error:
+            return _refusal(error, 413)
+        except (LogQLError, InputError) as error:
+            return _refusal(error, 400)
+        except StoreUnavailable as error:
+            return _refusal(error, 503)
+        except AtalaiaError as error:
+            return _refusal(error, 422)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody is there to read it
+
+    return handled

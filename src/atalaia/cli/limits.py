@@ -1,0 +1,56 @@
+"""Limits as a person writes them, as the store and the queries take them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from atalaia.api.engine import QueryLimits
+from atalaia.environment.errors import InputError
+from atalaia.environment.settings import LimitsSettings
+from atalaia.environment.units import parse_duration, parse_size
+from atalaia.store.batch import Limits
+from atalaia.store.options import Options
+from atalaia.store.retention import Retention
+
+
+def parse_limits(given: Sequence[str]) -> LimitsSettings:
+    """The limits that NAME=VALUE texts give, defaults for the others. Raises InputError."""
+    values = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not sign or name not in LimitsSettings.model_fields:
+            known = ", ".join(LimitsSettings.model_fields)
+            raise InputError(f"--limit {text!r} is not NAME=VALUE of a known limit", f"known here: {known}")
+        values[name] = value
+    try:
+        return LimitsSettings.model_validate_strings(values)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)[0]
+        message = str(wrong["msg"]).removeprefix("Value error, ")
+        raise InputError(f"--limit {wrong['loc'][0]}={wrong['input']}: {message}", "see docs/limits.md") from error
+
+
+def store_options(limits: LimitsSettings, retention: Retention) -> Options:
+    """The store's part of the limits."""
+    entries = Limits(
+        line=parse_size(limits.line_size),
+        labels=limits.labels,
+        label_name=parse_size(limits.label_name_size),
+        label_value=parse_size(limits.label_value_size),
+        metadata=parse_size(limits.metadata_size),
+        metadata_keys=limits.metadata_keys,
+        ahead=parse_duration(limits.clock_ahead),
+    )
+    return Options(
+        flush_bytes=parse_size(limits.memory_table),
+        disk_floor=parse_size(limits.disk_floor),
+        limits=entries,
+        retention=retention,
+    )
+
+
+def query_limits(limits: LimitsSettings) -> QueryLimits:
+    """The queries' part of the limits."""
+    return QueryLimits(parse_size(limits.query_memory), parse_duration(limits.query_time) / 1e9)

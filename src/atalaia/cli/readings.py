@@ -1,0 +1,31 @@
+"""What a query reads, as `query --explain` shows it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from atalaia.cli.common import console, table
+
+_REASONS = ("time", "streams", "templates", "tokens")
+
+
+def print_readings(readings: Sequence[Mapping[str, Any]]) -> None:
+    """A row a segment or memory table: its row groups, those that are read, their entries, why the others are not."""
+    rows = [_row(reading["name"], reading) for reading in readings]
+    total: Counter[str] = Counter()
+    passed_over: Counter[str] = Counter()
+    for reading in readings:
+        total.update({name: reading[name] for name in ("rows", "groups", "read")})
+        passed_over.update(reading["passed_over"])
+    rows.append(_row("total", {**total, "passed_over": passed_over}))
+    passed = [f"NOT BY {reason.upper()}" for reason in _REASONS]
+    console().print(table(["SEGMENT", "ROW GROUPS", "READ", "ENTRIES", *passed], rows))
+
+
+def _row(name: str, reading: Mapping[str, Any]) -> list[str]:
+    # What has no index is read as a whole.
+    groups, read = (f"{reading.get(key, 0):,}" if reading.get("groups") else "-" for key in ("groups", "read"))
+    passed = [f"{reading['passed_over'].get(reason, 0):,}" for reason in _REASONS]
+    return [name, groups, read, f"{reading.get('rows', 0):,}", *passed]
