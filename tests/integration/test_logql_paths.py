@@ -169,3 +169,13 @@ def test_logs(place: Place, entries: list[Stored], stages: str, limit: int, back
     found = place.logs(f'{{app="a"}} {stages}', tenant, limit, backward)
     assert found == place.logs(f'{{app="a"}} {PYTHON} {stages}', tenant, limit, backward)
     assert found == place.logs(f'{{app="a"}} {stages}', tenant, 99, backward)[:limit]
+
+
+def test_a_label_left_out_of_metadata_still_takes_its_name(place: Place) -> None:
+    tenant = place.push([Stored(1, "pod=p", {}, {"pod": "m"}), Stored(2, "pod=p", {}, {"pod": "n"})])
+    expected = {(("app", "a"), ("pod_extracted", "p")): [2.0, None, None, None, None]}
+    for front in ("", PYTHON):
+        assert (
+            place.metric(f'sum without (pod) (count_over_time({{app="a"}} {front} | logfmt [20ns]))', tenant)
+            == expected
+        )

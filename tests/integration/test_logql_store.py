@@ -13,8 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from atalaia.api import ranges
 from atalaia.api.engine import Engine, QueryLimits, QueryTooExpensive
 from atalaia.api.execute import Executor
+from atalaia.environment.errors import InputError
 from atalaia.logql.parse import parse
 from atalaia.logql.tree import LogQuery
 from atalaia.store import policy
@@ -213,3 +215,56 @@ def test_a_query_beyond_its_memory_fails_and_the_next_one_works(
     small.close()
     assert list(tmp_path.iterdir()) == []
     assert len(place.lines('{app="a"}', tenant, 0, 10, 25_000, True)) == 25_000
+
+
+@pytest.mark.parametrize("stages", ["| json", "| json | label_format z=y"])  # in SQL, in Python
+def test_a_query_of_too_many_series_or_samples_is_refused(
+    place: Place, monkeypatch: pytest.MonkeyPatch, stages: str
+) -> None:
+    tenant = f"t{next(numbers)}"
+    place.push(tenant, [(n, "a", f'{{"x":"{n % 9}","v":"{n}"}}') for n in range(90)])
+    counts, last = (
+        f'count_over_time({{app="a"}} {stages} | drop v [1m])',
+        "sum(quantile_over_time(1, {} | unwrap v [1m]))",
+    )
+    quantile = last.format(f'{{app="a"}} {stages}')
+    assert place.series(f"sum({counts})", tenant, 100, 1, 3) == {"": [90.0] * 3}
+    assert place.series(quantile, tenant, 100, 1, 1) == {"": [sum(range(81, 90))]}
+    monkeypatch.setattr(ranges, "MAX_SERIES", 8)
+    with pytest.raises(InputError, match=r"more than 8 series\n  group by fewer labels"):
+        place.series(counts, tenant, 100, 1, 1)
+    assert place.series(f"sum({counts})", tenant, 100, 1, 1) == {"": [90.0]}
+    monkeypatch.setattr(ranges, "MAX_SERIES", 9)
+    monkeypatch.setattr(ranges, "MAX_POINTS", 26)
+    with pytest.raises(InputError, match=r"9 series of 3 points; at most 26 points"):
+        place.series(counts, tenant, 100, 1, 3)
+    monkeypatch.setattr(ranges, "MAX_SAMPLES", 89)
+    with pytest.raises(InputError, match="quantile_over_time looks at more than 89 samples at once"):
+        place.series(quantile, tenant, 100, 1, 1)
+
+
+def test_python_reads_many_entries_in_parts(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranges, "_BATCH", 2048)
+    tenant = f"t{next(numbers)}"
+    place.push(tenant, [(n, "a", f"v={n}") for n in range(10_000)])
+    expected = {"sum": sum(range(10_000)), "last": 9999, "first": 0, "avg": 4999.5, "quantile": 4999.5}
+    for op, value in expected.items():
+        parameter = "0.5, " if op == "quantile" else ""
+        query = f'{op}_over_time({parameter}{{app="a"}} | label_format z=y | logfmt | unwrap v [1m])'
+        assert place.series(query, tenant, 10_000, 1, 1) == {"a": [value]}
+    query = '{app="a"} | line_format "{{__line__}}!" |= "99!"'
+    assert place.lines(query, tenant, 0, 20_000, 3, True) == ["v=9999!", "v=9899!", "v=9799!"]
+    assert len(place.lines(query, tenant, 0, 20_000, 500, False)) == 100
+
+
+def test_a_template_beyond_its_time_ends_the_query(place: Place) -> None:
+    tenant = f"t{next(numbers)}"
+    place.push(tenant, [(n, "a", "x") for n in range(1000)])
+    impatient = Engine(QueryLimits(seconds=0.2))
+    hurried = Place(place.store, impatient)
+    slow = '| line_format "{{range 40000}}{{end}}"'
+    with pytest.raises(QueryTooExpensive, match=r"more than 0\.2 s"):
+        hurried.series(f'bytes_over_time({{app="a"}} {slow} [1m])', tenant, 1000, 1, 1)
+    with pytest.raises(QueryTooExpensive, match=r"more than 0\.2 s"):
+        hurried.lines(f'{{app="a"}} {slow} |= "y"', tenant, 0, 9999, 5, True)
+    impatient.close()

@@ -592,7 +592,7 @@ def test_flush_waits_for_the_segment_even_when_the_next_log_is_slow_or_fails(
         append(store, entries(["b"]))
         fails.set()
         with pytest.raises(StoreUnavailable, match="No space left"):
-            store.flush(0.5)
+            store.flush(5)
         fails.clear()
         store.flush()
         assert len(parquet_files(tmp_path)) == 2
@@ -697,7 +697,7 @@ def test_killed_while_appending_every_acknowledged_line_is_there_once(tmp_path: 
 def test_a_torn_tail_is_cut_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with opened(tmp_path) as store:
         append(store, entries(LINES))
-        copy = tmp_path.with_name("copy")
+        copy = tmp_path / "copy"
         for folder in ("wal", "segments"):
             (copy / folder).mkdir(parents=True)
         path = recovery.log_path(tmp_path, 1)
@@ -706,3 +706,22 @@ def test_a_torn_tail_is_cut_and_told(tmp_path: Path, caplog: pytest.LogCaptureFi
         assert [(c.lost, c.path.name) for c in store.recovered.cuts] == [(9, f"{1:016d}.wal")]
         assert stored_lines(store) == LINES
     assert "event=wal_cut" in caplog.text
+    assert not (copy / "damaged").exists()
+
+
+def test_a_log_damaged_in_the_middle_is_kept_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    copy = tmp_path / "copy"
+    with opened(tmp_path) as store:
+        for line in LINES:
+            append(store, entries([line]))
+        for folder in ("wal", "segments"):
+            (copy / folder).mkdir(parents=True)
+        data = bytearray(recovery.log_path(tmp_path, 1).read_bytes())
+    data[len(data) // 2] ^= 1
+    recovery.log_path(copy, 1).write_bytes(data)
+    with opened(copy) as store:
+        assert stored_lines(store) == LINES[:2]
+    (kept,) = (copy / "damaged").iterdir()
+    assert kept.read_bytes() == data
+    assert "event=wal_damaged" in caplog.text
+    assert "whole_records_behind=2" in caplog.text

@@ -34,7 +34,8 @@ from atalaia.store.streams import Selection
 
 MAX_SERIES = 20_000
 MAX_POINTS = 10_000_000  # of all series together
-_BATCH = 10_000  # rows that Python takes at a time
+MAX_SAMPLES = 5_000_000  # where the samples themselves are needed
+_BATCH = 100_000  # rows that Python takes at a time
 _ENTRIES = "entries"
 _COLUMNS = "ts, seq, stream_id, line, metadata"
 
@@ -85,29 +86,35 @@ class RangeQuery:
         pipeline = compile_pipeline(self.tree.query, self.streams)
         if gap := self.grid.gap_sql():
             pipeline.conditions.append(gap)
-        states = kept(self.tree)
         with self.engine.cursor(self.deadline) as connection:
             try:
                 samples = samples_of(pipeline, self.tree, self.grouping, _ENTRIES)
+                sql = self._over_entries(connection, pipeline, self._by_series(samples))
+                tables = [connection.sql(sql).to_arrow_table()]
+                self._check(len(tables[0]))
+                if pc.any(tables[0].column("fault")).as_py():
+                    sql = f"SELECT {_COLUMNS} FROM ({samples.sql}) WHERE fault ORDER BY ts, seq LIMIT 1"
+                    (row,) = connection.execute(self._over_entries(connection, pipeline, sql)).fetchall()
+                    ts, _, stream, line, metadata = row
+                    raise _failed(run(ts, line, self.streams.labels[stream], metadata or {}))
             except Inexpressible:
-                samples = self._in_python(connection, pipeline, run)
-            sql = (
-                samples.aggregated(self.grid, [sql for sql, _ in states.columns], MAX_SERIES + 1)
-                if states
-                else samples.collected(MAX_SERIES + 1)
-            )
-            table = connection.sql(self._over_entries(connection, pipeline, sql)).to_arrow_table()
-            if pc.any(table.column("fault")).as_py():
-                sql = f"SELECT {_COLUMNS} FROM ({samples.sql}) WHERE fault ORDER BY ts, seq LIMIT 1"
-                (row,) = connection.execute(self._over_entries(connection, pipeline, sql)).fetchall()
-                ts, _, stream, line, metadata = row
-                raise _failed(run(ts, line, self.streams.labels[stream], metadata or {}))
-        self._check(len(table))
-        keys = zip(*(table.column(n).to_pylist() for n in range(samples.keys)), strict=True)
+                samples, tables = self._in_python(connection, pipeline, run)
+        keys = [
+            key
+            for table in tables
+            for key in zip(*(table.column(n).to_pylist() for n in range(samples.keys)), strict=True)
+        ]
         labels, numbers = _numbered([samples.labels(key) for key in keys])
-        lists = table.column("kept").combine_chunks()
-        series = np.repeat(numbers, np.diff(lists.offsets.to_numpy()))
-        columns = tuple(part.to_numpy(zero_copy_only=False) for part in lists.flatten().flatten())
+        lists = pa.concat_tables(tables).column("kept")
+        counts = pc.list_value_length(lists).to_numpy()
+        if (states := kept(self.tree)) is None and counts.sum() > MAX_SAMPLES:
+            raise InputError(
+                f"{self.tree.op} looks at more than {MAX_SAMPLES} samples at once",
+                "ask for a shorter time, or fewer streams",
+            )
+        series = np.repeat(numbers, counts)
+        columns = tuple(part.to_numpy() for part in pc.list_flatten(lists).flatten())
+        self._check(len(labels))
         if states is None:
             return slide_samples(self.grid, labels, series, columns, of_samples(self.tree))
         return slide(self.grid, labels, series, columns[0], columns[1:], states)
@@ -121,14 +128,27 @@ class RangeQuery:
         self.engine.check(self.deadline)
         return f"WITH {_ENTRIES} AS NOT MATERIALIZED ({source}) {sql}"
 
-    def _in_python(self, connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, run: rows.Run) -> Samples:
-        """The samples where SQL cannot say all of the pipeline; what it can say chooses the entries to look at."""
+    def _by_series(self, samples: Samples) -> str:
+        """SQL of a row a series: its keys, what is kept of its samples, and whether an entry fails the query."""
+        if (states := kept(self.tree)) is not None:
+            return samples.aggregated(self.grid, [sql for sql, _ in states.columns], MAX_SERIES + 1)
+        return samples.collected(MAX_SERIES + 1, MAX_SAMPLES + 1)
+
+    def _in_python(
+        self, connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, run: rows.Run
+    ) -> tuple[Samples, list[pa.Table]]:
+        """The same where SQL cannot say all of the pipeline, part by part; what it can say chooses the entries."""
         grouping = grouping_of(self.tree, self.grouping)
         failing, sized = fails(self.tree, self.grouping), self.tree.op.startswith("bytes")
         numbers: dict[Labels, int] = {}
-        found: list[tuple[int, int, int, float]] = []
+        labels: list[Labels] = []
+        samples = Samples("SELECT *, false AS fault FROM python_samples", 1, lambda key: labels[key[0]])
+        aggregating = connection.cursor()  # the other one is being read from
+        aggregating.register("python_samples", _sample_table([]))
+        tables = [aggregating.sql(self._by_series(samples)).to_arrow_table()]
         sql = f"SELECT {_COLUMNS} FROM {_ENTRIES}{pipeline.where(lines=False)}"
         for batch in connection.sql(self._over_entries(connection, pipeline, sql)).to_arrow_reader(_BATCH):
+            found: list[tuple[int, int, int, float]] = []
             for ts, seq, stream, line, metadata in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 self.engine.check(self.deadline)
                 entry = run(ts, line, self.streams.labels[stream], dict(metadata or ()))
@@ -137,14 +157,15 @@ class RangeQuery:
                 if failing and entry.fault:
                     raise _failed(entry)
                 value = float(len(entry.line.encode())) if sized else entry.value
-                found.append((numbers.setdefault(labels_of(entry, grouping), len(numbers)), ts, seq, value))
-            self._check(len(numbers))
-        columns = list(zip(*found, strict=True)) or [(), (), (), ()]
-        kinds = (pa.int64(), pa.int64(), pa.int64(), pa.float64())
-        arrays = [pa.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
-        connection.register("python_samples", pa.table(arrays, names=["k0", "ts", "seq", "v"]))
-        labels = list(numbers)
-        return Samples("SELECT *, false AS fault FROM python_samples", 1, lambda key: labels[key[0]])
+                key = labels_of(entry, grouping)
+                if key not in numbers:
+                    numbers[key] = len(labels)
+                    labels.append(key)
+                found.append((numbers[key], ts, seq, value))
+            self._check(len(labels))
+            aggregating.register("python_samples", _sample_table(found))
+            tables.append(aggregating.sql(self._by_series(samples)).to_arrow_table())
+        return samples, tables
 
     def _check(self, series: int) -> None:
         if series > MAX_SERIES:
@@ -154,6 +175,13 @@ class RangeQuery:
                 f"the query has {series} series of {self.grid.steps} points; at most {MAX_POINTS} points are answered",
                 "ask for a larger step, or group by fewer labels",
             )
+
+
+def _sample_table(samples: list[tuple[int, int, int, float]]) -> pa.Table:
+    columns = list(zip(*samples, strict=True)) or [()] * 4
+    kinds = (pa.int64(), pa.int64(), pa.int64(), pa.float64())
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
+    return pa.table(arrays, names=["k0", "ts", "seq", "v"])
 
 
 def _failed(entry: Entry | None) -> InputError:

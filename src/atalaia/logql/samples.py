@@ -37,9 +37,10 @@ class Samples:
         )
         return self._by_series(cells, ["cell", *(f"s{n}" for n in range(len(columns)))], most)
 
-    def collected(self, most: int) -> str:
-        """The same with every sample, (ts, seq, v)."""
-        return self._by_series(f"SELECT * FROM ({self.sql}) WHERE v IS NOT NULL OR fault", ["ts", "seq", "v"], most)
+    def collected(self, most: int, samples: int) -> str:
+        """The same with every sample (ts, seq, v), of at most `samples`."""
+        found = f"SELECT * FROM ({self.sql}) WHERE v IS NOT NULL OR fault LIMIT {samples:d}"
+        return self._by_series(found, ["ts", "seq", "v"], most)
 
     def _by_series(self, source: str, columns: Sequence[str], most: int) -> str:
         keys = _numbered("k", self.keys)

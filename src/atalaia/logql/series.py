@@ -65,7 +65,9 @@ def _keys_without(pipeline: Pipeline, grouping: Grouping) -> Keys:
     metadata = "metadata"
     for name in names:
         if pipeline.stream_label(name) is None:
-            metadata = _without(metadata, name)
+            # That there is one still counts: a parsed label of its name is called otherwise.
+            entry = f"CASE WHEN e.key = {literal(name)} THEN {{'key': e.key, 'value': ''}} ELSE e END"
+            metadata = f"map_from_entries(list_transform(map_entries({metadata}), lambda e: {entry}))"
     found = [column for parser in pipeline.parsers for column in _columns(pipeline, parser, names)]
 
     def labels(row: Sequence[Any]) -> Labels:

@@ -1,7 +1,7 @@
 """Sliding windows: SQL aggregates small cells of time, NumPy puts windows together from them.
 
 A window at step t covers (t - range, t]. Time is cut where windows begin and where they end, so that every window is a
-run of whole cells, at most two cells a step, and an entry is read once, however many windows it is in.
+run of whole cells, and an entry is read once, however many windows it is in.
 """
 
 from __future__ import annotations
@@ -38,26 +38,31 @@ class Grid:
         return self.start + (self.steps - 1) * self.step
 
     @property
+    def long(self) -> bool:
+        """Whether all windows begin before any of them ends; what is in between is one cell then."""
+        return self.range >= (self.steps - 1) * self.step
+
+    @property
     def stride(self) -> int:
         """Cells a step: two, unless windows begin where others end."""
-        return 2 if self.steps > 1 and self.range % self.step else 1
+        return 2 if not self.long and self.range % self.step else 1
 
     @property
     def width(self) -> int:
         """Cells a window."""
-        if self.steps == 1:
-            return 1
+        if self.long:
+            return self.steps
         whole, rest = divmod(self.range, self.step)
         return whole * self.stride + bool(rest)
 
     @property
     def cells(self) -> int:
-        """Cells in all."""
+        """Cells in all: less than four a step, however long the range is."""
         return (self.steps - 1) * self.stride + self.width
 
     def gap_sql(self) -> str | None:
         """SQL of whether an entry is in any window; None when all between the first and the last are."""
-        if self.steps == 1 or self.step <= self.range:
+        if self.long or self.step <= self.range:
             return None
         return f"(ts - {self.first + 1}) % {self.step} < {self.range}"
 
@@ -66,6 +71,10 @@ class Grid:
         if self.steps == 1:
             return "0"
         since = f"(ts - {self.first + 1})"
+        if self.long:
+            begins = f"WHEN {since} < {(self.steps - 1) * self.step} THEN {since} // {self.step}"
+            ends = f"{self.steps} + ({since} - {self.range}) // {self.step}"
+            return f"CASE {begins} WHEN {since} < {self.range} THEN {self.steps - 1} ELSE {ends} END"
         if self.stride == 1:
             return f"{since} // {self.step}"
         return f"{since} // {self.step} * 2 + ({since} % {self.step} >= {self.range % self.step})::BIGINT"

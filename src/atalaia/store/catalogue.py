@@ -72,6 +72,8 @@ class Catalogue:
             if not read_only:
                 self._prepare()
             found = int(self._db.execute("SELECT value FROM store WHERE key = 'format'").fetchone()[0])
+            if found == FORMAT:
+                self._saved_stream = int(self._db.execute(_LAST_STREAM).fetchone()[0])
         except (sqlite3.DatabaseError, TypeError, ValueError) as error:
             self._db.close()
             raise AtalaiaError(
@@ -84,7 +86,6 @@ class Catalogue:
                 f"the store at {path.parent} has format {found}; this Atalaia knows format {FORMAT}",
                 "use the Atalaia that wrote it, or move the directory away to begin a new store",
             )
-        self._saved_stream = int(self._db.execute(_LAST_STREAM).fetchone()[0])
 
     def _prepare(self) -> None:
         self._db.execute("PRAGMA journal_mode = WAL")

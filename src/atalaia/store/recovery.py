@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -97,6 +98,7 @@ def recover(directory: Path, catalogue: Catalogue, streams: Streams) -> Recovere
         table = MemoryTable(generation, born=time.monotonic())
         for record in wal.scan(path):
             if isinstance(record, wal.Cut):
+                _set_aside(directory, record)
                 wal.cut_off(record)
                 found.cuts.append(record)
                 log.warning("event=wal_cut file=%s offset=%d lost_bytes=%d", path.name, record.offset, record.lost)
@@ -114,6 +116,25 @@ def recover(directory: Path, catalogue: Catalogue, streams: Streams) -> Recovere
         found.tables.append(MemoryTable(done + 1, born=time.monotonic()))
     _forget_streams(exist, found.tables, catalogue, streams)
     return found
+
+
+def _set_aside(directory: Path, cut: wal.Cut) -> None:
+    """Keep a copy of a log that has whole records behind its damage, which no crash leaves behind.
+
+    They are not replayed: what they follow is lost, and their sources would be taken for complete.
+    """
+    whole = sum(isinstance(found, wal.Record) for found in wal.intact(cut.path, cut.offset))
+    if whole:
+        target = directory / "damaged" / f"{cut.path.name}.{time.time_ns()}"
+        try:
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(cut.path, target)
+        except OSError as error:
+            raise AtalaiaError(
+                f"{cut.path} is damaged, and no copy of it can be kept at {target}: {error}",
+                "free disk space; or move the file away, with what is in it",
+            ) from error
+        log.error("event=wal_damaged file=%s whole_records_behind=%d copy=%s", cut.path.name, whole, target)
 
 
 def _forget_streams(

@@ -130,11 +130,11 @@ def scan(path: Path) -> Iterator[Record | Cut]:
             offset = file.tell()
 
 
-def intact(path: Path) -> Iterator[Record | Cut]:
+def intact(path: Path, start: int = 0) -> Iterator[Record | Cut]:
     """As `scan`, but it goes on behind damage with the next whole record; a Cut tells of the bytes passed over."""
     data = path.read_bytes()
     file = io.BytesIO(data)
-    offset = end = len(MAGIC) if data.startswith(MAGIC) else 0
+    offset = end = start or (len(MAGIC) if data.startswith(MAGIC) else 0)
     while 0 <= offset < len(data):
         file.seek(offset)
         record = _read(file.read(_FRAME.size), file, len(data) - offset)

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from atalaia.logql.window import Grid, State, fold
 
-GRIDS = st.builds(Grid, st.integers(-50, 200), st.integers(1, 30), st.integers(1, 12), st.integers(1, 70))
+GRIDS = st.builds(Grid, st.integers(-50, 200), st.integers(1, 30), st.integers(1, 12), st.integers(1, 150))
 
 
-@given(GRIDS, st.lists(st.integers(-130, 600), max_size=20))
+@given(GRIDS, st.lists(st.integers(-210, 600), max_size=20))
 @settings(max_examples=60, deadline=None)
 def test_a_window_is_a_run_of_cells(grid: Grid, moments: list[int]) -> None:
     inside = [grid.first + 1, *(ts for ts in moments if grid.first < ts <= grid.last), grid.last]
@@ -30,6 +30,7 @@ def test_a_window_is_a_run_of_cells(grid: Grid, moments: list[int]) -> None:
 def test_cells_are_few_however_odd_the_range() -> None:
     assert Grid(0, 60, 1000, 3601).cells <= 2 * (1000 + 61)
     assert (Grid(0, 60, 1000, 3600).cells, Grid(0, 60, 1000, 60).width) == (1059, 1)
+    assert Grid(0, 1, 1000, 10**18).cells == 1999
 
 
 def test_an_instant_is_one_cell() -> None:
