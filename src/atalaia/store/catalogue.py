@@ -20,9 +20,9 @@ from atalaia.store.schema import FORMAT, TABLES
 from atalaia.store.segment import Made, Segment
 from atalaia.store.streams import Streams
 
-_UNREACHABLE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 STREAM_GAP = 1 << 20
 """Streams are numbered one by one; what keeps them by number cannot have numbers that are far beyond their count."""
+_UNREACHABLE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 _SOURCE_LIFE = 90 * 86_400  # seconds; a file that has not grown for so long will not be sent again
 _LAST_STREAM = (
     "SELECT coalesce(max(id), 0) FROM (SELECT id FROM streams UNION SELECT value FROM store WHERE key = 'last_stream')"
@@ -236,7 +236,10 @@ class Catalogue:
             found = [str(row[0]) for row in self._db.execute("PRAGMA integrity_check(10)")]
             if found == ["ok"]:
                 ((streams, highest),) = self._db.execute("SELECT count(*), coalesce(max(id), 0) FROM streams")
-                if highest > streams + STREAM_GAP:
+                (forgotten,) = self._db.execute(
+                    "SELECT coalesce(max(value), 0) FROM store WHERE key = 'last_stream'"
+                ).fetchone()
+                if highest > forgotten + streams + STREAM_GAP:
                     return [f"a stream has the number {highest}, and there are {streams}"]
                 for read in (self.segments, self.load_streams, self.deletions, self.sources):
                     read()

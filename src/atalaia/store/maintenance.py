@@ -112,9 +112,9 @@ class Maintenance:
         """Remove segments of which retention keeps nothing; note those that it wants to be written again."""
         if time.monotonic() - self._retained < _RETENTION_EVERY:
             return False
+        self._retained = time.monotonic()
         fixed = self._failed if self._house.space.shortage() is None else None
         found = self._ledger.due(self._house.shelf.parts, time.time_ns(), fixed)
-        self._retained = time.monotonic()
         self._trims = [one for one in found if not one.whole]
         names = {one.name for one in found if one.whole}
         if names:

@@ -1,4 +1,4 @@
-"""The tables of the catalogue; docs/store-format.md says what is in them."""
+"""The tables of the catalogue, and the version of everything on disk. docs/store-format.md describes both."""
 
 from __future__ import annotations
 
