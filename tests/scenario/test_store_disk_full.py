@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import re
@@ -40,11 +41,17 @@ def free(disk: Path) -> int:
 
 
 def fill(disk: Path, room: int) -> Path:
-    """A file that leaves `room` bytes of the disk."""
+    """A file that leaves about `room` bytes of the disk, while others write to it."""
     ballast = disk / "ballast"
     with open(ballast, "wb") as file:
-        os.posix_fallocate(file.fileno(), 0, max(1, free(disk) - room))
-    return ballast
+        while True:
+            try:
+                os.posix_fallocate(file.fileno(), 0, max(1, free(disk) - room))
+                return ballast
+            except OSError as error:
+                # Somebody was faster: look again.
+                if error.errno != errno.ENOSPC:
+                    raise
 
 
 def failures(server: FaultyServer) -> Counter[str]:
@@ -67,12 +74,12 @@ def await_more(pushers: Sequence[Pusher]) -> None:
 
 @pytest.mark.timeout(3600 if soak() else 300)
 def test_a_disk_that_fills_up_at_any_moment(tmp_path: Path, rng: random.Random) -> None:
-    began, checked, rounds = time.monotonic(), 0, 60 if soak() else 4
+    began, checked, rounds = time.monotonic(), 0, 60 if soak() else 6
     pushers = some_pushers(rng)
     with small_disk(tmp_path / "disk", _SIZE) as disk, faulty_server(disk / "store") as server:
         server.log = tmp_path / "log"
         assert server.start()
-        for _ in range(rounds):
+        for number in range(rounds):
             with pushing(pushers, server.url):
                 time.sleep(rng.uniform(0, 0.3))
                 ballast = fill(disk, rng.randrange(_ROOM))
@@ -81,8 +88,17 @@ def test_a_disk_that_fills_up_at_any_moment(tmp_path: Path, rng: random.Random) 
                 wait_for(lambda: all(pusher.refused for pusher in pushers), 60, "every push is refused")
                 assert all("free disk space" in text for pusher in pushers for text in pusher.refused)
                 checked += sum(check_meanwhile(pusher, server) for pusher in pushers)
+                if number % 3 == 1:
+                    server.kill()
                 ballast.unlink()
-                await_more(pushers)
+                if number % 3 != 1:
+                    await_more(pushers)
+                if number % 3 == 2:
+                    server.kill()
+            if number % 3:
+                # What was taken right behind what failed must be whole in the log.
+                checked += check_files(pushers, read(disk / "store"))
+                assert server.start()
             server.settle()
             checked += check_answers(pushers, server)
         assert list(check(disk / "store", lambda *_: None)) == []
