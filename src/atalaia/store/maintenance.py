@@ -112,9 +112,9 @@ class Maintenance:
         """Remove segments of which retention keeps nothing; note those that it wants to be written again."""
         if time.monotonic() - self._retained < _RETENTION_EVERY:
             return False
+        self._retained = time.monotonic()
         fixed = self._failed if self._house.space.shortage() is None else None
         found = self._ledger.due(self._house.shelf.parts, time.time_ns(), fixed)
-        self._retained = time.monotonic()
         self._trims = [one for one in found if not one.whole]
         names = {one.name for one in found if one.whole}
         if names:
@@ -191,7 +191,9 @@ class Maintenance:
             )
         except _Stopped:
             return True
-        except Exception as error:  # noqa: BLE001 - these segments stay as they are, and are read as they are
+        except Exception as error:  # these segments stay as they are, and are read as they are
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the system's, such as no room: it is tried again; those of pyarrow have no number
             self._failed.update(names)
             log.error("event=compaction_failed segments=%s reason=%r", ",".join(names), str(error))
             return True
