@@ -16,6 +16,7 @@ import duckdb
 import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from atalaia.store.batch import METADATA, SCHEMA, canonical
 from atalaia.store.options import Options
@@ -91,6 +92,19 @@ def wait_for(condition: Callable[[], object], seconds: float = 20.0, what: str =
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[Path]:
+    """A file system of its own with `size` bytes."""
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("only root may mount a file system")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
 
 
 @contextlib.contextmanager

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.unit.logql.strategies import queries
 
 from atalaia.api.engine import Engine
 from atalaia.api.execute import Executor
 from atalaia.environment.errors import InputError
+from atalaia.logql.errors import LogQLError
 from atalaia.logql.parse import parse
-from atalaia.logql.tree import LogQuery
+from atalaia.logql.tree import (
+    Binary,
+    LabelReplace,
+    LogQuery,
+    Matcher,
+    Query,
+    RangeAggregation,
+    Selector,
+    VectorAggregation,
+)
 from atalaia.store.batch import METADATA, SCHEMA, canonical
 from atalaia.store.store import Options, Store
 
@@ -179,3 +192,33 @@ def test_a_label_left_out_of_metadata_still_takes_its_name(place: Place) -> None
             place.metric(f'sum without (pod) (count_over_time({{app="a"}} {front} | logfmt [20ns]))', tenant)
             == expected
         )
+
+
+EVERY = Selector((Matcher("app", "=~", ".+"),))
+
+
+def _over_what_is_stored(query: Any) -> Any:
+    """The same query of all streams, with ranges that can be stored in."""
+    match query:
+        case LogQuery():
+            return replace(query, selector=EVERY)
+        case RangeAggregation():
+            range_ns = min(query.range_ns, 10**15)
+            return replace(query, query=_over_what_is_stored(query.query), range_ns=range_ns, offset_ns=0)
+        case Binary():
+            return replace(query, left=_over_what_is_stored(query.left), right=_over_what_is_stored(query.right))
+        case VectorAggregation() | LabelReplace():
+            return replace(query, inner=_over_what_is_stored(query.inner))
+        case _:
+            return query
+
+
+@given(ENTRIES, queries().map(_over_what_is_stored))
+@LONG
+def test_every_query_is_answered_or_refused(place: Place, entries: list[Stored], query: Query) -> None:
+    tenant = place.push(entries)
+    with contextlib.suppress(LogQLError, InputError):
+        if isinstance(query, LogQuery):
+            place.executor.logs(query, tenant, 0, 100, 5, True)
+        else:
+            place.executor.metric(query, tenant, 20, 7, 5)

@@ -21,6 +21,7 @@ from logs_support import child, entries, opened, parquet_files, sql, stored, sto
 from atalaia.environment.errors import AtalaiaError
 from atalaia.store import recovery, segment
 from atalaia.store.batch import Limits, Source, encode
+from atalaia.store.catalogue import Catalogue
 from atalaia.store.commit import StoreUnavailable
 from atalaia.store.held import Held
 from atalaia.store.options import Options
@@ -565,6 +566,32 @@ def test_when_segments_cannot_be_written_pushes_are_refused_and_close_returns(
     broken.clear()
     with opened(tmp_path) as store:
         assert [line.strip() for line in stored_lines(store)] == taken
+
+
+def test_a_segment_that_the_catalogue_could_not_take_is_written_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each further try would leave a file, and fill the disk that is full already."""
+    tries = threading.Semaphore(0)
+
+    def full(*_: object) -> None:
+        tries.release()
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with opened(tmp_path) as store:
+        append(store, entries(LINES))
+        with monkeypatch.context() as patched:
+            patched.setattr(Catalogue, "add", full)
+            with pytest.raises(StoreUnavailable, match="disk is full"):
+                store.flush(0.1)
+            for _ in range(2):
+                assert tries.acquire(timeout=20)
+            assert len(parquet_files(tmp_path)) == 1
+        store.flush()
+        append(store, entries(["more"]))
+        store.flush()
+        assert stored_lines(store) == [*LINES, "more"]
+        assert len(parquet_files(tmp_path)) == 2
 
 
 def test_flush_waits_for_the_segment_even_when_the_next_log_is_slow_or_fails(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import re2
@@ -190,11 +192,28 @@ def test_very_many_templates_or_groups_are_not_listed_in_sql(
         assert found(store, condition(["omega"])) == []
 
 
-def test_a_segment_that_cannot_be_compacted_stays_readable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compaction_goes_on_once_the_disk_has_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = threading.Event()
+
     def full(*_: object) -> None:
+        tried.set()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(maintenance, "compact", full)
+    with opened(tmp_path, EAGER) as store:
+        with monkeypatch.context() as patched:
+            patched.setattr(maintenance, "compact", full)
+            push(store, ["one", "two"])
+            store.flush()
+            assert tried.wait(20)
+        wait_for(lambda: compacted(store))
+        assert found(store) == ["one", "two"]
+
+
+def test_a_segment_that_cannot_be_compacted_stays_readable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreadable(*_: object) -> None:
+        raise pa.ArrowInvalid("not a Parquet file")
+
+    monkeypatch.setattr(maintenance, "compact", unreadable)
     with opened(tmp_path, EAGER) as store:
         push(store, ["one", "two"])
         store.flush()

@@ -6,12 +6,11 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from logs_support import Server, child, entries, opened, stored_lines, wait_for
+from logs_support import Server, child, entries, opened, small_disk, stored_lines, wait_for
 
 from atalaia.environment.state import State
 from atalaia.store.commit import StoreUnavailable
@@ -19,19 +18,6 @@ from atalaia.store.options import Options
 from atalaia.store.store import Store
 
 PUSH = "/loki/api/v1/push"
-
-
-@contextlib.contextmanager
-def small_disk(folder: Path, size: int) -> Iterator[Path]:
-    """A file system of its own with `size` bytes."""
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", folder], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("only root may mount a file system")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", folder], check=True)
 
 
 def answers(server: Server) -> bool:

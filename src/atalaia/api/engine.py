@@ -86,34 +86,39 @@ class Engine:
 
         Raises QueryTooExpensive when the query exceeded a limit.
         """
+        seconds = self.limits.seconds if deadline is None else deadline - time.monotonic()
         connection = self._database.cursor()
-        expired = threading.Event()
+        done, expired = threading.Event(), threading.Event()
 
-        def interrupt() -> None:
-            expired.set()
-            connection.interrupt()
+        def watch() -> None:
+            if not done.wait(max(seconds, 0.0)):
+                expired.set()
+                connection.interrupt()
+                while not done.wait(0.05):  # an interrupt between two statements is lost
+                    connection.interrupt()
 
-        seconds = self.limits.seconds if deadline is None else max(deadline - time.monotonic(), 0.0)
-        timer = threading.Timer(seconds, interrupt)
-        timer.daemon = True
-        timer.start()
+        watching = threading.Thread(target=watch, daemon=True)
+        watching.start()
         try:
             yield connection
-        except duckdb.InterruptException as error:
-            if not expired.is_set():
-                raise
-            raise self._too_slow() from error
-        except duckdb.OutOfMemoryException as error:
-            raise QueryTooExpensive(
+        except (duckdb.Error, OSError) as error:  # OSError: pyarrow's word for an error in the midst of a result
+            raise self._explained(error, expired.is_set()) from error
+        finally:
+            done.set()
+            watching.join()
+            connection.close()
+
+    def _explained(self, error: Exception, expired: bool) -> AtalaiaError:
+        reason = str(error).splitlines()[0]
+        if expired and (isinstance(error, duckdb.InterruptException) or "INTERRUPT" in reason):
+            return self._too_slow()
+        if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory" in reason:
+            return QueryTooExpensive(
                 f"the query needs more than {self.limits.memory >> 20} MiB of memory",
                 "ask for a shorter time or fewer labels",
-            ) from error
-        except duckdb.Error as error:
-            log.error("event=query_failed reason=%r", str(error))
-            raise QueryFailed(f"the query failed: {str(error).splitlines()[0]}", "please report this") from error
-        finally:
-            timer.cancel()
-            connection.close()
+            )
+        log.error("event=query_failed reason=%r", str(error))
+        return QueryFailed(f"the query failed: {reason}", "please report this")
 
     def close(self) -> None:
         """Release the database."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -143,9 +144,7 @@ class RangeQuery:
         numbers: dict[Labels, int] = {}
         labels: list[Labels] = []
         samples = Samples("SELECT *, false AS fault FROM python_samples", 1, lambda key: labels[key[0]])
-        aggregating = connection.cursor()  # the other one is being read from
-        aggregating.register("python_samples", _sample_table([]))
-        tables = [aggregating.sql(self._by_series(samples)).to_arrow_table()]
+        tables = [self._aggregated(connection, samples, [])]
         sql = f"SELECT {_COLUMNS} FROM {_ENTRIES}{pipeline.where(lines=False)}"
         for batch in connection.sql(self._over_entries(connection, pipeline, sql)).to_arrow_reader(_BATCH):
             found: list[tuple[int, int, int, float]] = []
@@ -163,9 +162,15 @@ class RangeQuery:
                     labels.append(key)
                 found.append((numbers[key], ts, seq, value))
             self._check(len(labels))
-            aggregating.register("python_samples", _sample_table(found))
-            tables.append(aggregating.sql(self._by_series(samples)).to_arrow_table())
+            tables.append(self._aggregated(connection, samples, found))
         return samples, tables
+
+    def _aggregated(
+        self, connection: duckdb.DuckDBPyConnection, samples: Samples, found: list[tuple[int, int, int, float]]
+    ) -> pa.Table:
+        with contextlib.closing(connection.cursor()) as another:  # the first one is being read from
+            another.register("python_samples", _sample_table(found))
+            return another.sql(self._by_series(samples)).to_arrow_table()
 
     def _check(self, series: int) -> None:
         if series > MAX_SERIES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from .binary import binary
 from .matrix import Matrix, aggregate
@@ -25,12 +26,17 @@ def evaluate(tree: Metric, leaf: Leaf, moments: int) -> Matrix:
     if isinstance(tree, VectorAggregation):
         if (inner := _at_once(tree)) is not None:
             return leaf(inner, tree.grouping or Grouping(False, ()))
-        return aggregate(tree, evaluate(tree.inner, leaf, moments))
+        return aggregate(tree, _as_series(evaluate(tree.inner, leaf, moments)))
     if isinstance(tree, LabelReplace):
-        return label_replace(tree, evaluate(tree.inner, leaf, moments))
+        return label_replace(tree, _as_series(evaluate(tree.inner, leaf, moments)))
     if isinstance(tree, Binary):
         return binary(tree, evaluate(tree.left, leaf, moments), evaluate(tree.right, leaf, moments))
     return Matrix.constant(tree.value, moments, scalar=isinstance(tree, Scalar))
+
+
+def _as_series(matrix: Matrix) -> Matrix:
+    """A number as a series without labels."""
+    return replace(matrix, scalar=False) if matrix.scalar else matrix
 
 
 def _at_once(tree: VectorAggregation) -> RangeAggregation | None:

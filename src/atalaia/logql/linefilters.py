@@ -31,7 +31,7 @@ def line_test(stage: LineFilter) -> Callable[[str], bool]:
     tests = [_test(stage.op, alternative) for alternative in stage.alternatives]
     if stage.op.startswith("!"):
         return lambda line: not any(test(line) for test in tests)
-    return lambda line: any(test(line) for test in tests)
+    return tests[0] if len(tests) == 1 else lambda line: any(test(line) for test in tests)
 
 
 def needed(stage: LineFilter) -> tuple[tuple[str, bool], ...]:

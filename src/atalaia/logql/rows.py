@@ -50,7 +50,10 @@ def pipeline(query: LogQuery | RangeAggregation) -> Run:
 
     def run(ts: int, line: str, stream: Mapping[str, str], metadata: Mapping[str, str]) -> Entry | None:
         entry = Entry(ts, line, stream, metadata)
-        return entry if all(one(entry) for one in steps) else None
+        for one in steps:
+            if not one(entry):
+                return None
+        return entry
 
     return run
 
@@ -132,10 +135,11 @@ def _logfmt(stage: Logfmt) -> Step:
 @step.register
 def _regexp(stage: Regexp) -> Step:
     compiled = re2.compile(stage.pattern)
+    groups = list(compiled.groupindex.items())
 
     def find(line: str) -> dict[str, str]:
         match = compiled.search(line)
-        return {name: match[number] or "" for name, number in compiled.groupindex.items()} if match else {}
+        return {name: match[number] or "" for name, number in groups} if match else {}
 
     return _parsing(find)
 

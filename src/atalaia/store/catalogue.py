@@ -16,32 +16,14 @@ import orjson
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.store.deletion import Deletion
 from atalaia.store.held import Held
+from atalaia.store.schema import FORMAT, TABLES
 from atalaia.store.segment import Made, Segment
 from atalaia.store.streams import Streams
 
-FORMAT = 2
 STREAM_GAP = 1 << 20
 """Streams are numbered one by one; what keeps them by number cannot have numbers that are far beyond their count."""
+_UNREACHABLE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 _SOURCE_LIFE = 90 * 86_400  # seconds; a file that has not grown for so long will not be sent again
-_SCHEMA = """
-CREATE TABLE store (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
-CREATE TABLE streams (
-    id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, labels TEXT NOT NULL, UNIQUE (tenant, labels)
-) STRICT;
-CREATE TABLE sources (id TEXT PRIMARY KEY, position INTEGER NOT NULL, seen INTEGER NOT NULL) STRICT;
-CREATE TABLE segments (
-    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, level INTEGER NOT NULL, rows INTEGER NOT NULL,
-    bytes INTEGER NOT NULL, line_bytes INTEGER NOT NULL, min_ts INTEGER NOT NULL, max_ts INTEGER NOT NULL,
-    first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL, crc32 INTEGER NOT NULL,
-    index_bytes INTEGER NOT NULL, index_crc32 INTEGER NOT NULL, keys TEXT NOT NULL, purged INTEGER NOT NULL,
-    held BLOB, created INTEGER NOT NULL
-) STRICT;
-CREATE TABLE deletions (
-    id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, query TEXT NOT NULL, start_ts INTEGER NOT NULL,
-    end_ts INTEGER NOT NULL, seq INTEGER NOT NULL, streams BLOB NOT NULL, conditions TEXT NOT NULL,
-    requested INTEGER NOT NULL, finished INTEGER, rows INTEGER NOT NULL
-) STRICT;
-"""
 _LAST_STREAM = (
     "SELECT coalesce(max(id), 0) FROM (SELECT id FROM streams UNION SELECT value FROM store WHERE key = 'last_stream')"
 )
@@ -49,6 +31,10 @@ _SEGMENT = (
     "name, level, rows, bytes, line_bytes, min_ts, max_ts, first_seq, last_seq, crc32, index_bytes, index_crc32, keys,"
     " purged, held"
 )
+
+
+class Unreachable(AtalaiaError):
+    """The file cannot be read or written as things are; whether it is damaged is not known."""
 
 
 class OtherFormat(AtalaiaError):
@@ -76,6 +62,10 @@ class Catalogue:
                 self._saved_stream = int(self._db.execute(_LAST_STREAM).fetchone()[0])
         except (sqlite3.DatabaseError, TypeError, ValueError) as error:
             self._db.close()
+            # The low byte is the kind of error, the others say more of it.
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _UNREACHABLE:
+                remedy = "see that its disk has room and that you may write there"
+                raise Unreachable(f"{path} cannot be opened now: {error}", remedy) from error
             raise AtalaiaError(
                 f"{path} cannot be opened: {error}",
                 "`atalaia store repair` makes it anew from what can be read",
@@ -94,7 +84,7 @@ class Catalogue:
         self._db.execute("PRAGMA secure_delete = ON")
         if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'store'").fetchone():
             self._db.executescript(
-                f"BEGIN;{_SCHEMA}INSERT INTO store VALUES ('format', {FORMAT}), ('generation', 0), ('last_seq', 0),"
+                f"BEGIN;{TABLES}INSERT INTO store VALUES ('format', {FORMAT}), ('generation', 0), ('last_seq', 0),"
                 " ('number', 0);COMMIT;"
             )
         # Before anything is believed: files that it does not name are removed.
@@ -244,7 +234,10 @@ class Catalogue:
             found = [str(row[0]) for row in self._db.execute("PRAGMA integrity_check(10)")]
             if found == ["ok"]:
                 ((streams, highest),) = self._db.execute("SELECT count(*), coalesce(max(id), 0) FROM streams")
-                if highest > streams + STREAM_GAP:
+                (forgotten,) = self._db.execute(
+                    "SELECT coalesce(max(value), 0) FROM store WHERE key = 'last_stream'"
+                ).fetchone()
+                if highest > forgotten + streams + STREAM_GAP:
                     return [f"a stream has the number {highest}, and there are {streams}"]
                 for read in (self.segments, self.load_streams, self.deletions, self.sources):
                     read()

@@ -11,7 +11,7 @@ from pathlib import Path
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.store import wal
 from atalaia.store.batch import decode
-from atalaia.store.catalogue import Catalogue, OtherFormat, read_beside
+from atalaia.store.catalogue import Catalogue, OtherFormat, Unreachable, read_beside
 from atalaia.store.compact import index_path
 from atalaia.store.segment import Made
 from atalaia.store.verify import texts_of, verify_index, verify_segment
@@ -37,7 +37,7 @@ def check(directory: Path, progress: Progress, patience: float = 5.0) -> Iterato
     """
     try:
         catalogue = read_beside(directory)
-    except (InputError, OtherFormat):
+    except (InputError, OtherFormat, Unreachable):
         raise
     except AtalaiaError as error:
         yield Finding("catalogue.sqlite", error.what)

@@ -191,7 +191,9 @@ class Maintenance:
             )
         except _Stopped:
             return True
-        except Exception as error:  # noqa: BLE001 - these segments stay as they are, and are read as they are
+        except Exception as error:  # these segments stay as they are, and are read as they are
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the system's, such as no room: it is tried again; those of pyarrow have no number
             self._failed.update(names)
             log.error("event=compaction_failed segments=%s reason=%r", ",".join(names), str(error))
             return True

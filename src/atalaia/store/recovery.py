@@ -8,7 +8,8 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,20 @@ class Recovered:
     positions: dict[str, int]
     replayed: int
     cuts: list[wal.Cut]
+
+
+@contextmanager
+def opening(directory: Path) -> Iterator[None]:
+    """Make the folders of a store, and say what can be done about a failure to read or write inside."""
+    try:
+        for folder in (directory, directory / "wal", directory / "segments"):
+            folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except (OSError, sqlite3.Error) as error:
+        raise AtalaiaError(
+            f"the store at {directory} cannot be opened: {error}",
+            "see that its disk has room and that you may read and write there",
+        ) from error
 
 
 def lock(directory: Path) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.environment.state import sync_directory
 from atalaia.store import recovery, segment
-from atalaia.store.catalogue import Catalogue, OtherFormat
+from atalaia.store.catalogue import Catalogue, OtherFormat, Unreachable
 from atalaia.store.compact import compact, index_path, remove
 from atalaia.store.rebuild import TENANT, rebuild
 from atalaia.store.salvage import Repaired, Salvaged, keep, salvage, salvage_logs
@@ -67,7 +67,7 @@ def _catalogue_damaged(path: Path) -> bool:
     try:
         with closing(Catalogue(path)) as catalogue:
             return bool(catalogue.problems())
-    except OtherFormat:
+    except (OtherFormat, Unreachable):
         raise
     except AtalaiaError:
         return True

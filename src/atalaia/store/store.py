@@ -42,9 +42,7 @@ class Store:
         self.options = options or Options()
         self.directory = directory
         self.space = Space(directory, self.options.disk_floor)
-        for folder in (directory, directory / "wal", directory / "segments"):
-            folder.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as undo:
+        with recovery.opening(directory), ExitStack() as undo:
             self._lock_descriptor = recovery.lock(directory)
             undo.callback(os.close, self._lock_descriptor)
             self._catalogue = recovery.open_catalogue(directory)
@@ -64,6 +62,8 @@ class Store:
         self._stopping = False
         self._closing = False
         self._failure: str | None = None
+        # The segment of the oldest frozen table, when its file is written and the catalogue could not be.
+        self._unrecorded: Made | None = None
         self._written = time.monotonic()
         self._committer = Committer(
             log_file, found.seq, found.positions, self.streams, self.space, self._publish, self._rotate
@@ -250,10 +250,11 @@ class Store:
                     self._guard.wait_for(lambda: self._closing, timeout=1.0)
 
     def _make_segment(self, table: MemoryTable) -> None:
-        made: Made | None = None
-        if table.rows:
-            made = segment.write(table.batches, self.streams, next(self._numbers), self._shelf.folder)
+        if table.rows and self._unrecorded is None:
+            self._unrecorded = segment.write(table.batches, self.streams, next(self._numbers), self._shelf.folder)
+        made = self._unrecorded
         self._catalogue.add(made, self.streams, table.sources, table.generation)
+        self._unrecorded = None
         with self._guard:
             self._frozen.remove(table)
             self._shelf.replace((), [made] if made else ())

@@ -61,6 +61,7 @@ CASES: list[tuple[str, dict[str, list[float | None]]]] = [
     ("15 < r", {"a=1": [None, 20], "a=3": [30, 30]}),
     ("15 >= bool r", {"a=1": [1, 0], "a=3": [0, 0]}),
     ("e + 1", {}),
+    ("sort ( 1 ) or r", {"": [1, 1], "a=1": [10, 20], "a=3": [30, 30]}),
     # ---- one to one
     ("l + l", {"a=1 m=x": [2, 4], "a=1 m=y": [6, None], "a=2 m=x": [None, 8]}),
     ("l + r", {}),
