@@ -133,12 +133,14 @@ class Catalogue:
         with self._saving(streams):
             if made is not None:
                 self._insert(made, now)
+            # Never back: what was seen while the clock was behind would be forgotten once it is right again.
+            (seen,) = self._db.execute("SELECT max(?, coalesce(max(seen), 0)) FROM sources", (now,)).fetchone()
             self._db.executemany(
                 "INSERT INTO sources VALUES (?, ?, ?)"
                 " ON CONFLICT (id) DO UPDATE SET position = excluded.position, seen = excluded.seen",
-                [(source, position, now) for source, position in sources.items()],
+                [(source, position, seen) for source, position in sources.items()],
             )
-            self._db.execute("DELETE FROM sources WHERE seen < ?", (now - _SOURCE_LIFE,))
+            self._db.execute("DELETE FROM sources WHERE seen < ?", (seen - _SOURCE_LIFE,))
             self._db.execute("UPDATE store SET value = ? WHERE key = 'generation'", (generation,))
 
     @contextlib.contextmanager
