@@ -306,7 +306,7 @@ def test_explain(tenants: tuple[Tenant, Tenant], server: Served) -> None:
     command = ("query", '{job="app"} |= "failed"', "--from", str(NOW - HOUR), "--to", str(NOW + HOUR), "--explain")
     rows = [re.split(r" {2,}", line.strip()) for line in atalaia(server, *command).stdout.splitlines()]
     assert rows[0][:4] == ["SEGMENT", "ROW GROUPS", "READ", "ENTRIES"]
-    assert rows[0][4:] == ["NOT BY TIME", "NOT BY STREAMS", "NOT BY TEMPLATES", "NOT BY TOKENS"]
+    assert rows[0][4:] == ["PASSED OVER: TIME", "STREAMS", "TEMPLATES", "TOKENS"]
     assert rows[1][0].endswith(".parquet")
     assert rows[1][1:] == ["1", "0", "0", "0", "0", "1", "0"]
     assert rows[2:] == [["memory", "-", "-", "1", "0", "0", "0", "0"], ["total", "1", "0", "1", "0", "0", "1", "0"]]

@@ -35,7 +35,7 @@ def matrix(found: Matrix, start: int, step: int) -> dict[str, object]:
     moments = [show_moment(start + i * step) for i in range(found.values.shape[1])]
     result = []
     for labels, values, present in zip(found.labels, found.values, found.present, strict=True):
-        samples = [[moments[i], show_float(float(values[i]))] for i in present.nonzero()[0]]
+        samples = [[moments[i], show_float(value)] for i, value in enumerate(values.tolist()) if present[i]]
         if samples:
             result.append({"metric": dict(labels), "values": samples})
     return {"resultType": "matrix", "result": result, "stats": {}}

@@ -70,11 +70,10 @@ def default_step(start: int, end: int) -> int:
 
 def show_float(value: float) -> str:
     """A sample as Go's FormatFloat(v, 'f', -1, 64) writes it."""
-    if value != value:
-        return "NaN"
-    if value in (float("inf"), float("-inf")):
-        return "+Inf" if value > 0 else "-Inf"
-    return format(Decimal(repr(value)), "f").removesuffix(".0")
+    text = repr(value)
+    if "n" in text:
+        return {"nan": "NaN", "inf": "+Inf"}.get(text, "-Inf")
+    return (format(Decimal(text), "f") if "e" in text else text).removesuffix(".0")
 
 
 def show_moment(ns: int) -> float | int:

@@ -21,7 +21,6 @@ from atalaia.cli.common import (
 from atalaia.cli.logs import client_of, moment, parsed
 from atalaia.environment.errors import InputError
 
-_PATH = "/loki/api/v1/delete"
 TenantOption = Annotated[str, typer.Option(help="Whose entries.")]
 UrlOption = Annotated[
     str | None, typer.Option(help="The store to ask (default: the environment's).", show_default=False)
@@ -59,19 +58,18 @@ def delete(
     if first >= last:
         raise InputError("the time asked for is empty: --from is not before --to")
     client = client_of(environment_of(file), url)
-    headers = {"X-Scope-OrgID": tenant}
     if not yes:
         # The range of an instant query is open at its begin and closed at its end.
         count = f"sum(count_over_time({print_query(tree)}[{last - first}ns]))"
-        found = client.get("/loki/api/v1/query", {"query": count, "time": last - 1}, headers)["result"]
+        parameters = {"query": count, "time": last - 1}
+        found = client.get("/loki/api/v1/query", parameters, {"X-Scope-OrgID": tenant})["result"]
         number = int(float(found[0]["value"][1])) if found else 0
         if not number:
             print("there are no such entries; nothing was deleted", file=sys.stderr)
             return
         what = "one entry" if number == 1 else f"{number:,} entries"
         typer.confirm(f"delete {what} from {show_time(first)} to {show_time(last)} for good?", abort=True, err=True)
-    # With so many digits a time is in nanoseconds.
-    client.send("POST", _PATH, {"query": logql, "start": f"{first:020d}", "end": f"{last:020d}"}, headers)
+    client.delete(logql, first, last, tenant)
     print(
         f"hidden from now on; `{command_name()} store deletions` tells when the files are without them", file=sys.stderr
     )
@@ -81,7 +79,7 @@ def deletions(
     tenant: TenantOption = "fake", url: UrlOption = None, as_json: JsonOption = False, file: FileOption = None
 ) -> None:
     """Show what was deleted when."""
-    found = client_of(environment_of(file), url).send("GET", _PATH, {}, {"X-Scope-OrgID": tenant}).json()
+    found = client_of(environment_of(file), url).deletions(tenant)
     if as_json:
         print_json(found)
         return
@@ -89,8 +87,9 @@ def deletions(
         [
             one["request_id"],
             _seconds(one["created_at"]),
-            _seconds(one["finished_at"]) if one["finished_at"] is not None else "-",
-            f"{one['removed']:,}",
+            # A Loki tells neither of these.
+            _seconds(one["finished_at"]) if one.get("finished_at") is not None else "-",
+            f"{one['removed']:,}" if "removed" in one else "-",
             _seconds(one["start_time"]),
             _seconds(one["end_time"]),
             one["query"],

@@ -75,7 +75,7 @@ def label_format(stage: LabelFormat) -> Step:
             if isinstance(assignment, Rename):
                 entry.rename(assignment.source, assignment.name)
             elif text is not None:
-                data = data or LabelMap(entry.all())
+                data = LabelMap(entry.all()) if data is None else data
                 try:
                     entry.set(assignment.name, text(entry, data))
                 except TemplateError as error:

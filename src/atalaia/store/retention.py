@@ -3,7 +3,7 @@
 Entries go when their time has come for sure, and as few segments as possible are written again for it. A rule's streams
 leave a segment once all that it has of them is past the age. Where that spans more time than the age, half of the
 bytes must be, so that no rule keeps much more than it should; each such step halves what is left. By size the newest
-stay; a segment at the edge is cut when half of what it has of the rule is beyond, or a tenth of the size.
+stay; the segment at the edge is cut only when a tenth of the size is beyond, so one of a small part of it never is.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _beyond(newest_first: Sequence[tuple[Holding, Piece]], size: int) -> Iterato
     for holding, piece in newest_first:
         total += piece.size
         over = min(piece.size, total - size)
-        if over > 0 and over >= min(piece.size / 2, size / 10):
+        if over > 0 and over >= min(piece.size, size / 10):
             yield holding, piece, over
 
 

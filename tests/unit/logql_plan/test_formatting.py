@@ -137,3 +137,9 @@ def test_unwrap(unwrapped: str, line: str, expected: float | str | None) -> None
         assert seen is not None
         assert (seen.fault.get("__error_details__") or seen.value) == expected
         assert seen.fault.get("__error__", "SampleExtractionErr") == "SampleExtractionErr"
+
+
+def test_templates_of_an_entry_without_labels_see_none_that_were_just_made() -> None:
+    found = rows.pipeline(log_query('{app="a"} | label_format a=`1`, b=`[{{.a}}]`'))(0, "", {}, {})
+    assert found is not None
+    assert found.all() == {"a": "1", "b": "[]"}
