@@ -82,10 +82,7 @@ class Store:
         self.process.wait(self._settled, 1800, "the store settles")
 
     def _settled(self) -> bool:
-        answer = self.http.get(f"{self.base}/atalaia/v1/store")
-        if answer.status_code == 200:
-            return bool(answer.json()["settled"])
-        return all(path.name.endswith("-t.parquet") for path in (self.directory / "segments").iterdir())
+        return bool(self.http.get(f"{self.base}/atalaia/v1/store").json()["settled"])
 
     @property
     def disk(self) -> int:
