@@ -108,16 +108,18 @@ def _ordered(streams: np.ndarray, codes: np.ndarray | None, sizes: np.ndarray) -
 
 
 def _cuts(key: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Where row groups begin and end: at a new `key` once they have _LEAST bytes, and before they have _MOST."""
+    """Where row groups begin and end: at a new `key` once they have _LEAST bytes, and before they have _MOST.
+
+    What is too much at the end of a run is cut evenly, so that all groups but the first have only its key.
+    """
     cuts, base = [0], 0
     for run_end in [*(np.flatnonzero(np.diff(key)) + 1).tolist(), len(key)]:
-        while ends[run_end - 1] - base > _MOST:
-            at = max(cuts[-1] + 1, int(np.searchsorted(ends, base + _MOST, "right")))
-            cuts.append(at)
-            base = int(ends[at - 1])
-            if at >= run_end:
-                break
-        if run_end > cuts[-1] and (ends[run_end - 1] - base >= _LEAST or run_end == len(key)):
+        while (size := int(ends[run_end - 1]) - base) > _MOST:
+            even = np.searchsorted(ends, base + size / -(-size // _MOST), "right")
+            enough = min(np.searchsorted(ends, base + _LEAST) + 1, np.searchsorted(ends, base + _MOST, "right"))
+            cuts.append(max(cuts[-1] + 1, int(even), int(enough)))
+            base = int(ends[cuts[-1] - 1])
+        if run_end > cuts[-1] and (size >= _LEAST or run_end == len(key)):
             cuts.append(run_end)
             base = int(ends[run_end - 1])
     return np.array(cuts)

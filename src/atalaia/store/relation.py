@@ -123,11 +123,16 @@ class _Reader:
         self._tables = 0
 
     def indexed(self, choices: Sequence[Choice], known: dict[str, Verdict]) -> list[str]:
-        """Of compacted segments with the same columns: first what needs no look at lines, then what does."""
+        """Of compacted segments with the same columns: what needs no look at lines, or at those alone, or at both."""
         found = []
-        for certain in (True, False):
-            some = [(c, c.read & (c.certain if certain else ~c.certain)) for c in choices]
-            some = [(choice, groups) for choice, groups in some if groups.any()]
+        for certain, foreign in ((True, None), (False, False), (False, True)):
+            some = []
+            for choice in choices:
+                groups = choice.read & (choice.certain if certain else ~choice.certain)
+                if foreign is not None:
+                    groups &= choice.foreign if foreign else ~choice.foreign
+                if groups.any():
+                    some.append((choice, groups))
             if not some:
                 continue
             conditions = self._blocks(some)
@@ -170,7 +175,7 @@ class _Reader:
             return [lines]
         if certain:
             return [_in_templates(every)]
-        if not any((choice.foreign & groups).any() for choice, groups in some) and not every:
+        if not any((choice.foreign & groups).any() for choice, groups in some):
             return [lines]
         tests = [f"({_in_templates(maybe)} AND {lines})"] if maybe else []
         tests += [_in_templates(every)] if every else []
