@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.integration.logs_support import entries, opened, wait_for
 
-from atalaia.api.engine import Engine
-from atalaia.api.execute import Executor
 from atalaia.logql.linefilters import line_test
 from atalaia.logql.tree import LineFilter, LineMatch, LogQuery, Matcher, Selector
+from atalaia.query.engine import Engine
+from atalaia.query.execute import Executor
 from atalaia.store import band, compact
 from atalaia.store.options import Options
 
@@ -72,7 +72,7 @@ def test_line_filters_equal_python(
             executor = Executor(store, engine)
             for stages in filters:
                 query = LogQuery(Selector((Matcher("job", "=", "test"),)), tuple(stages))
-                found = executor.logs(query, "fake", 0, 2**62, 1000, False)
+                found = executor.logs(query, ("fake",), 0, 2**62, 1000, False)
                 tests = [line_test(stage) for stage in stages]
                 wanted = [line for lines in pushes for line in lines if all(test(line) for test in tests)]
                 assert sorted(entry.line for entry in found) == sorted(wanted)

@@ -15,8 +15,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.logql.strategies import queries
 
-from atalaia.api.engine import Engine
-from atalaia.api.execute import Executor
 from atalaia.environment.errors import InputError
 from atalaia.logql.errors import LogQLError
 from atalaia.logql.parse import parse
@@ -30,6 +28,8 @@ from atalaia.logql.tree import (
     Selector,
     VectorAggregation,
 )
+from atalaia.query.engine import Engine
+from atalaia.query.execute import Executor
 from atalaia.store.batch import METADATA, SCHEMA, canonical
 from atalaia.store.store import Options, Store
 
@@ -77,7 +77,7 @@ class Place:
         tree = parse(query)
         assert not isinstance(tree, LogQuery)
         try:
-            found = self.executor.metric(tree, tenant, 20, 7, 5)
+            found = self.executor.metric(tree, (tenant,), 20, 7, 5)
         except InputError as error:
             return str(error).partition("'")[0]
         return {
@@ -89,7 +89,7 @@ class Place:
     def logs(self, query: str, tenant: str, limit: int, backward: bool) -> list[tuple[int, str, dict[str, str]]]:
         tree = parse(query)
         assert isinstance(tree, LogQuery)
-        return [(e.ts, e.line, e.all()) for e in self.executor.logs(tree, tenant, 0, 100, limit, backward)]
+        return [(e.ts, e.line, e.all()) for e in self.executor.logs(tree, (tenant,), 0, 100, limit, backward)]
 
 
 def _rounded(value: float) -> float | str:
@@ -219,6 +219,6 @@ def test_every_query_is_answered_or_refused(place: Place, entries: list[Stored],
     tenant = place.push(entries)
     with contextlib.suppress(LogQLError, InputError):
         if isinstance(query, LogQuery):
-            place.executor.logs(query, tenant, 0, 100, 5, True)
+            place.executor.logs(query, (tenant,), 0, 100, 5, True)
         else:
-            place.executor.metric(query, tenant, 20, 7, 5)
+            place.executor.metric(query, (tenant,), 20, 7, 5)

@@ -13,12 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from atalaia.api import ranges
-from atalaia.api.engine import Engine, QueryLimits, QueryTooExpensive
-from atalaia.api.execute import Executor
 from atalaia.environment.errors import InputError
 from atalaia.logql.parse import parse
 from atalaia.logql.tree import LogQuery
+from atalaia.query import ranges
+from atalaia.query.engine import Engine, QueryLimits
+from atalaia.query.execute import Executor
+from atalaia.query.ticket import QueryTooExpensive
 from atalaia.store import policy
 from atalaia.store.batch import METADATA, SCHEMA
 from atalaia.store.options import Options
@@ -55,13 +56,13 @@ class Place:
     def lines(self, query: str, tenant: str, start: int, end: int, limit: int, backward: bool) -> list[str]:
         tree = parse(query)
         assert isinstance(tree, LogQuery)
-        return [row.line for row in self.executor.logs(tree, tenant, start, end, limit, backward)]
+        return [row.line for row in self.executor.logs(tree, (tenant,), start, end, limit, backward)]
 
     def series(self, query: str, tenant: str, start: int, step: int, steps: int) -> dict[str, list[float | None]]:
         """Samples by app; a series without any sample is none."""
         tree = parse(query)
         assert not isinstance(tree, LogQuery)
-        found = self.executor.metric(tree, tenant, start, step, steps)
+        found = self.executor.metric(tree, (tenant,), start, step, steps)
         return {
             dict(labels).get("app", ""): [float(v) if there else None for v, there in zip(row, has, strict=True)]
             for labels, row, has in zip(found.labels, found.values, found.present, strict=True)
@@ -162,7 +163,7 @@ def test_a_limit_over_many_segments_stops_early(place: Place, monkeypatch: pytes
         place.push(tenant, [(part * 10 + n, "a", str(part * 10 + n)) for n in range(10)])
         place.store.flush()
     read: list[int] = []
-    from atalaia.api import execute
+    from atalaia.query import execute
 
     original = execute.relation
 
@@ -183,7 +184,7 @@ def test_a_limit_over_many_segments_stops_early(place: Place, monkeypatch: pytes
 def test_nothing_stored_nothing_found(place: Place) -> None:
     assert place.lines('{app="a"}', "nobody", 0, 100, 10, True) == []
     assert place.series('count_over_time({app="a"}[1m])', "nobody", 0, 1, 3) == {}
-    assert place.executor.series("nobody", [], 0, 100) == []
+    assert place.executor.series(("nobody",), [], 0, 100) == []
 
 
 def test_a_query_beyond_its_time_fails_and_the_next_one_works(place: Place) -> None:
@@ -194,13 +195,13 @@ def test_a_query_beyond_its_time_fails_and_the_next_one_works(place: Place) -> N
     tree = parse(slow)
     assert not isinstance(tree, LogQuery)
     with pytest.raises(QueryTooExpensive, match=r"more than 0\.02 s\n  ask for a shorter time"):
-        Executor(place.store, impatient).metric(tree, tenant, 1, 1, 1)
+        Executor(place.store, impatient).metric(tree, (tenant,), 1, 1, 1)
     with impatient.cursor() as connection:
         assert connection.execute("SELECT 1").fetchall() == [(1,)]
     behind = parse(slow.replace("[1m]", "| label_format b=c [1m]"))  # Python waits for what SQL lets through
     assert not isinstance(behind, LogQuery)
     with pytest.raises(QueryTooExpensive, match=r"more than 0\.02 s\n  ask for a shorter time"):
-        Executor(place.store, impatient).metric(behind, tenant, 1, 1, 1)
+        Executor(place.store, impatient).metric(behind, (tenant,), 1, 1, 1)
     impatient.close()
     assert place.series('count_over_time({app="a"}[1m])', tenant, 1, 1, 1) == {"a": [40_000.0]}
 

@@ -12,8 +12,6 @@ import duckdb
 import pytest
 from tests.integration.logs_support import LABELS, Server, entries, opened, parquet_files, wait_for
 
-from atalaia.api.engine import Engine, QueryLimits, QueryTooExpensive
-from atalaia.api.execute import Executor
 from atalaia.cli.checks import store_check
 from atalaia.client.loki import LokiClient
 from atalaia.environment.errors import AtalaiaError
@@ -21,6 +19,9 @@ from atalaia.environment.load import load
 from atalaia.environment.state import State
 from atalaia.logql.parse import parse
 from atalaia.logql.tree import LogQuery
+from atalaia.query.engine import Engine, QueryLimits
+from atalaia.query.execute import Executor
+from atalaia.query.ticket import QueryTooExpensive
 from atalaia.store import intact, relation
 from atalaia.store.commit import StoreUnavailable
 from atalaia.store.options import Options
@@ -155,25 +156,19 @@ def test_a_query_whose_time_goes_by_in_verifying_fails(tmp_path: Path, monkeypat
     engine = Engine(QueryLimits(seconds=0.05))
     try:
         with opened(tmp_path, LAZY) as store, ThreadPoolExecutor(1) as pool:
-            answer = pool.submit(Executor(store, engine).logs, query, "fake", 0, 2**62, 10, True)
+            answer = pool.submit(Executor(store, engine).logs, query, ("fake",), 0, 2**62, 10, True)
             assert began.wait(20)
-            deadline = engine.deadline()
-            wait_for(lambda: _is_over(engine, deadline))
+            ticket = engine.ticket()
+            wait_for(lambda: ticket.over)
             goes_on.set()
             with pytest.raises(QueryTooExpensive):
                 answer.result(20)
             engine.limits = QueryLimits()
-            assert [entry.line for entry in Executor(store, engine).logs(query, "fake", 0, 2**62, 10, True)] == ["one"]
+            assert [entry.line for entry in Executor(store, engine).logs(query, ("fake",), 0, 2**62, 10, True)] == [
+                "one"
+            ]
     finally:
         engine.close()
-
-
-def _is_over(engine: Engine, deadline: float) -> bool:
-    try:
-        engine.check(deadline)
-    except QueryTooExpensive:
-        return True
-    return False
 
 
 @pytest.mark.parametrize("how", ["missing", "empty"])

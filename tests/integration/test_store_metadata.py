@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tests.integration.logs_support import opened, wait_for
 
-from atalaia.api.engine import Engine
-from atalaia.api.execute import Executor
 from atalaia.logql.parse import parse
 from atalaia.logql.tree import LogQuery
+from atalaia.query.engine import Engine
+from atalaia.query.execute import Executor
 from atalaia.store.batch import SCHEMA
 from atalaia.store.options import Options
 
@@ -46,11 +46,11 @@ def table(rng: random.Random) -> pa.Table:
 def answers(executor: Executor) -> list[list[str]]:
     found = []
     for text in COUNTS:
-        matrix = executor.metric(parse(text), "fake", 11 * 10**9, 10**9, 1)  # type: ignore[arg-type]
+        matrix = executor.metric(parse(text), ("fake",), 11 * 10**9, 10**9, 1)  # type: ignore[arg-type]
         found.append(sorted(f"{labels} {row[0]}" for labels, row in zip(matrix.labels, matrix.values, strict=True)))
     query = parse('{app=~".+"} | pid!=""')
     assert isinstance(query, LogQuery)
-    entries = executor.logs(query, "fake", 0, 2**62, 5000, True)
+    entries = executor.logs(query, ("fake",), 0, 2**62, 5000, True)
     return [*found, [f"{entry.ts} {entry.line} {sorted(entry.all().items())}" for entry in entries]]
 
 

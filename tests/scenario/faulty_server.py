@@ -19,8 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from atalaia.api.engine import QueryLimits
 from atalaia.api.server import Address, serve
+from atalaia.query.engine import QueryLimits
 from atalaia.runtime.logs import configure
 from atalaia.store.options import Options
 from atalaia.store.retention import Retention

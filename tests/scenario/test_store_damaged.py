@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from atalaia.api.engine import Engine
-from atalaia.api.execute import Executor
 from atalaia.environment.errors import AtalaiaError
 from atalaia.logql.parse import parse
 from atalaia.logql.tree import LogQuery
+from atalaia.query.engine import Engine
+from atalaia.query.execute import Executor
 from atalaia.store.batch import Source, canonical
 from atalaia.store.check import check
 from atalaia.store.options import Options
@@ -106,7 +106,7 @@ def answers(executor: Executor) -> Counter[Line]:
 def _logs(executor: Executor, tenant: str, text: str, backward: bool) -> Counter[Line]:
     query = parse(text)
     assert isinstance(query, LogQuery)
-    found = executor.logs(query, tenant, 0, 2**62, 100_000, backward)
+    found = executor.logs(query, (tenant,), 0, 2**62, 100_000, backward)
     return Counter((tenant, canonical(e.stream), e.ts, e.line, repr(sorted(e.metadata.items()))) for e in found)
 
 

@@ -1,22 +1,19 @@
-"""What all routes share: tenants, bodies, parameters, answers in JSON, and errors as Loki gives them."""
+"""What all routes share: bodies, parameters, answers in JSON, and errors as Loki gives them."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Awaitable, Callable
 from urllib.parse import parse_qsl
 
 import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
+from atalaia.api.served import Handler
 from atalaia.environment.errors import AtalaiaError, InputError
-from atalaia.logql.errors import LogQLError, NotBuilt
+from atalaia.logql.errors import LogQLError
 from atalaia.store.commit import StoreUnavailable
 
 MOST_FORM = 1 << 20  # bytes of a form
-_TENANT = re.compile(r"[A-Za-z0-9!\-_.*'()]{1,150}")
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 def json_response(data: object, status: int = 200) -> Response:
@@ -27,18 +24,6 @@ def json_response(data: object, status: int = 200) -> Response:
 def success(data: object) -> Response:
     """Loki's envelope of a good answer."""
     return json_response({"status": "success", "data": data})
-
-
-def tenant_of(request: Request) -> str:
-    """The tenant that X-Scope-OrgID names, or Loki's name for none."""
-    name = request.headers.get("x-scope-orgid", "fake")
-    if "|" in name:
-        raise NotBuilt("reading several tenants at once")
-    if not _TENANT.fullmatch(name):
-        raise InputError(
-            f"X-Scope-OrgID {name[:160]!r} is not a tenant's name: letters, digits and !-_.*'(), at most 150"
-        )
-    return name
 
 
 class TooLarge(InputError):

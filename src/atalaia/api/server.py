@@ -13,9 +13,10 @@ import uvicorn
 from starlette.applications import Starlette
 
 from atalaia.api.app import create
-from atalaia.api.engine import Engine, QueryLimits
-from atalaia.api.execute import Executor
+from atalaia.api.served import Served
 from atalaia.environment.errors import InputError
+from atalaia.query.engine import Engine, QueryLimits
+from atalaia.query.execute import Executor
 from atalaia.store.options import Options
 from atalaia.store.store import Store
 
@@ -68,7 +69,7 @@ def serve(directory: Path, address: Address, options: Options, queries: QueryLim
         log.info("event=replayed entries=%d", store.recovered.replayed)
     try:
         log.info("event=listening address=%s directory=%s", address, directory)
-        asyncio.run(_run(create(store, Executor(store, engine)), listening))
+        asyncio.run(_run(create(Served(store, Executor(store, engine))), listening))
     finally:
         engine.close()
         store.close()

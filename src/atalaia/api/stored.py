@@ -9,22 +9,34 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from atalaia.api.execute import Executor
-from atalaia.api.http import json_response, needed, parameters_of, single, success, tenant_of
+from atalaia.api.asking import asked
+from atalaia.api.http import json_response, needed, parameters_of, single, success
+from atalaia.api.served import BOTH, GET, POST, Served, Spec
+from atalaia.api.tenants import tenant_to_delete, tenants_to_read
 from atalaia.api.times import bounds, parse_time
 from atalaia.environment.errors import InputError
 from atalaia.logql.parse import parse
 from atalaia.logql.tree import LogQuery
 from atalaia.store.deletion import Deletion
-from atalaia.store.store import Store
 
 
 class StoreApi:
     """The handlers."""
 
-    def __init__(self, store: Store, executor: Executor) -> None:
-        self._store = store
-        self._executor = executor
+    def __init__(self, served: Served) -> None:
+        self._served = served
+        self._store = served.store
+
+    def routes(self) -> list[Spec]:
+        """Their routes."""
+        return [
+            ("/loki/api/v1/delete", self.delete, ("POST", "PUT")),
+            ("/loki/api/v1/delete", self.deletions, GET),
+            ("/loki/api/v1/delete", self.cancel, ("DELETE",)),
+            ("/atalaia/v1/store", self.state, GET),
+            ("/atalaia/v1/explain", self.explain, BOTH),
+            ("/flush", self.flush, POST),
+        ]
 
     async def state(self, request: Request) -> Response:
         """GET /atalaia/v1/store: whether background work is done, and what there is."""
@@ -40,7 +52,12 @@ class StoreApi:
         parameters = single(await parameters_of(request))
         tree = parse(needed(parameters, "query"))
         start, end = bounds(parameters)
-        readings = await run_in_threadpool(self._executor.readings, tree, tenant_of(request), start, end)
+        tenants = tenants_to_read(request)
+        readings = await asked(
+            request,
+            self._served,
+            lambda ticket: self._served.executor.readings(tree, tenants, start, end, ticket),
+        )
         return success([asdict(reading) for reading in readings])
 
     async def delete(self, request: Request) -> Response:
@@ -53,7 +70,7 @@ class StoreApi:
         end = parse_time(parameters["end"], "end") if parameters.get("end") else time.time_ns()
         if start >= end:
             raise InputError("the time to delete is empty: start is not before end")
-        await run_in_threadpool(self._executor.delete, tree, tenant_of(request), start, end)
+        await run_in_threadpool(self._served.executor.delete, tree, tenant_to_delete(request), start, end)
         return Response(status_code=204)
 
     async def cancel(self, request: Request) -> Response:
@@ -64,7 +81,7 @@ class StoreApi:
 
     async def deletions(self, request: Request) -> Response:
         """GET /loki/api/v1/delete: the tenant's deletions, the finished ones too."""
-        tenant = tenant_of(request)
+        tenant = tenant_to_delete(request)
         found = await run_in_threadpool(self._store.deletions)
         return json_response([_shown(deletion) for deletion in found if deletion.tenant == tenant])
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
-from atalaia.api.engine import QueryLimits
 from atalaia.environment.errors import InputError
 from atalaia.environment.settings import LimitsSettings
 from atalaia.environment.units import parse_duration, parse_size
+from atalaia.query.engine import QueryLimits
 from atalaia.store.batch import Limits
 from atalaia.store.options import Options
 from atalaia.store.retention import Retention

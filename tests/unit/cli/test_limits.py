@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from atalaia.api.engine import QueryLimits
 from atalaia.cli.limits import parse_limits, query_limits, store_options
 from atalaia.environment.errors import InputError
 from atalaia.environment.settings import LimitsSettings
+from atalaia.query.engine import QueryLimits
 from atalaia.store.batch import Limits
 from atalaia.store.options import Options
 from atalaia.store.retention import Retention

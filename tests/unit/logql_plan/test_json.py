@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atalaia.api.engine import Engine
 from atalaia.logql.extract import json_labels, json_value
+from atalaia.query.engine import Engine
 
 from .sqlcheck import Entry, labels, log_query, select
 

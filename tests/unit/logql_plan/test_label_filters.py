@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atalaia.api.engine import Engine
 from atalaia.logql.errors import TooComplex
 from atalaia.logql.judge import judge
 from atalaia.logql.plan import MAX_STAGES, Streams, compile_pipeline
@@ -27,6 +26,7 @@ from atalaia.logql.tree import (
     Or,
     Selector,
 )
+from atalaia.query.engine import Engine
 
 from .sqlcheck import Entry, labels, log_query, passing, select
 

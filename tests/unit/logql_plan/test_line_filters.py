@@ -7,13 +7,13 @@ import re2
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from atalaia.api.engine import Engine
 from atalaia.logql.addresses import holds_address
 from atalaia.logql.checks import pattern_filter_problem, regex_problem
 from atalaia.logql.errors import TooComplex
 from atalaia.logql.linefilters import MAX_ALTERNATIVES, line_filter
 from atalaia.logql.patterns import is_like, like_expression
 from atalaia.logql.tree import LineFilter, LineMatch, LogQuery, Matcher, Selector
+from atalaia.query.engine import Engine
 
 from .sqlcheck import Entry, passing, select
 

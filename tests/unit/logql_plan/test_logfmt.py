@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atalaia.api.engine import Engine
 from atalaia.logql.extract import logfmt_labels
+from atalaia.query.engine import Engine
 
 from .sqlcheck import Entry, labels, log_query, select
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atalaia.api.engine import Engine
 from atalaia.logql.overtime import counter_rate, kept, quantile
 from atalaia.logql.parse import parse
 from atalaia.logql.samples import Samples
 from atalaia.logql.slide import slide
 from atalaia.logql.tree import RangeAggregation
 from atalaia.logql.window import Grid
+from atalaia.query.engine import Engine
 
 Sample = tuple[int, int, float]
 """Key, time, value; keys 0 and 1 are of one series."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,13 +18,10 @@ from duckdb.func import FunctionNullHandling, PythonUDFType
 from atalaia.environment.errors import AtalaiaError
 from atalaia.logql import extract, unwrap, values
 from atalaia.logql.addresses import holds_address
+from atalaia.query.ticket import QueryTooExpensive, Ticket
 
 log = logging.getLogger("atalaia.api")
 _MAP = pa.map_(pa.utf8(), pa.utf8())
-
-
-class QueryTooExpensive(AtalaiaError):
-    """A query exceeded its memory or its time; the server goes on."""
 
 
 class QueryFailed(AtalaiaError):
@@ -66,33 +62,23 @@ class Engine:
         self.stream_labels: StreamLabels = lambda numbers, _: pa.nulls(len(numbers), pa.utf8())
         _register(self._database, lambda numbers, name: self.stream_labels(numbers, name))
 
-    def deadline(self) -> float:
-        """When a query that begins now must have ended, on the monotonic clock."""
-        return time.monotonic() + self.limits.seconds
-
-    def check(self, deadline: float) -> None:
-        """Raises QueryTooExpensive behind the deadline; for work that is not SQL."""
-        if time.monotonic() > deadline:
-            raise self._too_slow()
-
-    def _too_slow(self) -> QueryTooExpensive:
-        return QueryTooExpensive(
-            f"the query took more than {self.limits.seconds:g} s", "ask for a shorter time or a narrower selector"
-        )
+    def ticket(self) -> Ticket:
+        """Leave for a query that begins now."""
+        return Ticket(self.limits.seconds)
 
     @contextmanager
-    def cursor(self, deadline: float | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection, interrupted at a query's deadline, or after the time limit.
+    def cursor(self, ticket: Ticket | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection, interrupted when the query is over; without a ticket, after the time limit.
 
-        Raises QueryTooExpensive when the query exceeded a limit.
+        Raises QueryTooExpensive when the query exceeded a limit, QueryCancelled when nobody waits for it.
         """
-        seconds = self.limits.seconds if deadline is None else deadline - time.monotonic()
+        ticket = ticket or self.ticket()
         connection = self._database.cursor()
-        done, expired = threading.Event(), threading.Event()
+        done, over = threading.Event(), threading.Event()
 
         def watch() -> None:
-            if not done.wait(max(seconds, 0.0)):
-                expired.set()
+            if not ticket.wait(done):
+                over.set()
                 connection.interrupt()
                 while not done.wait(0.05):  # an interrupt between two statements is lost
                     connection.interrupt()
@@ -102,16 +88,16 @@ class Engine:
         try:
             yield connection
         except (duckdb.Error, OSError) as error:  # OSError: pyarrow's word for an error in the midst of a result
-            raise self._explained(error, expired.is_set()) from error
+            raise self._explained(error, ticket if over.is_set() else None) from error
         finally:
             done.set()
             watching.join()
             connection.close()
 
-    def _explained(self, error: Exception, expired: bool) -> AtalaiaError:
+    def _explained(self, error: Exception, over: Ticket | None) -> AtalaiaError:
         reason = str(error).splitlines()[0]
-        if expired and (isinstance(error, duckdb.InterruptException) or "INTERRUPT" in reason):
-            return self._too_slow()
+        if over and (isinstance(error, duckdb.InterruptException) or "INTERRUPT" in reason):
+            return over.why()
         if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory" in reason:
             return QueryTooExpensive(
                 f"the query needs more than {self.limits.memory >> 20} MiB of memory",

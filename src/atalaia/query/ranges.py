@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from atalaia.api.engine import Engine
 from atalaia.environment.errors import InputError
 from atalaia.logql import rows
 from atalaia.logql.conditions import Inexpressible
@@ -28,6 +27,8 @@ from atalaia.logql.series import grouping_of, labels_of
 from atalaia.logql.slide import slide, slide_samples
 from atalaia.logql.tree import Grouping, LogQuery, RangeAggregation
 from atalaia.logql.window import Grid
+from atalaia.query.engine import Engine
+from atalaia.query.ticket import Ticket
 from atalaia.store.decide import LineCondition, LineTest
 from atalaia.store.relation import relation
 from atalaia.store.snapshot import Part, Snapshot
@@ -39,6 +40,8 @@ MAX_SAMPLES = 5_000_000  # where the samples themselves are needed
 _BATCH = 100_000  # rows that Python takes at a time
 _ENTRIES = "entries"
 _COLUMNS = "ts, seq, stream_id, line, metadata"
+Tenants = tuple[str, ...]
+"""The tenants whose entries are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +55,9 @@ class _Selected(Streams):
         return self.labels.having(name)
 
 
-def streams_of(query: LogQuery, tenant: str, snapshot: Snapshot) -> Streams:
+def streams_of(query: LogQuery, tenants: Tenants, snapshot: Snapshot) -> Streams:
     """The streams that a query selects."""
+    (tenant,) = tenants
     return _Selected(snapshot.streams.select(tenant, matcher_tests(query.selector)))
 
 
@@ -70,7 +74,7 @@ class RangeQuery:
     """A range aggregation over some parts of a store, for moments."""
 
     engine: Engine
-    deadline: float
+    ticket: Ticket
     parts: Sequence[Part]
     streams: Streams
     tree: RangeAggregation
@@ -87,7 +91,7 @@ class RangeQuery:
         pipeline = compile_pipeline(self.tree.query, self.streams)
         if gap := self.grid.gap_sql():
             pipeline.conditions.append(gap)
-        with self.engine.cursor(self.deadline) as connection:
+        with self.engine.cursor(self.ticket) as connection:
             try:
                 samples = samples_of(pipeline, self.tree, self.grouping, _ENTRIES)
                 sql = self._over_entries(connection, pipeline, self._by_series(samples))
@@ -126,7 +130,7 @@ class RangeQuery:
         ids, lines = self.streams.labels, line_conditions(pipeline)
         source = relation(connection, self.parts, ids, first, last, lines, keys=pipeline.keys)
         # Segments may have been verified meanwhile, which no interrupt ends.
-        self.engine.check(self.deadline)
+        self.ticket.check()
         return f"WITH {_ENTRIES} AS NOT MATERIALIZED ({source}) {sql}"
 
     def _by_series(self, samples: Samples) -> str:
@@ -149,7 +153,7 @@ class RangeQuery:
         for batch in connection.sql(self._over_entries(connection, pipeline, sql)).to_arrow_reader(_BATCH):
             found: list[tuple[int, int, int, float]] = []
             for ts, seq, stream, line, metadata in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                self.engine.check(self.deadline)
+                self.ticket.check()
                 entry = run(ts, line, self.streams.labels[stream], dict(metadata or ()))
                 if entry is None:
                     continue

@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from atalaia.api.engine import Engine
-from atalaia.api.ranges import RangeQuery, line_conditions, streams_of
 from atalaia.environment.errors import InputError
 from atalaia.logql import evaluate, rows
 from atalaia.logql.entry import Entry
@@ -18,6 +16,9 @@ from atalaia.logql.select import matcher_tests
 from atalaia.logql.tree import Grouping, LineFilter, LogQuery, Metric, RangeAggregation, Selector
 from atalaia.logql.walk import log_queries
 from atalaia.logql.window import Grid
+from atalaia.query.engine import Engine
+from atalaia.query.ranges import RangeQuery, Tenants, line_conditions, streams_of
+from atalaia.query.ticket import Ticket
 from atalaia.store.deletion import Deletion
 from atalaia.store.relation import Reading, chosen, numbers, relation, streams_in
 from atalaia.store.snapshot import Part, in_order
@@ -37,7 +38,7 @@ class _Wanted:
     end: int
     limit: int
     backward: bool
-    deadline: float
+    ticket: Ticket
 
 
 class Executor:
@@ -48,15 +49,28 @@ class Executor:
         self._engine = engine
         engine.stream_labels = store.streams.values_of
 
-    def logs(self, query: LogQuery, tenant: str, start: int, end: int, limit: int, backward: bool) -> list[Entry]:
+    def ticket(self) -> Ticket:
+        """Leave for a query that begins now; every method takes one, and makes its own without."""
+        return self._engine.ticket()
+
+    def logs(
+        self,
+        query: LogQuery,
+        tenants: Tenants,
+        start: int,
+        end: int,
+        limit: int,
+        backward: bool,
+        ticket: Ticket | None = None,
+    ) -> list[Entry]:
         """The first `limit` entries of [start, end) ns in the given direction.
 
         Equal times are in order of arrival; a backward answer is the exact mirror of a forward one.
         """
-        wanted = _Wanted(start, end, limit, backward, self._engine.deadline())
+        wanted = _Wanted(start, end, limit, backward, ticket or self.ticket())
         run = rows.pipeline(query)
         with self._store.snapshot() as snapshot:
-            streams = streams_of(query, tenant, snapshot)
+            streams = streams_of(query, tenants, snapshot)
             pipeline = compile_pipeline(query, streams)
 
             def entry(row: _Found) -> Entry | None:
@@ -89,7 +103,7 @@ class Executor:
         while True:
             page = self._page(parts, pipeline, wanted, most, last)
             for row in page:
-                self._engine.check(wanted.deadline)
+                wanted.ticket.check()
                 if passes(row):
                     found.append(row)
             if len(page) < most or len(found) >= wanted.limit:
@@ -106,34 +120,44 @@ class Executor:
         if last is not None:
             where += f"{' AND' if where else ' WHERE'} (ts, seq) {behind} ({last[0]:d}, {last[1]:d})"
             start, end = (start, last[0] + 1) if wanted.backward else (last[0], end)
-        with self._engine.cursor(wanted.deadline) as connection:
+        with self._engine.cursor(wanted.ticket) as connection:
             lines = line_conditions(pipeline)
             source = relation(connection, parts, streams, start, end, lines, keys=pipeline.keys)
             # Segments may have been verified meanwhile, which no interrupt ends.
-            self._engine.check(wanted.deadline)
+            wanted.ticket.check()
             columns = f"SELECT ts, seq, stream_id, line, metadata FROM ({source}){where}"
             return connection.execute(f"{columns} ORDER BY ts {order}, seq {order} LIMIT {most:d}").fetchall()
 
-    def series(self, tenant: str, selectors: Sequence[Selector], start: int, end: int) -> list[dict[str, str]]:
+    def series(
+        self,
+        tenants: Tenants,
+        selectors: Sequence[Selector],
+        start: int,
+        end: int,
+        ticket: Ticket | None = None,
+    ) -> list[dict[str, str]]:
         """The label sets of the streams with entries in [start, end] ns that any selector selects; all without one."""
         with self._store.snapshot() as snapshot:
             seen: set[int] = set()
-            with self._engine.cursor(self._engine.deadline()) as connection:
+            with self._engine.cursor(ticket) as connection:
                 for part in snapshot.parts:
                     seen |= streams_in(connection, part, start, end + 1)
+            (tenant,) = tenants
             wanted = [snapshot.streams.select(tenant, matcher_tests(selector)) for selector in selectors]
             ids = {number for some in wanted or [snapshot.streams.select(tenant)] for number in some}
             return [dict(snapshot.streams[number].labels) for number in sorted(seen & ids)]
 
-    def readings(self, tree: LogQuery | Metric, tenant: str, start: int, end: int) -> list[Reading]:
+    def readings(
+        self, tree: LogQuery | Metric, tenants: Tenants, start: int, end: int, ticket: Ticket | None = None
+    ) -> list[Reading]:
         """What is read for each log query in `tree`, if it asks for entries of [start, end) ns."""
         found: list[Reading] = []
         with self._store.snapshot() as snapshot:
             for query in log_queries(tree):
-                streams = streams_of(query, tenant, snapshot)
+                streams = streams_of(query, tenants, snapshot)
                 conditions = line_conditions(compile_pipeline(query, streams))
                 parts = chosen(snapshot.parts, streams.labels, start, end)
-                with self._engine.cursor(self._engine.deadline()) as connection:
+                with self._engine.cursor(ticket) as connection:
                     relation(connection, parts, streams.labels, start, end, conditions, readings=found)
         return found
 
@@ -143,20 +167,22 @@ class Executor:
             if not isinstance(stage, LineFilter) or stage.op not in _DELETING or any(m.ip for m in stage.alternatives):
                 raise InputError("a deletion takes a selector, and filters of lines by |=, !=, |~ and !~ alone")
         with self._store.snapshot() as snapshot:
-            streams = streams_of(query, tenant, snapshot)
+            streams = streams_of(query, (tenant,), snapshot)
         conditions = line_conditions(compile_pipeline(query, streams))
         return self._store.delete(tenant, print_query(query), start, end, numbers(streams.labels), conditions)
 
-    def metric(self, tree: Metric, tenant: str, start: int, step: int, steps: int) -> Matrix:
+    def metric(
+        self, tree: Metric, tenants: Tenants, start: int, step: int, steps: int, ticket: Ticket | None = None
+    ) -> Matrix:
         """The series of a metric query at `steps` moments from `start`, `step` ns apart."""
-        deadline = self._engine.deadline()
+        ticket = ticket or self.ticket()
         with self._store.snapshot() as snapshot:
 
             def leaf(found: RangeAggregation, grouping: Grouping | None) -> Matrix:
                 aggregation = without_unread(found)
                 grid = Grid(start - aggregation.offset_ns, step, steps, aggregation.range_ns)
-                streams = streams_of(aggregation.query, tenant, snapshot)
+                streams = streams_of(aggregation.query, tenants, snapshot)
                 parts = chosen(snapshot.parts, streams.labels, grid.first + 1, grid.last + 1)
-                return RangeQuery(self._engine, deadline, parts, streams, aggregation, grouping, grid).matrix()
+                return RangeQuery(self._engine, ticket, parts, streams, aggregation, grouping, grid).matrix()
 
             return evaluate.evaluate(tree, leaf, steps)

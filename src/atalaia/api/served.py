@@ -1,0 +1,27 @@
+"""What the handlers work on, and how they state their routes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from atalaia.query.execute import Executor
+from atalaia.store.store import Store
+
+Handler = Callable[[Request], Awaitable[Response]]
+Spec = tuple[str, Handler, Sequence[str]]
+"""A route: its path, who answers it, and by which methods."""
+GET = ("GET",)
+POST = ("POST",)
+BOTH = ("GET", "POST")
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One server's store and what it is asked through."""
+
+    store: Store
+    executor: Executor
