@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
+from atalaia.api.access import Access, Guard
 from atalaia.api.http import guarded
 from atalaia.api.names import NamesApi
 from atalaia.api.pushing import PushApi
@@ -39,8 +41,8 @@ NOT_BUILT = (
 )  # fmt: skip
 
 
-def create(served: Served) -> Starlette:
-    """The application."""
+def create(served: Served, access: Access | None = None) -> Starlette:
+    """The application. `access`: who may ask; without it nobody is asked who they are."""
     specs = [
         *PushApi(served).routes(),
         *QueryApi(served).routes(),
@@ -49,9 +51,9 @@ def create(served: Served) -> Starlette:
         *StatusApi().routes(),
     ]
     everything = ["GET", "POST", "PUT", "DELETE"]
-    return Starlette(
-        routes=[
-            *(Route(path, guarded(handler), methods=list(methods)) for path, handler, methods in specs),
-            *(Route(path, guarded(not_built), methods=everything) for path in NOT_BUILT),
-        ]
-    )
+    routes: list[BaseRoute] = [
+        *(Route(path, guarded(handler), methods=list(methods)) for path, handler, methods in specs),
+        *(Route(path, guarded(not_built), methods=everything) for path in NOT_BUILT),
+    ]
+    guards = [Middleware(Guard, access=access, routes=routes)] if access is not None else []
+    return Starlette(routes=routes, middleware=guards)

@@ -8,6 +8,7 @@ import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
+from atalaia.api.rate import TooFast
 from atalaia.api.served import Handler
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.logql.errors import LogQLError
@@ -82,6 +83,10 @@ def guarded(handler: Handler) -> Handler:
     async def handled(request: Request) -> Response:
         try:
             return await handler(request)
+        except TooFast as error:
+            answer = _refusal(error, 429)
+            answer.headers["Retry-After"] = str(error.seconds)
+            return answer
         except TooLarge as error:
             return _refusal(error, 413)
         except (LogQLError, InputError) as error:

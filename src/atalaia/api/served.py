@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from atalaia.api.rate import PushRate
 from atalaia.query.execute import Executor
 from atalaia.store.store import Store
 
@@ -25,3 +26,4 @@ class Served:
 
     store: Store
     executor: Executor
+    pushes: PushRate = field(default_factory=PushRate)
