@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,9 +79,10 @@ def find(start: Path | None = None) -> Path:
     return folder / FILE_NAME
 
 
-def load(file: Path | None = None) -> Environment:
+def load(file: Path | None = None, check_selector: Callable[[str], None] | None = None) -> Environment:
     """The environment that `file` (default: the nearest atalaia.toml) describes; without a file, the seed's.
 
+    `check_selector` raises ValueError for what is no selector of streams; without it they are not looked at.
     Raises ConfigurationError with every problem of the file, InputError when a named file cannot be read.
     """
     if file is not None and not file.is_file():
@@ -95,11 +97,13 @@ def load(file: Path | None = None) -> Environment:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}", "it must be a UTF-8 text file that you may read") from error
-    settings, lines = parse(text, path)
+    settings, lines = parse(text, path, check_selector)
     return Environment(path, settings, State(path.parent / ".atalaia"), lines)
 
 
-def parse(text: str, path: Path) -> tuple[Settings, dict[tuple[str, ...], int]]:
+def parse(
+    text: str, path: Path, check_selector: Callable[[str], None] | None = None
+) -> tuple[Settings, dict[tuple[str, ...], int]]:
     """Settings and the lines of their keys; raises ConfigurationError."""
     try:
         data = tomllib.loads(text)
@@ -113,7 +117,7 @@ def parse(text: str, path: Path) -> tuple[Settings, dict[tuple[str, ...], int]]:
         raise ConfigurationError([problem]) from error
     lines = key_lines(text)
     try:
-        return Settings.model_validate(data), lines
+        return Settings.model_validate(data, context={"selector": check_selector}), lines
     except ValidationError as error:
         problems = [_problem(dict(item), path, lines) for item in error.errors(include_url=False)]
         raise ConfigurationError(problems) from error

@@ -14,6 +14,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     ValidatorFunctionWrapHandler,
     WrapValidator,
     field_validator,
@@ -160,6 +161,15 @@ class RetentionRule(_Section):
     selector: str | None = None
     age: DurationText | None = None
     size: SizeText | None = None
+
+    @field_validator("selector")
+    @classmethod
+    def _selector(cls, selector: str | None, info: ValidationInfo) -> str | None:
+        # What a selector is, is not known here: whoever validates brings a check that raises ValueError.
+        check = (info.context or {}).get("selector")
+        if selector is not None and check is not None:
+            check(selector)
+        return selector
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:

@@ -51,6 +51,11 @@ class MemoryTable:
     born: float = 0.0
     touched: float = 0.0
 
+    @property
+    def first_seq(self) -> int:
+        """The number of its first entry; there is none as long as it has no rows."""
+        return int(self.batches[0].column("seq")[0].as_py())
+
     def add(self, batch: pa.RecordBatch, sources: tuple[Source, ...]) -> None:
         """Take in a batch of `SCHEMA` that is durable already."""
         self.batches.append(batch)

@@ -17,7 +17,6 @@ from atalaia.store.prune import Choice, Question, choose, verdicts
 from atalaia.store.snapshot import Part
 from atalaia.store.streams import Selection
 
-COLUMNS = ("ts", "seq", "stream_id", "line", "metadata")
 _TEXT_MOST = 100_000  # characters of templates written into the SQL
 _BLOCKS_MOST = 2_000  # row groups written into the SQL one by one
 
@@ -70,7 +69,7 @@ def relation(
     keys: Mapping[str, str] | None = None,
     readings: list[Reading] | None = None,
 ) -> str:
-    """A SELECT of `COLUMNS` over the entries of `parts` that are of `ids`, in [start, end), and pass all of `lines`.
+    """A SELECT of ts, seq, stream_id, line, metadata: entries of `parts`, of `ids`, in [start, end), that pass `lines`.
 
     For each metadata key of `keys` it has a column more, of the name given there, in SQL: faster than the map. Memory
     tables are registered with `connection`, which must not be shared with another query. `readings` takes what is read

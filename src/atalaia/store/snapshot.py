@@ -132,5 +132,4 @@ def memory_part(table: MemoryTable) -> Part:
         order = np.argsort(numbers)
         held = Held(numbers[order], *(column[order] for column in columns))
     low, high = min(r.min_ts for r in ranges), max(r.max_ts for r in ranges)
-    first_seq = int(table.batches[0].column("seq")[0].as_py())
-    return Part(table.rows, low, high, first_seq, held, batches=tuple(table.batches))
+    return Part(table.rows, low, high, table.first_seq, held, batches=tuple(table.batches))

@@ -279,5 +279,5 @@ class Store:
 
     def _oldest_in_memory(self) -> int:
         with self._guard:
-            firsts = [memory_part(table).first_seq for table in (*self._frozen, self._memory) if table.rows]
+            firsts = [table.first_seq for table in (*self._frozen, self._memory) if table.rows]
         return min(firsts, default=2**63 - 1)
