@@ -6,7 +6,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from atalaia.api.access import Access, Guard
 from atalaia.api.http import guarded
@@ -16,6 +16,7 @@ from atalaia.api.queries import QueryApi
 from atalaia.api.served import Served
 from atalaia.api.status import StatusApi
 from atalaia.api.stored import StoreApi
+from atalaia.api.tail import TailApi
 from atalaia.logql.errors import NotBuilt
 
 
@@ -31,7 +32,7 @@ NOT_BUILT = (
         f"/loki/api/v1/{name}"
         for name in (
             "index/stats", "index/volume", "index/volume_range", "patterns", "detected_fields",
-            "detected_field/{name}/values", "detected_labels", "format_query", "tail", "rules",
+            "detected_field/{name}/values", "detected_labels", "format_query", "rules",
             "rules/{path:path}",
         )
     ),
@@ -43,16 +44,19 @@ NOT_BUILT = (
 
 def create(served: Served, access: Access | None = None) -> Starlette:
     """The application. `access`: who may ask; without it nobody is asked who they are."""
+    tails = TailApi(served)
     specs = [
         *PushApi(served).routes(),
         *QueryApi(served).routes(),
         *NamesApi(served).routes(),
         *StoreApi(served).routes(),
+        *tails.routes(),
         *StatusApi().routes(),
     ]
     everything = ["GET", "POST", "PUT", "DELETE"]
     routes: list[BaseRoute] = [
         *(Route(path, guarded(handler), methods=list(methods)) for path, handler, methods in specs),
+        *(WebSocketRoute(path, handler) for path, handler in tails.sockets()),
         *(Route(path, guarded(not_built), methods=everything) for path in NOT_BUILT),
     ]
     guards = [Middleware(Guard, access=access, routes=routes)] if access is not None else []

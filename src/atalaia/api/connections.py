@@ -95,12 +95,12 @@ class Connections:
             self._bound_answers()
 
     def _bound_answers(self) -> None:
-        """Where answers take too much memory, the client that has taken nothing for longest loses its own."""
+        """Where answers take too much memory, the client that has been at its own for longest loses it."""
         while True:
             waiting = [c for c in self.open if isinstance(c, Connection) and c.unsent]
             if sum(c.unsent for c in waiting) <= self.patience.answers:
                 return
-            self.end(min(waiting, key=lambda c: c.progress), "answers take too much memory")
+            self.end(min(waiting, key=lambda c: c.waiting_since), "answers take too much memory")
 
     def close(self) -> None:
         """At the end of the server: handshakes that nobody finishes."""
@@ -121,7 +121,8 @@ class Connection(HttpToolsProtocol):
         """What carries a secured connection."""
         self._head = 0
         self._left = 0  # bytes of an answer at the last sweep
-        self._waiting_since = 0.0  # since when some were left
+        self.waiting_since = 0.0
+        """Since when an answer is there that the client has not taken; 0 for none."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See asyncio.Protocol."""
@@ -158,7 +159,7 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """See httptools."""
         self._head = 0
-        self._waiting_since = 0.0  # who asks again has taken the last answer
+        self.waiting_since = 0.0  # who asks again has taken the last answer
         self._enter(Phase.BODY)
         super().on_headers_complete()
 
@@ -184,13 +185,13 @@ class Connection(HttpToolsProtocol):
         """Whether the client has let us wait too long."""
         some = self._all.patience
         if left := self.unsent:
-            if not self._waiting_since:
-                self._waiting_since = self.progress = now
+            if not self.waiting_since:
+                self.waiting_since = self.progress = now
             elif left < self._left:
                 self.progress = now
             self._left = left
-            return now - self.progress > some.answer_idle or now - self._waiting_since > some.answer
-        self._waiting_since = 0.0
+            return now - self.progress > some.answer_idle or now - self.waiting_since > some.answer
+        self.waiting_since = 0.0
         match self.phase:
             case Phase.IDLE:
                 return now - self.since > some.keep_alive
@@ -224,6 +225,8 @@ class Handshake(asyncio.Protocol):
         """See asyncio.Protocol."""
         self._transport = transport
         self._all.add(self)
+        if transport.is_closing():
+            return
         self._task = asyncio.get_running_loop().create_task(self._secure())
 
     async def _secure(self) -> None:

@@ -26,4 +26,6 @@ class Served:
 
     store: Store
     executor: Executor
+    stopping: list[Callable[[], None]] = field(default_factory=list)
+    """Called in the event loop when the server is told to stop, before connections are closed."""
     pushes: PushRate = field(default_factory=PushRate)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import uvicorn
-from starlette.applications import Starlette
 
 from atalaia.api.access import Access
 from atalaia.api.app import create
@@ -20,6 +19,7 @@ from atalaia.api.connections import Connections, Patience
 from atalaia.api.rate import PushRate
 from atalaia.api.served import Served
 from atalaia.api.tls import TlsFiles, renewed_context
+from atalaia.api.websockets import Websockets
 from atalaia.environment.errors import InputError
 from atalaia.query.engine import Engine, QueryLimits
 from atalaia.query.execute import Executor
@@ -103,8 +103,8 @@ def serve(
         log.info("event=replayed entries=%d", store.recovered.replayed)
     try:
         log.info("event=listening address=%s directory=%s", address, directory)
-        served = Served(store, Executor(store, engine), PushRate(front.push_rate))
-        asyncio.run(_run(create(served, access), listening, connections))
+        served = Served(store, Executor(store, engine), pushes=PushRate(front.push_rate))
+        asyncio.run(_run(served, access, listening, connections))
     finally:
         engine.close()
         store.close()
@@ -125,10 +125,14 @@ def _with_files(patience: Patience) -> Patience:
     return replace(patience, connections=found)
 
 
-async def _run(app: Starlette, listening: socket.socket, connections: Connections) -> None:
+async def _run(served: Served, access: Access, listening: socket.socket, connections: Connections) -> None:
     config = uvicorn.Config(
-        app,
+        create(served, access),
         http=connections.protocol,  # type: ignore[arg-type]  # it calls what it takes for a class
+        ws=Websockets,
+        ws_max_size=64 << 10,
+        # Compression would hold the event loop up.
+        ws_per_message_deflate=False,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=10,
@@ -140,6 +144,8 @@ async def _run(app: Starlette, listening: socket.socket, connections: Connection
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
+        for tell in served.stopping:
+            tell()
         server.should_exit = True
 
     # uvicorn would raise the signal again after its stop; the store must be closed in peace first.

@@ -116,7 +116,7 @@ def _scopes(text: str) -> tuple[Scope, ...]:
     for part in given:
         if part not in SCOPES:
             raise InputError(f"--scope {part!r} is not known", f"known here: {', '.join(SCOPES)}")
-    return tuple(cast("Scope", known) for known in SCOPES if known in given)
+    return tuple(known for known in SCOPES if known in given)
 
 
 def _password() -> str:
