@@ -8,9 +8,12 @@ import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
+from atalaia.api.pieces import TooMuchUnsent
 from atalaia.api.served import Handler
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.logql.errors import LogQLError
+from atalaia.query.queue import QueueFull, WaitedTooLong
+from atalaia.query.ticket import QueryCancelled
 from atalaia.store.commit import StoreUnavailable
 
 MOST_FORM = 1 << 20  # bytes of a form
@@ -49,13 +52,15 @@ async def parameters_of(request: Request) -> list[tuple[str, str]]:
     """The parameters of the form of a POST, then those of the address."""
     form = await body_of(request, MOST_FORM) if request.method == "POST" else b""
     try:
-        return [
+        found = [
             pair
             for text in (form, request.scope["query_string"])
             for pair in parse_qsl(text.decode(), keep_blank_values=True, errors="strict")
         ]
     except ValueError as error:
         raise InputError(f"the parameters cannot be read: {error}") from error
+    request.state.parameters = found  # the list of queries shows what is asked
+    return found
 
 
 def single(pairs: list[tuple[str, str]]) -> dict[str, str]:
@@ -86,7 +91,11 @@ def guarded(handler: Handler) -> Handler:
             return _refusal(error, 413)
         except (LogQLError, InputError) as error:
             return _refusal(error, 400)
-        except StoreUnavailable as error:
+        except QueueFull as error:
+            return _refusal(error, 429)
+        except QueryCancelled as error:
+            return _refusal(error, 499)  # as Loki: the client closed the request
+        except (StoreUnavailable, WaitedTooLong, TooMuchUnsent) as error:
             return _refusal(error, 503)
         except AtalaiaError as error:
             return _refusal(error, 422)
