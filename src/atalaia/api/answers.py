@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import orjson
@@ -27,7 +28,15 @@ class Answer:
 
 
 def streams(entries: Sequence[Entry], categorised: bool) -> Answer:
-    """Entries by stream, streams in the order in which they first appear.
+    """See stream_list."""
+    # Grafana reads the answer from its beginning: kind and flags have to stand before the result.
+    flags = b'"encodingFlags":["categorize-labels"],' if categorised else b""
+    head = b'"resultType":"streams",' + flags + b'"result":'
+    return Answer(len(entries), chain((head,), stream_list(entries, categorised)))
+
+
+def stream_list(entries: Sequence[Entry], categorised: bool) -> Iterator[bytes]:
+    """Entries by stream, streams in the order in which they first appear: a list of JSON.
 
     Categorised, a stream keeps its own labels only, and each entry tells its metadata and parsed labels apart.
     """
@@ -44,16 +53,15 @@ def streams(entries: Sequence[Entry], categorised: bool) -> Answer:
             kinds = (("structuredMetadata", entry.metadata), ("parsed", {**entry.parsed, **entry.fault}))
             value.append({kind: found for kind, found in kinds if found})
         by_stream.setdefault(key, []).append(value)
-    return Answer(len(entries), _streams(by_stream, categorised))
+    return _streams(by_stream)
 
 
 def _labels(labels: Mapping[str, str]) -> bytes:
     return orjson.dumps(dict(labels), option=orjson.OPT_SORT_KEYS)
 
 
-def _streams(by_stream: dict[bytes, list[list[object]]], categorised: bool) -> Iterator[bytes]:
-    flags = b'"encodingFlags":["categorize-labels"],' if categorised else b""
-    yield b'"resultType":"streams",' + flags + b'"result":['
+def _streams(by_stream: Mapping[bytes, list[list[object]]]) -> Iterator[bytes]:
+    yield b"["
     for number, (labels, values) in enumerate(by_stream.items()):
         yield (b',{"stream":' if number else b'{"stream":') + labels + b',"values":['
         for at in range(0, len(values), _ENTRIES):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import parse_qsl
 
 import orjson
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
 
 from atalaia.api.pieces import TooMuchUnsent
@@ -33,6 +33,19 @@ class TooLarge(InputError):
     """The body of a request is larger than the server reads."""
 
 
+_STATUS = (
+    (TooLarge, 413),
+    (LogQLError, 400),
+    (InputError, 400),
+    (QueueFull, 429),
+    (QueryCancelled, 499),  # as Loki: the client closed the request
+    (StoreUnavailable, 503),
+    (WaitedTooLong, 503),
+    (TooMuchUnsent, 503),
+    (AtalaiaError, 422),
+)  # the first one that fits
+
+
 async def body_of(request: Request, most: int) -> bytes:
     """The body, as long as it has at most `most` bytes, whatever its header says. Raises TooLarge."""
     parts: list[bytes] = []
@@ -51,16 +64,21 @@ async def body_of(request: Request, most: int) -> bytes:
 async def parameters_of(request: Request) -> list[tuple[str, str]]:
     """The parameters of the form of a POST, then those of the address."""
     form = await body_of(request, MOST_FORM) if request.method == "POST" else b""
-    try:
-        found = [
-            pair
-            for text in (form, request.scope["query_string"])
-            for pair in parse_qsl(text.decode(), keep_blank_values=True, errors="strict")
-        ]
-    except ValueError as error:
-        raise InputError(f"the parameters cannot be read: {error}") from error
+    found = [*_pairs(form), *address_parameters(request)]
     request.state.parameters = found  # the list of queries shows what is asked
     return found
+
+
+def address_parameters(connection: HTTPConnection) -> list[tuple[str, str]]:
+    """The parameters of the address."""
+    return _pairs(connection.scope["query_string"])
+
+
+def _pairs(text: bytes) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(text.decode(), keep_blank_values=True, errors="strict")
+    except ValueError as error:
+        raise InputError(f"the parameters cannot be read: {error}") from error
 
 
 def single(pairs: list[tuple[str, str]]) -> dict[str, str]:
@@ -75,8 +93,9 @@ def needed(parameters: dict[str, str], name: str) -> str:
     return parameters[name]
 
 
-def _refusal(error: Exception, status: int) -> Response:
-    """What is wrong, without repeating a long request as a whole."""
+def refusal(error: AtalaiaError | LogQLError) -> Response:
+    """What is wrong as plain text, without repeating a long request as a whole; 400 for the caller's fault."""
+    status = next(status for kind, status in _STATUS if isinstance(error, kind))
     text = str(error)
     return PlainTextResponse(f"{text if len(text) <= 2000 else text[:2000] + '…'}\n", status)
 
@@ -87,18 +106,8 @@ def guarded(handler: Handler) -> Handler:
     async def handled(request: Request) -> Response:
         try:
             return await handler(request)
-        except TooLarge as error:
-            return _refusal(error, 413)
-        except (LogQLError, InputError) as error:
-            return _refusal(error, 400)
-        except QueueFull as error:
-            return _refusal(error, 429)
-        except QueryCancelled as error:
-            return _refusal(error, 499)  # as Loki: the client closed the request
-        except (StoreUnavailable, WaitedTooLong, TooMuchUnsent) as error:
-            return _refusal(error, 503)
-        except AtalaiaError as error:
-            return _refusal(error, 422)
+        except (AtalaiaError, LogQLError) as error:
+            return refusal(error)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is there to read it
 
