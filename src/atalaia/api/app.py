@@ -11,6 +11,7 @@ from atalaia.api.http import guarded
 from atalaia.api.names import NamesApi
 from atalaia.api.pushing import PushApi
 from atalaia.api.queries import QueryApi
+from atalaia.api.running import RunningApi
 from atalaia.api.served import Served
 from atalaia.api.status import StatusApi
 from atalaia.api.stored import StoreApi
@@ -48,6 +49,7 @@ def create(served: Served) -> Starlette:
         *QueryApi(served).routes(),
         *NamesApi(served).routes(),
         *StoreApi(served).routes(),
+        *RunningApi(served).routes(),
         *tails.routes(),
         *StatusApi().routes(),
     ]

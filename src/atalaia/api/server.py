@@ -12,15 +12,19 @@ from pathlib import Path
 import uvicorn
 
 from atalaia.api.app import create
+from atalaia.api.pieces import Unsent
 from atalaia.api.served import Served
 from atalaia.api.websockets import Websockets
 from atalaia.environment.errors import InputError
 from atalaia.query.engine import Engine, QueryLimits
 from atalaia.query.execute import Executor
+from atalaia.query.scheduler import Scheduler
 from atalaia.store.options import Options
 from atalaia.store.store import Store
 
 log = logging.getLogger("atalaia.store")
+_UNSENT = 4
+"""How many of the largest answers may wait for clients that read slowly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +71,13 @@ def serve(directory: Path, address: Address, options: Options, queries: QueryLim
         raise
     if store.recovered.replayed:
         log.info("event=replayed entries=%d", store.recovered.replayed)
+    scheduler = Scheduler(queries)
     try:
         log.info("event=listening address=%s directory=%s", address, directory)
-        asyncio.run(_run(Served(store, Executor(store, engine)), listening))
+        served = Served(store, Executor(store, engine), scheduler, Unsent(_UNSENT * queries.answer))
+        asyncio.run(_run(served, listening))
     finally:
+        scheduler.close()
         engine.close()
         store.close()
         log.info("event=stopped")
