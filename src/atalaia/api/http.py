@@ -70,26 +70,30 @@ def needed(parameters: dict[str, str], name: str) -> str:
     return parameters[name]
 
 
-def _refusal(error: Exception, status: int) -> Response:
-    """What is wrong, without repeating a long request as a whole."""
+def refused(error: AtalaiaError | LogQLError) -> tuple[int, str]:
+    """The status and the text of an answer that refuses: what is wrong, without repeating a long request as a whole."""
     text = str(error)
-    return PlainTextResponse(f"{text if len(text) <= 2000 else text[:2000] + '…'}\n", status)
+    return _status(error), text if len(text) <= 2000 else text[:2000] + "…"
+
+
+def _status(error: AtalaiaError | LogQLError) -> int:
+    """400 for what the caller got wrong, 5xx for what is ours."""
+    if isinstance(error, TooLarge):
+        return 413
+    if isinstance(error, (LogQLError, InputError)):
+        return 400
+    return 503 if isinstance(error, StoreUnavailable) else 422
 
 
 def guarded(handler: Handler) -> Handler:
-    """Errors as Loki gives them: plain text, 400 for the caller's, 5xx for ours."""
+    """Errors as Loki gives them: plain text."""
 
     async def handled(request: Request) -> Response:
         try:
             return await handler(request)
-        except TooLarge as error:
-            return _refusal(error, 413)
-        except (LogQLError, InputError) as error:
-            return _refusal(error, 400)
-        except StoreUnavailable as error:
-            return _refusal(error, 503)
-        except AtalaiaError as error:
-            return _refusal(error, 422)
+        except (AtalaiaError, LogQLError) as error:
+            status, text = refused(error)
+            return PlainTextResponse(f"{text}\n", status)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is there to read it
 
