@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import parse_qsl
 
 import orjson
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
 
 from atalaia.api.served import Handler
@@ -30,6 +30,15 @@ class TooLarge(InputError):
     """The body of a request is larger than the server reads."""
 
 
+_STATUS = (
+    (TooLarge, 413),
+    (LogQLError, 400),
+    (InputError, 400),
+    (StoreUnavailable, 503),
+    (AtalaiaError, 422),
+)  # the first one that fits
+
+
 async def body_of(request: Request, most: int) -> bytes:
     """The body, as long as it has at most `most` bytes, whatever its header says. Raises TooLarge."""
     parts: list[bytes] = []
@@ -48,12 +57,17 @@ async def body_of(request: Request, most: int) -> bytes:
 async def parameters_of(request: Request) -> list[tuple[str, str]]:
     """The parameters of the form of a POST, then those of the address."""
     form = await body_of(request, MOST_FORM) if request.method == "POST" else b""
+    return [*_pairs(form), *address_parameters(request)]
+
+
+def address_parameters(connection: HTTPConnection) -> list[tuple[str, str]]:
+    """The parameters of the address."""
+    return _pairs(connection.scope["query_string"])
+
+
+def _pairs(text: bytes) -> list[tuple[str, str]]:
     try:
-        return [
-            pair
-            for text in (form, request.scope["query_string"])
-            for pair in parse_qsl(text.decode(), keep_blank_values=True, errors="strict")
-        ]
+        return parse_qsl(text.decode(), keep_blank_values=True, errors="strict")
     except ValueError as error:
         raise InputError(f"the parameters cannot be read: {error}") from error
 
@@ -71,18 +85,23 @@ def needed(parameters: dict[str, str], name: str) -> str:
 
 
 def refused(error: AtalaiaError | LogQLError) -> tuple[int, str]:
-    """The status and the text of an answer that refuses: what is wrong, without repeating a long request as a whole."""
-    text = str(error)
-    return _status(error), text if len(text) <= 2000 else text[:2000] + "…"
+    """The status and the text of an answer that refuses, without repeating a long request as a whole."""
+    status = next(status for kind, status in _STATUS if isinstance(error, kind))
+    text = _parse_error(error) if type(error) is LogQLError else str(error)
+    return status, text if len(text) <= 2000 else text[:2000] + "…"
 
 
-def _status(error: AtalaiaError | LogQLError) -> int:
-    """400 for what the caller got wrong, 5xx for what is ours."""
-    if isinstance(error, TooLarge):
-        return 413
-    if isinstance(error, (LogQLError, InputError)):
-        return 400
-    return 503 if isinstance(error, StoreUnavailable) else 422
+def _parse_error(error: LogQLError) -> str:
+    """Where a query is wrong, in the words that Loki's clients look for."""
+    text = str(error).partition(": ")[2] if error.line else str(error)
+    kind = "syntax error: " if error.message.startswith("unexpected") else ""
+    return f"parse error at line {error.line}, col {error.column}: {kind}{text}"
+
+
+def refusal(error: AtalaiaError | LogQLError) -> Response:
+    """The answer that refuses, as plain text; 400 for the caller's fault."""
+    status, text = refused(error)
+    return PlainTextResponse(f"{text}\n", status)
 
 
 def guarded(handler: Handler) -> Handler:
@@ -92,8 +111,7 @@ def guarded(handler: Handler) -> Handler:
         try:
             return await handler(request)
         except (AtalaiaError, LogQLError) as error:
-            status, text = refused(error)
-            return PlainTextResponse(f"{text}\n", status)
+            return refusal(error)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is there to read it
 
