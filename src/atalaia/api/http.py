@@ -93,15 +93,28 @@ def needed(parameters: dict[str, str], name: str) -> str:
     return parameters[name]
 
 
-def refusal(error: AtalaiaError | LogQLError) -> Response:
-    """What is wrong as plain text, without repeating a long request as a whole; 400 for the caller's fault."""
+def refused(error: AtalaiaError | LogQLError) -> tuple[int, str]:
+    """The status and the text of an answer that refuses, without repeating a long request as a whole."""
     status = next(status for kind, status in _STATUS if isinstance(error, kind))
-    text = str(error)
-    return PlainTextResponse(f"{text if len(text) <= 2000 else text[:2000] + '…'}\n", status)
+    text = _parse_error(error) if type(error) is LogQLError else str(error)
+    return status, text if len(text) <= 2000 else text[:2000] + "…"
+
+
+def _parse_error(error: LogQLError) -> str:
+    """Where a query is wrong, in the words that Loki's clients look for."""
+    text = str(error).partition(": ")[2] if error.line else str(error)
+    kind = "syntax error: " if error.message.startswith("unexpected") else ""
+    return f"parse error at line {error.line}, col {error.column}: {kind}{text}"
+
+
+def refusal(error: AtalaiaError | LogQLError) -> Response:
+    """The answer that refuses, as plain text; 400 for the caller's fault."""
+    status, text = refused(error)
+    return PlainTextResponse(f"{text}\n", status)
 
 
 def guarded(handler: Handler) -> Handler:
-    """Errors as Loki gives them: plain text, 400 for the caller's, 5xx for ours."""
+    """Errors as Loki gives them: plain text."""
 
     async def handled(request: Request) -> Response:
         try:
