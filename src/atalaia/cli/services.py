@@ -125,7 +125,7 @@ def collect(
             raise InputError("this environment was never brought up", "run `atalaia up`")
         configure("collector", found.state.own_logs / "collector.log")
         plan = environment_plan(
-            found, {name: cluster.directory for name, cluster in layout.clusters.items()}, layout.push_url
+            found, {name: cluster.directory for name, cluster in layout.clusters.items()}, layout.connection
         )
         ready = found.state.run / "collector.ready"
         ready.unlink(missing_ok=True)
