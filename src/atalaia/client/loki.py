@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from atalaia.client.entries import LogEntry
+from atalaia.client.entries import LogEntry, entries_of
 from atalaia.environment.connection import Connection
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.runtime.http import open_client
@@ -111,12 +111,7 @@ class LokiClient:
         data = self.query_range(query, start=start, end=end, limit=limit, direction=direction)
         if data["resultType"] != "streams":
             raise InputError(f"{query!r} gives numbers, not lines")
-        found = []
-        for stream in data["result"]:
-            for value in stream["values"]:
-                extra = value[2] if len(value) > 2 else {}
-                metadata = {**extra.get("structuredMetadata", {}), **extra.get("parsed", {})}
-                found.append(LogEntry(int(value[0]), stream["stream"], value[1], metadata))
+        found = entries_of(data["result"])
         # Within a stream the server's order is that of arrival, which a stable sort keeps.
         found.sort(key=lambda e: e.ts, reverse=newest_first)
         return found
