@@ -20,7 +20,7 @@ from atalaia.logql.tree import Grouping, LineFilter, LogQuery, Metric, RangeAggr
 from atalaia.logql.walk import log_queries
 from atalaia.logql.window import Grid
 from atalaia.query.engine import Engine
-from atalaia.query.ranges import RangeQuery, Tenants, line_conditions, streams_of
+from atalaia.query.ranges import RangeQuery, Tenants, line_conditions, selected, streams_of
 from atalaia.query.ticket import Ticket
 from atalaia.store.deletion import Deletion
 from atalaia.store.relation import Reading, chosen, numbers, relation, streams_in
@@ -51,6 +51,7 @@ class Executor:
         self._store = store
         self._engine = engine
         engine.stream_labels = store.streams.values_of
+        engine.stream_tenants = store.streams.tenants_of
 
     def ticket(self) -> Ticket:
         """Leave for a query that begins now; every method takes one, and makes its own without."""
@@ -160,10 +161,10 @@ class Executor:
             with self._engine.cursor(ticket) as connection:
                 for part in snapshot.parts:
                     seen |= streams_in(connection, part, start, end + 1)
-            (tenant,) = tenants
-            wanted = [snapshot.streams.select(tenant, matcher_tests(selector)) for selector in selectors]
-            ids = {number for some in wanted or [snapshot.streams.select(tenant)] for number in some}
-            return [dict(snapshot.streams[number].labels) for number in sorted(seen & ids)]
+            every = selected(snapshot, tenants)
+            wanted = [selected(snapshot, tenants, matcher_tests(selector)) for selector in selectors]
+            ids = {number for some in wanted or [every] for number in some}
+            return [dict(every[number]) for number in sorted(seen & ids)]
 
     def readings(
         self, tree: LogQuery | Metric, tenants: Tenants, start: int, end: int, ticket: Ticket | None = None
