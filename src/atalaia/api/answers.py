@@ -24,10 +24,9 @@ def streams(entries: list[Entry], categorised: bool) -> dict[str, object]:
             value.append({kind: found for kind, found in kinds if found})
         by_stream.setdefault(key, (labels, []))[1].append(value)
     result = [{"stream": labels, "values": values} for labels, values in by_stream.values()]
-    data: dict[str, object] = {"resultType": "streams", "result": result, "stats": {}}
-    if categorised:
-        data["encodingFlags"] = ["categorize-labels"]
-    return data
+    # Grafana reads the answer from its beginning: kind and flags have to stand before the result.
+    flags = {"encodingFlags": ["categorize-labels"]} if categorised else {}
+    return {"resultType": "streams", **flags, "result": result, "stats": {}}
 
 
 def matrix(found: Matrix, start: int, step: int) -> dict[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 from atalaia.api.http import guarded
 from atalaia.api.names import NamesApi
@@ -14,6 +14,7 @@ from atalaia.api.queries import QueryApi
 from atalaia.api.served import Served
 from atalaia.api.status import StatusApi
 from atalaia.api.stored import StoreApi
+from atalaia.api.tail import TailApi
 from atalaia.logql.errors import NotBuilt
 
 
@@ -29,7 +30,7 @@ NOT_BUILT = (
         f"/loki/api/v1/{name}"
         for name in (
             "index/stats", "index/volume", "index/volume_range", "patterns", "detected_fields",
-            "detected_field/{name}/values", "detected_labels", "format_query", "tail", "rules",
+            "detected_field/{name}/values", "detected_labels", "format_query", "rules",
             "rules/{path:path}",
         )
     ),
@@ -41,17 +42,20 @@ NOT_BUILT = (
 
 def create(served: Served) -> Starlette:
     """The application."""
+    tails = TailApi(served)
     specs = [
         *PushApi(served).routes(),
         *QueryApi(served).routes(),
         *NamesApi(served).routes(),
         *StoreApi(served).routes(),
+        *tails.routes(),
         *StatusApi().routes(),
     ]
     everything = ["GET", "POST", "PUT", "DELETE"]
     return Starlette(
         routes=[
             *(Route(path, guarded(handler), methods=list(methods)) for path, handler, methods in specs),
+            *(WebSocketRoute(path, handler) for path, handler in tails.sockets()),
             *(Route(path, guarded(not_built), methods=everything) for path in NOT_BUILT),
         ]
     )

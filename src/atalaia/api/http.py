@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import parse_qsl
 
 import orjson
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
 
 from atalaia.api.served import Handler
@@ -30,6 +30,15 @@ class TooLarge(InputError):
     """The body of a request is larger than the server reads."""
 
 
+_STATUS = (
+    (TooLarge, 413),
+    (LogQLError, 400),
+    (InputError, 400),
+    (StoreUnavailable, 503),
+    (AtalaiaError, 422),
+)  # the first one that fits
+
+
 async def body_of(request: Request, most: int) -> bytes:
     """The body, as long as it has at most `most` bytes, whatever its header says. Raises TooLarge."""
     parts: list[bytes] = []
@@ -48,12 +57,17 @@ async def body_of(request: Request, most: int) -> bytes:
 async def parameters_of(request: Request) -> list[tuple[str, str]]:
     """The parameters of the form of a POST, then those of the address."""
     form = await body_of(request, MOST_FORM) if request.method == "POST" else b""
+    return [*_pairs(form), *address_parameters(request)]
+
+
+def address_parameters(connection: HTTPConnection) -> list[tuple[str, str]]:
+    """The parameters of the address."""
+    return _pairs(connection.scope["query_string"])
+
+
+def _pairs(text: bytes) -> list[tuple[str, str]]:
     try:
-        return [
-            pair
-            for text in (form, request.scope["query_string"])
-            for pair in parse_qsl(text.decode(), keep_blank_values=True, errors="strict")
-        ]
+        return parse_qsl(text.decode(), keep_blank_values=True, errors="strict")
     except ValueError as error:
         raise InputError(f"the parameters cannot be read: {error}") from error
 
@@ -70,8 +84,9 @@ def needed(parameters: dict[str, str], name: str) -> str:
     return parameters[name]
 
 
-def _refusal(error: Exception, status: int) -> Response:
-    """What is wrong, without repeating a long request as a whole."""
+def refusal(error: AtalaiaError | LogQLError) -> Response:
+    """What is wrong as plain text, without repeating a long request as a whole; 400 for the caller's fault."""
+    status = next(status for kind, status in _STATUS if isinstance(error, kind))
     text = str(error)
     return PlainTextResponse(f"{text if len(text) <= 2000 else text[:2000] + '…'}\n", status)
 
@@ -82,14 +97,8 @@ def guarded(handler: Handler) -> Handler:
     async def handled(request: Request) -> Response:
         try:
             return await handler(request)
-        except TooLarge as error:
-            return _refusal(error, 413)
-        except (LogQLError, InputError) as error:
-            return _refusal(error, 400)
-        except StoreUnavailable as error:
-            return _refusal(error, 503)
-        except AtalaiaError as error:
-            return _refusal(error, 422)
+        except (AtalaiaError, LogQLError) as error:
+            return refusal(error)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is there to read it
 

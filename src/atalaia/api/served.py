@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,3 +25,5 @@ class Served:
 
     store: Store
     executor: Executor
+    stopping: list[Callable[[], None]] = field(default_factory=list)
+    """Called in the event loop when the server is told to stop, before connections are closed."""

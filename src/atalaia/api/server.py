@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
-from starlette.applications import Starlette
 
 from atalaia.api.app import create
 from atalaia.api.served import Served
+from atalaia.api.websockets import Websockets
 from atalaia.environment.errors import InputError
 from atalaia.query.engine import Engine, QueryLimits
 from atalaia.query.execute import Executor
@@ -69,21 +69,32 @@ def serve(directory: Path, address: Address, options: Options, queries: QueryLim
         log.info("event=replayed entries=%d", store.recovered.replayed)
     try:
         log.info("event=listening address=%s directory=%s", address, directory)
-        asyncio.run(_run(create(Served(store, Executor(store, engine))), listening))
+        asyncio.run(_run(Served(store, Executor(store, engine)), listening))
     finally:
         engine.close()
         store.close()
         log.info("event=stopped")
 
 
-async def _run(app: Starlette, listening: socket.socket) -> None:
+async def _run(served: Served, listening: socket.socket) -> None:
     config = uvicorn.Config(
-        app, http="httptools", log_config=None, access_log=False, timeout_graceful_shutdown=10, lifespan="off"
+        create(served),
+        http="httptools",
+        ws=Websockets,
+        ws_max_size=64 << 10,
+        # Compression would hold the event loop up.
+        ws_per_message_deflate=False,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=10,
+        lifespan="off",
     )
     server = uvicorn.Server(config)
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
+        for tell in served.stopping:
+            tell()
         server.should_exit = True
 
     # uvicorn would raise the signal again after its stop; the store must be closed in peace first.

@@ -25,12 +25,13 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for progra
 
 def environment_of(file: Path | None) -> Environment:
     """The environment that a command works on. Raises ConfigurationError for what is wrong with its file."""
-    environment = load(file)
-    if environment.settings.logs.retention:
-        from atalaia.cli.retention import retention_of
+    return load(file, _check_selector)
 
-        retention_of(environment)
-    return environment
+
+def _check_selector(text: str) -> None:
+    from atalaia.cli.retention import check_selector
+
+    check_selector(text)
 
 
 def console(stderr: bool = False) -> Console:

@@ -15,16 +15,15 @@ from rich.text import Text
 from atalaia.cli.common import (
     FileOption,
     JsonOption,
-    command_name,
     console,
     environment_of,
     print_json,
     show_time,
     table,
 )
+from atalaia.cli.connection import client_of
 from atalaia.cli.readings import print_readings
 from atalaia.environment.errors import InputError
-from atalaia.environment.load import Environment
 from atalaia.environment.units import parse_duration
 
 if TYPE_CHECKING:
@@ -48,23 +47,6 @@ def register(app: typer.Typer) -> None:
     """Add this group's commands."""
     app.command()(logs)
     app.command()(query)
-
-
-def client_of(environment: Environment, url: str | None = None) -> LokiClient:
-    """A client of the environment's log store, or of the server at `url`."""
-    from atalaia.client.loki import LokiClient
-
-    if url:
-        if not re.match(r"https?://[^/\s]+", url):
-            raise InputError(f"--url {url!r} is not an address such as http://127.0.0.1:3100")
-        return LokiClient(url)
-    if environment.settings.logs.url:
-        return LokiClient(environment.settings.logs.url)
-    port = environment.state.remembered().get("ports", {}).get("store")
-    if port is None:
-        raise InputError("this environment was never started", f"run `{command_name()} up`, or give --url")
-    host = environment.settings.logs.listen
-    return LokiClient(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
 
 
 def moment(text: str, name: str) -> int:

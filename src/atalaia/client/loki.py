@@ -9,11 +9,14 @@ from typing import Any
 import httpx
 
 from atalaia.client.entries import LogEntry
+from atalaia.environment.connection import Connection
 from atalaia.environment.errors import AtalaiaError, InputError
+from atalaia.runtime.http import open_client
 
 _PAGE = 5000
 _DELETE = "/loki/api/v1/delete"
 Labels = tuple[tuple[str, str], ...]
+_REMEDY = "give --token-file, or --user and --password-file; for an environment's store: be who ran `atalaia up`"
 _CATEGORISED = {"X-Loki-Response-Encoding-Flags": "categorize-labels"}
 
 
@@ -21,22 +24,28 @@ class LogsUnreachable(AtalaiaError):
     """The log store does not answer."""
 
 
+class NotAllowed(AtalaiaError):
+    """The server does not know who asks, or does not let them."""
+
+
 class NotOffered(AtalaiaError):
     """The server does not know this address: another kind of log store, or something else."""
 
 
 class LokiClient:
-    """One server. `base` is its address without a path; `page` entries are asked for at once."""
+    """One server; `page` entries are asked for at once."""
 
-    def __init__(self, base: str, timeout: float = 120.0, page: int = _PAGE) -> None:
-        self.base = base.rstrip("/")
+    def __init__(self, to: str | Connection, timeout: float = 120.0, page: int = _PAGE) -> None:
+        """`to`: a connection, or an address without a path. Raises InputError for files that cannot be read."""
+        self.connection = Connection(to) if isinstance(to, str) else to
+        self.base = self.connection.base.rstrip("/")
         self._page = page
-        self._http = httpx.Client(timeout=httpx.Timeout(timeout, connect=5.0), trust_env=False)
+        self._http = open_client(self.connection, httpx.Timeout(timeout, connect=5.0))
 
     def send(
         self, method: str, path: str, parameters: Mapping[str, Any], headers: Mapping[str, str] | None = None
     ) -> httpx.Response:
-        """A good answer. Raises InputError for what the server refuses, LogsUnreachable, NotOffered, AtalaiaError."""
+        """A good answer. Raises InputError for what the server refuses, LogsUnreachable, NotAllowed, NotOffered…"""
         try:
             answer = self._http.request(
                 method, f"{self.base}{path}", params=dict(parameters), headers=dict(headers or {})
@@ -48,6 +57,10 @@ class LokiClient:
             ) from error
         if answer.status_code == 400:
             raise InputError(answer.text.strip())
+        if answer.status_code in (401, 403):
+            raise NotAllowed(
+                f"{self.base} does not let you: {answer.text.strip()[:1000] or answer.status_code}", _REMEDY
+            )
         if answer.status_code == 404:
             raise NotOffered(f"{self.base} has no {path}", "Atalaia's own log store has it: check [logs] url, or --url")
         if not answer.is_success:

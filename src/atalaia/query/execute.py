@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
+
+import pyarrow as pa
 
 from atalaia.environment.errors import InputError
 from atalaia.logql import evaluate, rows
 from atalaia.logql.entry import Entry
 from atalaia.logql.matrix import Matrix
-from atalaia.logql.plan import Pipeline, compile_pipeline, without_unread
+from atalaia.logql.plan import Pipeline, Streams, compile_pipeline, without_unread
 from atalaia.logql.printer import print_query
 from atalaia.logql.select import matcher_tests
 from atalaia.logql.tree import Grouping, LineFilter, LogQuery, Metric, RangeAggregation, Selector
@@ -21,7 +24,7 @@ from atalaia.query.ranges import RangeQuery, Tenants, line_conditions, streams_o
 from atalaia.query.ticket import Ticket
 from atalaia.store.deletion import Deletion
 from atalaia.store.relation import Reading, chosen, numbers, relation, streams_in
-from atalaia.store.snapshot import Part, in_order
+from atalaia.store.snapshot import Part, Snapshot, in_order
 from atalaia.store.store import Store
 
 _PAGE_MOST = 50_000  # rows read at a time where Python decides which of them pass
@@ -62,14 +65,15 @@ class Executor:
         limit: int,
         backward: bool,
         ticket: Ticket | None = None,
+        snapshot: Snapshot | None = None,
     ) -> list[Entry]:
-        """The first `limit` entries of [start, end) ns in the given direction.
+        """The first `limit` entries of [start, end) ns in the given direction, of `snapshot` or of what is stored now.
 
         Equal times are in order of arrival; a backward answer is the exact mirror of a forward one.
         """
         wanted = _Wanted(start, end, limit, backward, ticket or self.ticket())
         run = rows.pipeline(query)
-        with self._store.snapshot() as snapshot:
+        with nullcontext(snapshot) if snapshot else self._store.snapshot() as snapshot:
             streams = streams_of(query, tenants, snapshot)
             pipeline = compile_pipeline(query, streams)
 
@@ -91,6 +95,20 @@ class Executor:
                 found.sort(key=lambda row: (row[0], row[1]), reverse=backward)
                 del found[limit:]
             return [seen for row in found if (seen := entry(row))]
+
+    def passing(
+        self,
+        query: LogQuery,
+        streams: Mapping[int, Mapping[str, str]],
+        batches: Sequence[pa.RecordBatch],
+        ticket: Ticket,
+    ) -> list[_Found]:
+        """The entries of some batches (`memory.SCHEMA`), all of `streams`, that may pass a query, in order of time."""
+        first = min(batch.column("seq")[0].as_py() for batch in batches)
+        low, high = -(2**63), 2**63 - 1
+        part = Part(sum(map(len, batches)), low, high, first, None, batches=tuple(batches))
+        wanted = _Wanted(low, high, part.rows, False, ticket)
+        return self._page([part], compile_pipeline(query, Streams(streams)), wanted, part.rows, None)
 
     def _first(
         self, parts: Sequence[Part], pipeline: Pipeline, wanted: _Wanted, passes: Callable[[_Found], bool]

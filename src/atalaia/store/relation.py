@@ -17,7 +17,6 @@ from atalaia.store.prune import Choice, Question, choose, verdicts
 from atalaia.store.snapshot import Part
 from atalaia.store.streams import Selection
 
-COLUMNS = ("ts", "seq", "stream_id", "line", "metadata")
 _TEXT_MOST = 100_000  # characters of templates written into the SQL
 _BLOCKS_MOST = 2_000  # row groups written into the SQL one by one
 
@@ -33,14 +32,14 @@ class Reading:
     passed_over: dict[str, int]
 
 
-def numbers(ids: Collection[int]) -> np.ndarray:
-    """Stream numbers as an array, ascending."""
-    if isinstance(ids, Selection):
-        return ids.ids
+def numbers(ids: Collection[int] | np.ndarray) -> np.ndarray:
+    """Stream numbers as an array, ascending; an array is taken for that."""
+    if isinstance(ids, (Selection, np.ndarray)):
+        return ids.ids if isinstance(ids, Selection) else ids
     return np.sort(np.fromiter(ids, np.int32, len(ids)))
 
 
-def chosen(parts: Sequence[Part], ids: Collection[int], start: int, end: int) -> list[Part]:
+def chosen(parts: Sequence[Part], ids: Collection[int] | np.ndarray, start: int, end: int) -> list[Part]:
     """The parts that may hold entries of the streams `ids` in [start, end) (ns)."""
     wanted = numbers(ids)
     return [part for part in parts if part.may_hold(wanted, start, end)]
@@ -62,22 +61,24 @@ def streams_in(connection: duckdb.DuckDBPyConnection, part: Part, start: int, en
 def relation(
     connection: duckdb.DuckDBPyConnection,
     parts: Sequence[Part],
-    ids: Collection[int],
+    ids: Collection[int] | np.ndarray,
     start: int,
     end: int,
     lines: tuple[LineCondition, ...] = (),
     *,
     keys: Mapping[str, str] | None = None,
+    templates: bool = False,
     readings: list[Reading] | None = None,
 ) -> str:
-    """A SELECT of `COLUMNS` over the entries of `parts` that are of `ids`, in [start, end), and pass all of `lines`.
+    """A SELECT of ts, seq, stream_id, line, metadata: entries of `parts`, of `ids`, in [start, end), that pass `lines`.
 
-    For each metadata key of `keys` it has a column more, of the name given there, in SQL: faster than the map. Memory
-    tables are registered with `connection`, which must not be shared with another query. `readings` takes what is read
-    of each part. Segments that turn out to be damaged are left out.
+    For each metadata key of `keys` it has a column more, of the name given there, in SQL: faster than the map. With
+    `templates` it also has the column `template`, null where the store keeps none. Memory tables are registered with
+    `connection`, which must not be shared with another query. `readings` takes what is read of each part. Segments that
+    turn out to be damaged are left out.
     """
     question = Question(numbers(ids), start, end, lines)
-    reader = _Reader(connection, question, keys or {})
+    reader = _Reader(connection, question, keys or {}, templates)
     indexed = [(part, index) for part in parts if (index := part.index) is not None]
     known = verdicts([index for _, index in indexed], lines) if lines else {}
     choices = [choose(part, index, question, known) for part, index in indexed]
@@ -116,10 +117,12 @@ class _Reader:
         connection: duckdb.DuckDBPyConnection,
         question: Question,
         keys: Mapping[str, str],
+        templates: bool,
     ) -> None:
         self._connection = connection
         self._question = question
         self._keys = keys
+        self._with_templates = templates
         self._tables = 0
 
     def indexed(self, choices: Sequence[Choice], known: dict[str, Verdict]) -> list[str]:
@@ -214,6 +217,9 @@ class _Reader:
             f"{sql.name(metadata.PREFIX + key) if key in own else f'metadata[{sql.literal(key)}]'} AS {column}"
             for key, column in self._keys.items()
         ]
+        if self._with_templates:
+            indexed = all(part.index is not None for part in parts) and bool(parts)
+            columns.append("template" if indexed else "NULL::VARCHAR AS template")
         return f"SELECT {', '.join(columns)} FROM {source}" + (f" WHERE {' AND '.join(where)}" if where else "")
 
 

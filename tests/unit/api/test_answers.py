@@ -27,6 +27,7 @@ def test_streams_come_in_the_order_of_their_first_entry() -> None:
     ]
     assert "encodingFlags" not in plain
     categorised = answers.streams(rows, True)
+    assert list(categorised) == ["resultType", "encodingFlags", "result", "stats"], "Grafana reads it in this order"
     assert categorised["encodingFlags"] == ["categorize-labels"]
     assert categorised["result"] == [
         {"stream": B, "values": [["9", "x", {}], ["8", "z", {}]]},
