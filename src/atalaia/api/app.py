@@ -11,6 +11,8 @@ from atalaia.api.http import guarded
 from atalaia.api.names import NamesApi
 from atalaia.api.pushing import PushApi
 from atalaia.api.queries import QueryApi
+from atalaia.api.rules import RulesApi
+from atalaia.api.rulestates import RuleStatesApi
 from atalaia.api.served import Served
 from atalaia.api.status import StatusApi
 from atalaia.api.stored import StoreApi
@@ -30,11 +32,9 @@ NOT_BUILT = (
         f"/loki/api/v1/{name}"
         for name in (
             "index/stats", "index/volume", "index/volume_range", "patterns", "detected_fields",
-            "detected_field/{name}/values", "detected_labels", "format_query", "rules",
-            "rules/{path:path}",
+            "detected_field/{name}/values", "detected_labels", "format_query",
         )
     ),
-    "/prometheus/api/v1/{path:path}",
     "/api/prom/{path:path}",
     "/metrics", "/config", "/services", "/log_level",
 )  # fmt: skip
@@ -49,6 +49,8 @@ def create(served: Served) -> Starlette:
         *NamesApi(served).routes(),
         *StoreApi(served).routes(),
         *tails.routes(),
+        *RulesApi(served).routes(),
+        *RuleStatesApi(served).routes(),
         *StatusApi().routes(),
     ]
     everything = ["GET", "POST", "PUT", "DELETE"]

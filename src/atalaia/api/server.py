@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import uvicorn
@@ -17,6 +17,8 @@ from atalaia.api.websockets import Websockets
 from atalaia.environment.errors import InputError
 from atalaia.query.engine import Engine, QueryLimits
 from atalaia.query.execute import Executor
+from atalaia.rules.publisher import Plan
+from atalaia.rules.ruler import Ruler
 from atalaia.store.options import Options
 from atalaia.store.store import Store
 
@@ -52,7 +54,7 @@ def bind(address: Address) -> socket.socket:
     return listening
 
 
-def serve(directory: Path, address: Address, options: Options, queries: QueryLimits) -> None:
+def serve(directory: Path, address: Address, options: Options, queries: QueryLimits, rules: Plan | None = None) -> None:
     """Serve the store in `directory`; returns after a clean stop, memory written to a segment.
 
     Raises InputError when the address is taken, AtalaiaError when the store cannot be opened.
@@ -67,10 +69,15 @@ def serve(directory: Path, address: Address, options: Options, queries: QueryLim
         raise
     if store.recovered.replayed:
         log.info("event=replayed entries=%d", store.recovered.replayed)
+    executor = Executor(store, engine)
+    plan = rules or Plan()
+    ruler = Ruler(store, executor, plan if plan.url else replace(plan, url=f"http://{address}"))
     try:
+        ruler.start()
         log.info("event=listening address=%s directory=%s", address, directory)
-        asyncio.run(_run(Served(store, Executor(store, engine)), listening))
+        asyncio.run(_run(Served(store, executor, ruler), listening))
     finally:
+        ruler.stop()
         engine.close()
         store.close()
         log.info("event=stopped")

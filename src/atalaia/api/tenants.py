@@ -23,6 +23,11 @@ def tenant_to_delete(request: HTTPConnection) -> str:
     return _named(request)
 
 
+def tenant_to_rule(request: HTTPConnection) -> str:
+    """The tenant whose rules a request changes. Raises InputError."""
+    return _named(request)
+
+
 def tenants_to_read(request: HTTPConnection) -> Tenants:
     """The tenants whose entries a request asks for. Raises InputError."""
     return (_named(request),)

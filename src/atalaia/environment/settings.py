@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from atalaia.environment.alerting import AlertsSettings, Texts
 from atalaia.environment.section import DurationText, SizeText
 from atalaia.environment.section import Section as _Section
 from atalaia.environment.section import between as _between
@@ -164,6 +165,8 @@ class LogsSettings(_Section):
     token_file: Path | None = None
     ca: Path | None = None
     limits: LimitsSettings = LimitsSettings()
+    rules: Texts = ()
+    alerts: AlertsSettings = AlertsSettings()
     access: AccessSettings = AccessSettings()
     tls: TlsSettings = TlsSettings()
     http: HttpSettings = HttpSettings()
@@ -193,6 +196,8 @@ class LogsSettings(_Section):
             raise ValueError("user and password_file go together")
         if sum(value is not None for value in (self.user, self.token, self.token_file)) > 1:
             raise ValueError("give one of user, token and token_file")
+        if self.rules and self.url is not None:
+            raise ValueError("rules are for the embedded store, and there is a url: give them to the Loki there")
         return self
 
     @property

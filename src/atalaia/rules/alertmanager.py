@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-import httpx
 import orjson
 
+from atalaia.environment.connection import Connection
 from atalaia.rules.alerts import RESEND, Alert
 from atalaia.rules.model import Placed, Rule
-from atalaia.rules.outbox import TIMEOUT, Outbox, Patience, Receiver, post
+from atalaia.rules.outbox import TIMEOUT, Outbox, Patience, post
+from atalaia.runtime.http import open_client
 
 _PATH = "/api/v2/alerts"
 _MOST = 10_000  # alerts that wait for one Alertmanager
@@ -53,18 +54,19 @@ class Sender:
 class Alertmanager:
     """One Alertmanager. Of what waits for it, only an alert's newest word is sent."""
 
-    def __init__(self, receiver: Receiver, patience: Patience | None = None) -> None:
-        base = receiver.url.rstrip("/")
-        self._receiver = replace(receiver, url=base if base.endswith(_PATH) else base + _PATH)
-        self._http = httpx.Client(timeout=TIMEOUT, trust_env=False)
-        self.outbox = Outbox[Posted](self._receiver.url, self._post, _MOST, _BATCH, patience)
+    def __init__(self, receiver: Connection, patience: Patience | None = None) -> None:
+        """`receiver`: its address may have a path, and may end with that of the API. Raises InputError."""
+        base = receiver.base.rstrip("/")
+        self._url = base if base.endswith(_PATH) else base + _PATH
+        self._http = open_client(receiver, TIMEOUT)
+        self.outbox = Outbox[Posted](self._url, self._post, _MOST, _BATCH, patience)
 
     def tell(self, alerts: list[Posted]) -> None:
         """Send alerts soon; returns at once."""
         self.outbox.put((orjson.dumps(one["labels"], option=orjson.OPT_SORT_KEYS), one) for one in alerts)
 
     def _post(self, alerts: list[Posted]) -> None:
-        post(self._http, self._receiver, orjson.dumps(alerts), {"Content-Type": "application/json"})
+        post(self._http, self._url, orjson.dumps(alerts), {"Content-Type": "application/json"})
 
     def stop(self) -> None:
         """End; what waits is sent if that takes no time."""

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import logging
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Generic, TypeVar
 
 import httpx
 
+from atalaia.environment.errors import InputError
+
 log = logging.getLogger("atalaia.rules")
 Item = TypeVar("Item")
-TIMEOUT = 10.0  # s that a receiver may take to answer
+TIMEOUT = httpx.Timeout(10.0)  # s that a receiver may take to answer
 
 
 class Unreachable(Exception):
@@ -27,35 +27,14 @@ class Refused(Exception):
     """The receiver will never take this."""
 
 
-@dataclass(frozen=True, slots=True)
-class Receiver:
-    """An address, and the files that hold what it asks for. They are read for each request: secrets change."""
-
-    url: str
-    user: str | None = None
-    password_file: Path | None = None
-    token_file: Path | None = None
-
-    def headers(self) -> dict[str, str]:
-        """Of a request that may come in. Raises Unreachable when a secret cannot be read."""
-        try:
-            if self.token_file:
-                return {"Authorization": f"Bearer {self.token_file.read_text(encoding='utf-8').strip()}"}
-            if self.user and self.password_file:
-                password = self.password_file.read_text(encoding="utf-8").strip()
-                pair = base64.b64encode(f"{self.user}:{password}".encode()).decode()
-                return {"Authorization": f"Basic {pair}"}
-        except (OSError, UnicodeDecodeError) as error:
-            raise Unreachable(f"a secret cannot be read: {error}") from error
-        return {}
-
-
-def post(client: httpx.Client, receiver: Receiver, body: bytes, headers: dict[str, str]) -> None:
+def post(client: httpx.Client, url: str, body: bytes, headers: dict[str, str]) -> None:
     """Deliver. Raises Unreachable, Refused."""
     try:
-        answer = client.post(receiver.url, content=body, headers={**headers, **receiver.headers()})
+        answer = client.post(url, content=body, headers=headers)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise Unreachable(str(error) or type(error).__name__) from error
+    except InputError as error:  # a secret that cannot be read
+        raise Unreachable(error.what) from error
     if answer.is_success:
         return
     said = f"{answer.status_code} {answer.text[:300].strip()}"

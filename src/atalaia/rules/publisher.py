@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
+from atalaia.environment.connection import Connection
 from atalaia.environment.errors import AtalaiaError
 from atalaia.logql.matrix import Labels
 from atalaia.rules import history
@@ -14,7 +15,7 @@ from atalaia.rules.alertmanager import Alertmanager, Sender
 from atalaia.rules.alerts import Alert, State, due
 from atalaia.rules.evaluation import Evaluated, Known, alert_series
 from atalaia.rules.model import Placed, Rule
-from atalaia.rules.outbox import Outbox, Patience, Receiver
+from atalaia.rules.outbox import Outbox, Patience
 from atalaia.rules.remote_write import STALE, RemoteWrite
 from atalaia.store.commit import Appended
 from atalaia.store.store import Store
@@ -27,8 +28,8 @@ class Plan:
     """How rules are worked: globs of rule files, receivers, `labels` of all that is sent, and our own address."""
 
     files: tuple[str, ...] = ()
-    alertmanagers: tuple[Receiver, ...] = ()
-    remote_write: Receiver | None = None
+    alertmanagers: tuple[Connection, ...] = ()
+    remote_write: Connection | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     url: str = ""
     patience: Patience = field(default_factory=Patience)

@@ -10,12 +10,13 @@ from functools import cache
 from typing import Any
 
 import cramjam
-import httpx
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from atalaia import __version__
+from atalaia.environment.connection import Connection
 from atalaia.logql.matrix import Labels
-from atalaia.rules.outbox import TIMEOUT, Outbox, Patience, Receiver, post
+from atalaia.rules.outbox import TIMEOUT, Outbox, Patience, post
+from atalaia.runtime.http import open_client
 
 STALE: float = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
 """The NaN that ends a series."""
@@ -76,12 +77,12 @@ def is_stale(value: float) -> bool:
 class RemoteWrite:
     """One receiver of samples."""
 
-    def __init__(self, receiver: Receiver, labels: Mapping[str, str], patience: Patience | None = None) -> None:
+    def __init__(self, receiver: Connection, labels: Mapping[str, str], patience: Patience | None = None) -> None:
         """`labels`: what all series get beside their own."""
-        self._receiver, self._labels = receiver, labels
-        self._http = httpx.Client(timeout=TIMEOUT, trust_env=False)
+        self._url, self._labels = receiver.base, labels
+        self._http = open_client(receiver, TIMEOUT)
         self._numbers = itertools.count()
-        self.outbox = Outbox[Sample](receiver.url, self._post, _MOST, _BATCH, patience)
+        self.outbox = Outbox[Sample](self._url, self._post, _MOST, _BATCH, patience)
 
     def write(self, samples: Mapping[Labels, float], now: int) -> None:
         """Send samples of the moment `now` (ns) soon; returns at once."""
@@ -92,7 +93,7 @@ class RemoteWrite:
         self.outbox.put((next(self._numbers), item) for item in items)
 
     def _post(self, samples: list[Sample]) -> None:
-        post(self._http, self._receiver, encoded(samples), _HEADERS)
+        post(self._http, self._url, encoded(samples), _HEADERS)
 
     def stop(self) -> None:
         """End; what waits is sent if that takes no time."""
