@@ -44,6 +44,9 @@ def check_files(patterns: Sequence[str]) -> None:
 
 def check_environment(environment: Environment) -> None:
     """Raises ConfigurationError for mistakes in the environment's rule files; files may be added later."""
+    if environment.settings.logs.url is not None:
+        message = "logs.rules: rules are for the embedded store, and there is a url"
+        raise ConfigurationError([environment.problem(("logs", "rules"), message, "give them to the Loki there")])
     try:
         read_files(rule_files(plan_of(environment).files))
     except ConfigurationError as error:

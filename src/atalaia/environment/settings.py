@@ -196,8 +196,6 @@ class LogsSettings(_Section):
             raise ValueError("user and password_file go together")
         if sum(value is not None for value in (self.user, self.token, self.token_file)) > 1:
             raise ValueError("give one of user, token and token_file")
-        if self.rules and self.url is not None:
-            raise ValueError("rules are for the embedded store, and there is a url: give them to the Loki there")
         return self
 
     @property
