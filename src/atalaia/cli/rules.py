@@ -70,17 +70,24 @@ def list_(
     if as_json:
         print_json(groups)
         return
-    rows: list[list[str]] = [
-        [_coloured(rule.get("state") or "recording"), _coloured(rule["health"]), escape(rule["name"]), escape(group["name"]),
-         escape(group["file"]), rule["lastEvaluation"][:19].replace("T", " ").replace("0001-01-01 00:00:00", "-"),
-         escape(rule.get("lastError", "").partition("\n")[0])]
-        for group in groups
-        for rule in group["rules"]
-    ]  # fmt: skip
+    rows = [_row(group, rule) for group in groups for rule in group["rules"]]
     if not rows:
         print(f"there are no rules; `{command_name()} rules example` prints some to begin with", file=sys.stderr)
         return
     console().print(table(["STATE", "HEALTH", "RULE", "GROUP", "FILE", "LAST EVALUATED", "ERROR"], rows))
+
+
+def _row(group: Any, rule: Any) -> list[str]:
+    moment = rule["lastEvaluation"][:19].replace("T", " ")
+    return [
+        _coloured(rule.get("state", "recording")),
+        _coloured(rule["health"]),
+        escape(rule["name"]),
+        escape(group["name"]),
+        escape(group["file"]),
+        moment if rule["health"] != "unknown" else "-",
+        escape(rule.get("lastError", "").partition("\n")[0]),
+    ]
 
 
 def example() -> None:
