@@ -12,6 +12,8 @@ from atalaia.api.names import NamesApi
 from atalaia.api.otlp import OtlpApi
 from atalaia.api.pushing import PushApi
 from atalaia.api.queries import QueryApi
+from atalaia.api.rules import RulesApi
+from atalaia.api.rulestates import RuleStatesApi
 from atalaia.api.running import RunningApi
 from atalaia.api.served import Served
 from atalaia.api.status import StatusApi
@@ -31,11 +33,9 @@ NOT_BUILT = (
         f"/loki/api/v1/{name}"
         for name in (
             "index/stats", "index/volume", "index/volume_range", "patterns", "detected_fields",
-            "detected_field/{name}/values", "detected_labels", "format_query", "rules",
-            "rules/{path:path}",
+            "detected_field/{name}/values", "detected_labels", "format_query",
         )
     ),
-    "/prometheus/api/v1/{path:path}",
     "/api/prom/{path:path}",
     "/metrics", "/config", "/services", "/log_level",
 )  # fmt: skip
@@ -52,6 +52,8 @@ def create(served: Served) -> Starlette:
         *StoreApi(served).routes(),
         *RunningApi(served).routes(),
         *tails.routes(),
+        *RulesApi(served).routes(),
+        *RuleStatesApi(served).routes(),
         *StatusApi().routes(),
     ]
     everything = ["GET", "POST", "PUT", "DELETE"]

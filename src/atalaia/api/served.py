@@ -11,6 +11,7 @@ from starlette.responses import Response
 from atalaia.api.pieces import Unsent
 from atalaia.query.execute import Executor
 from atalaia.query.scheduler import Scheduler
+from atalaia.rules.ruler import Ruler
 from atalaia.store.store import Store
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -29,5 +30,6 @@ class Served:
     executor: Executor
     scheduler: Scheduler
     unsent: Unsent
+    ruler: Ruler
     stopping: list[Callable[[], None]] = field(default_factory=list)
     """Called in the event loop when the server is told to stop, before connections are closed."""

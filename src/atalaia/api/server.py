@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import uvicorn
@@ -19,6 +19,8 @@ from atalaia.environment.errors import InputError
 from atalaia.query.engine import Engine, QueryLimits
 from atalaia.query.execute import Executor
 from atalaia.query.scheduler import Scheduler
+from atalaia.rules.publisher import Plan
+from atalaia.rules.ruler import Ruler
 from atalaia.store.options import Options
 from atalaia.store.store import Store
 
@@ -56,7 +58,7 @@ def bind(address: Address) -> socket.socket:
     return listening
 
 
-def serve(directory: Path, address: Address, options: Options, queries: QueryLimits) -> None:
+def serve(directory: Path, address: Address, options: Options, queries: QueryLimits, rules: Plan | None = None) -> None:
     """Serve the store in `directory`; returns after a clean stop, memory written to a segment.
 
     Raises InputError when the address is taken, AtalaiaError when the store cannot be opened.
@@ -72,11 +74,16 @@ def serve(directory: Path, address: Address, options: Options, queries: QueryLim
     if store.recovered.replayed:
         log.info("event=replayed entries=%d", store.recovered.replayed)
     scheduler = Scheduler(queries)
+    executor = Executor(store, engine)
+    plan = rules or Plan()
+    ruler = Ruler(store, executor, plan if plan.url else replace(plan, url=f"http://{address}"))
     try:
+        ruler.start()
         log.info("event=listening address=%s directory=%s", address, directory)
-        served = Served(store, Executor(store, engine), scheduler, Unsent(_UNSENT * queries.answer))
+        served = Served(store, executor, scheduler, Unsent(_UNSENT * queries.answer), ruler)
         asyncio.run(_run(served, listening))
     finally:
+        ruler.stop()
         scheduler.close()
         engine.close()
         store.close()
