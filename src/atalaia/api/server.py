@@ -16,6 +16,7 @@ import uvicorn
 from atalaia.api.access import Access
 from atalaia.api.app import create
 from atalaia.api.connections import Connections, Patience
+from atalaia.api.pieces import Unsent
 from atalaia.api.rate import PushRate
 from atalaia.api.served import Served
 from atalaia.api.tls import TlsFiles, renewed_context
@@ -23,11 +24,16 @@ from atalaia.api.websockets import Websockets
 from atalaia.environment.errors import InputError
 from atalaia.query.engine import Engine, QueryLimits
 from atalaia.query.execute import Executor
+from atalaia.query.scheduler import Scheduler
+from atalaia.rules.publisher import Plan
+from atalaia.rules.ruler import Ruler
 from atalaia.store.options import Options
 from atalaia.store.store import Store
 
 log = logging.getLogger("atalaia.store")
 _FILES = 512  # that the store and its queries open, beside connections
+_UNSENT = 4
+"""How many of the largest answers may wait for clients that read slowly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,12 @@ class Front:
 
 
 def serve(
-    directory: Path, address: Address, options: Options, queries: QueryLimits, front: Front | None = None
+    directory: Path,
+    address: Address,
+    options: Options,
+    queries: QueryLimits,
+    rules: Plan | None = None,
+    front: Front | None = None,
 ) -> None:
     """Serve the store in `directory`; returns after a clean stop, memory written to a segment.
 
@@ -101,11 +112,26 @@ def serve(
         raise
     if store.recovered.replayed:
         log.info("event=replayed entries=%d", store.recovered.replayed)
+    scheduler = Scheduler(queries)
+    executor = Executor(store, engine)
+    plan = rules or Plan()
+    scheme = "https" if secured is not None else "http"
+    ruler = Ruler(store, executor, plan if plan.url else replace(plan, url=f"{scheme}://{address}"))
     try:
+        ruler.start()
         log.info("event=listening address=%s directory=%s", address, directory)
-        served = Served(store, Executor(store, engine), pushes=PushRate(front.push_rate))
+        served = Served(
+            store,
+            executor,
+            scheduler,
+            Unsent(_UNSENT * queries.answer, connections.make_room),
+            ruler,
+            pushes=PushRate(front.push_rate),
+        )
         asyncio.run(_run(served, access, listening, connections))
     finally:
+        ruler.stop()
+        scheduler.close()
         engine.close()
         store.close()
         log.info("event=stopped")

@@ -26,6 +26,11 @@ def tenant_to_delete(request: HTTPConnection) -> str:
     return _one(request, "entries are deleted from one tenant")
 
 
+def tenant_to_rule(request: HTTPConnection) -> str:
+    """The tenant whose rules a request changes. Raises InputError."""
+    return _one(request, "rules are one tenant's")
+
+
 def tenants_to_read(request: HTTPConnection) -> Tenants:
     """The tenants whose entries a request asks for, in order of their names. Raises InputError."""
     return _granted(request)

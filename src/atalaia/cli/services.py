@@ -37,6 +37,15 @@ def serve(
     limit: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE, a limit as in [logs.limits]; may be repeated.")
     ] = None,
+    rules: Annotated[
+        list[str] | None, typer.Option(help="Rule files, such as 'rules/*.yaml'; may be repeated.", show_default=False)
+    ] = None,
+    alertmanager: Annotated[
+        list[str] | None, typer.Option(help="URL of an Alertmanager; may be repeated.", show_default=False)
+    ] = None,
+    remote_write: Annotated[
+        str | None, typer.Option(help="URL that takes recorded samples.", show_default=False)
+    ] = None,
     access: Annotated[
         Path | None, typer.Option(help="Who may ask, as `atalaia access add --access FILE` writes it.")
     ] = None,
@@ -56,9 +65,10 @@ def serve(
     """
     memory.configure()
     from atalaia.api.server import Address, serve
-    from atalaia.cli.front import given_front
+    from atalaia.cli.front import front_of, given_front
     from atalaia.cli.limits import parse_limits, query_limits, store_options
     from atalaia.cli.retention import parse_rule, retention
+    from atalaia.cli.ruling import plan_of, plan_of_options
     from atalaia.runtime.logs import configure
 
     if environment is not None:
@@ -67,6 +77,7 @@ def serve(
         configure("store", found.state.own_logs / "store.log")
         logs = found.settings.logs
         address = Address(logs.listen, ports["store"])
+        ruling, front = plan_of(found), front_of(found)
         data, limits, bounds = (
             found.store_directory,
             logs.limits,
@@ -80,9 +91,10 @@ def serve(
         limits = parse_limits(limit or [])
         front = given_front(access, tls_cert, tls_key, tls_client_ca, http or [])
         bounds = retention(retention_age, retention_size, [parse_rule(text) for text in retention_rule or ()])
+        ruling = plan_of_options(rules or [], alertmanager or [], remote_write)
     if data.exists() and not data.is_dir():
         raise InputError(f"--data {data} is not a directory")
-    serve(data, address, store_options(limits, bounds), query_limits(limits), front)
+    serve(data, address, store_options(limits, bounds), query_limits(limits), ruling, front)
 
 
 def _default(file: Path) -> Environment:

@@ -150,6 +150,7 @@ class RangeQuery:
             )
         series = np.repeat(numbers, counts)
         columns = tuple(part.to_numpy() for part in pc.list_flatten(lists).flatten())
+        self.ticket.passed += len(series) if states is None else int(columns[1].sum())
         self._check(len(labels))
         if states is None:
             return slide_samples(self.grid, labels, series, columns, of_samples(self.tree))
@@ -159,10 +160,15 @@ class RangeQuery:
         """A statement over _ENTRIES, with what that stands for; by now the pipeline has named all it needs of it."""
         first, last = self.grid.first + 1, self.grid.last + 1
         ids, lines = self.streams.labels, line_conditions(pipeline)
-        source = relation(connection, self.parts, ids, first, last, lines, keys=pipeline.keys)
+        readings, check = self.ticket.readings, self.ticket.check
+        source = relation(
+            connection, self.parts, ids, first, last, lines, keys=pipeline.keys, readings=readings, check=check
+        )
         # Segments may have been verified meanwhile, which no interrupt ends.
-        self.ticket.check()
-        return f"WITH {_ENTRIES} AS NOT MATERIALIZED ({source}) {sql}"
+        check()
+        statement = f"WITH {_ENTRIES} AS NOT MATERIALIZED ({source}) {sql}"
+        self.ticket.statements.append(statement)
+        return statement
 
     def _by_series(self, samples: Samples) -> str:
         """SQL of a row a series: its keys, what is kept of its samples, and whether an entry fails the query."""

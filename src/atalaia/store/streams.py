@@ -161,6 +161,20 @@ class Streams:
         column = self._labels.get(name)
         return int((column.codes(len(self._texts))[numbers] != _ABSENT).sum()) if column else 0
 
+    def names_of(self, numbers: np.ndarray) -> list[str]:
+        """The labels that any of some streams has, sorted."""
+        count = len(self._texts)
+        columns = list(self._labels.items())  # the writer may add one meanwhile
+        return sorted(name for name, column in columns if (column.codes(count)[numbers] != _ABSENT).any())
+
+    def distinct(self, numbers: np.ndarray, name: str) -> list[str]:
+        """The values that some streams have for a label, sorted."""
+        column = self._labels.get(name)
+        if column is None:
+            return []
+        used = np.unique(column.codes(len(self._texts))[numbers])
+        return sorted(column.values[code] for code in used.tolist() if code != _ABSENT)
+
     def values_of(self, numbers: np.ndarray, name: str) -> pa.Array:
         """A label of some streams (utf8), null where they have none."""
         return self._values(self._labels.get(name), numbers)
