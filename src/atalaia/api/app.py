@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 
+from atalaia.api.access import Access, Guard
 from atalaia.api.http import guarded
 from atalaia.api.names import NamesApi
 from atalaia.api.otlp import OtlpApi
@@ -41,8 +43,8 @@ NOT_BUILT = (
 )  # fmt: skip
 
 
-def create(served: Served) -> Starlette:
-    """The application."""
+def create(served: Served, access: Access | None = None) -> Starlette:
+    """The application. `access`: who may ask; without it nobody is asked who they are."""
     tails = TailApi(served)
     specs = [
         *PushApi(served).routes(),
@@ -57,10 +59,10 @@ def create(served: Served) -> Starlette:
         *StatusApi().routes(),
     ]
     everything = ["GET", "POST", "PUT", "DELETE"]
-    return Starlette(
-        routes=[
-            *(Route(path, guarded(handler), methods=list(methods)) for path, handler, methods in specs),
-            *(WebSocketRoute(path, handler) for path, handler in tails.sockets()),
-            *(Route(path, guarded(not_built), methods=everything) for path in NOT_BUILT),
-        ]
-    )
+    routes: list[BaseRoute] = [
+        *(Route(path, guarded(handler), methods=list(methods)) for path, handler, methods in specs),
+        *(WebSocketRoute(path, handler) for path, handler in tails.sockets()),
+        *(Route(path, guarded(not_built), methods=everything) for path in NOT_BUILT),
+    ]
+    guards = [Middleware(Guard, access=access, routes=routes)] if access is not None else []
+    return Starlette(routes=routes, middleware=guards)

@@ -46,6 +46,15 @@ Tenants = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class OfTenants(Streams):
+    """Streams of several tenants, whose labels say so (streams.tenanted)."""
+
+    def looked_up(self, name: str) -> str | None:
+        """See Streams."""
+        return _of_tenants(self, name)
+
+
+@dataclass(frozen=True, slots=True)
 class _Selected(Streams):
     """Streams of a store, which can count without looking at each."""
 
@@ -57,11 +66,16 @@ class _Selected(Streams):
 
     def looked_up(self, name: str) -> str | None:
         """See Streams."""
-        if not self.labels.tenanted or name not in (TENANT, ORIGINAL):
-            return Streams.looked_up(self, name)
-        if name == TENANT:
-            return "stream_tenant(stream_id)"
-        return f"stream_label(stream_id, {quoted(TENANT)})" if self.having(name) else None
+        return _of_tenants(self, name) if self.labels.tenanted else Streams.looked_up(self, name)
+
+
+def _of_tenants(streams: Streams, name: str) -> str | None:
+    """SQL that looks a label up: what tells tenants apart is no label in the store."""
+    if name == TENANT:
+        return "stream_tenant(stream_id)"
+    if name == ORIGINAL:
+        return f"stream_label(stream_id, {quoted(TENANT)})" if streams.having(name) else None
+    return Streams.looked_up(streams, name)
 
 
 def streams_of(query: LogQuery, tenants: Tenants, snapshot: Snapshot) -> Streams:

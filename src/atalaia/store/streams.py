@@ -214,7 +214,7 @@ class Selection(Mapping[int, Mapping[str, str]]):
         if number not in self:
             raise KeyError(number)
         stream = self._streams[number]
-        return _tenanted(stream.tenant, stream.text) if self.tenanted else stream.labels
+        return tenanted(stream.tenant, stream.text) if self.tenanted else stream.labels
 
     def having(self, name: str) -> int:
         """How many of them have a label."""
@@ -236,7 +236,8 @@ class Selection(Mapping[int, Mapping[str, str]]):
 
 
 @lru_cache(maxsize=1 << 12)
-def _tenanted(tenant: str, text: str) -> Mapping[str, str]:
+def tenanted(tenant: str, text: str) -> Mapping[str, str]:
+    """The labels of a stream where several tenants are read at once."""
     labels = _labels(text)
     own = {ORIGINAL: labels[TENANT]} if TENANT in labels else {}
     return {**labels, **own, TENANT: tenant}
