@@ -7,6 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
+from atalaia.api.detecting import DetectingApi
+from atalaia.api.exploring import ExploringApi
 from atalaia.api.http import guarded
 from atalaia.api.names import NamesApi
 from atalaia.api.pushing import PushApi
@@ -29,9 +31,7 @@ NOT_BUILT = (
     *(
         f"/loki/api/v1/{name}"
         for name in (
-            "index/stats", "index/volume", "index/volume_range", "patterns", "detected_fields",
-            "detected_field/{name}/values", "detected_labels", "format_query", "rules",
-            "rules/{path:path}",
+            "format_query", "rules", "rules/{path:path}",
         )
     ),
     "/prometheus/api/v1/{path:path}",
@@ -47,6 +47,8 @@ def create(served: Served) -> Starlette:
         *PushApi(served).routes(),
         *QueryApi(served).routes(),
         *NamesApi(served).routes(),
+        *ExploringApi(served).routes(),
+        *DetectingApi(served).routes(),
         *StoreApi(served).routes(),
         *tails.routes(),
         *StatusApi().routes(),

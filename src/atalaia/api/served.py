@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from atalaia.query.execute import Executor
+from atalaia.query.explore import Explorer
 from atalaia.store.store import Store
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -25,5 +26,6 @@ class Served:
 
     store: Store
     executor: Executor
+    explorer: Explorer
     stopping: list[Callable[[], None]] = field(default_factory=list)
     """Called in the event loop when the server is told to stop, before connections are closed."""

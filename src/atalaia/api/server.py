@@ -17,6 +17,7 @@ from atalaia.api.websockets import Websockets
 from atalaia.environment.errors import InputError
 from atalaia.query.engine import Engine, QueryLimits
 from atalaia.query.execute import Executor
+from atalaia.query.explore import Explorer
 from atalaia.store.options import Options
 from atalaia.store.store import Store
 
@@ -69,7 +70,7 @@ def serve(directory: Path, address: Address, options: Options, queries: QueryLim
         log.info("event=replayed entries=%d", store.recovered.replayed)
     try:
         log.info("event=listening address=%s directory=%s", address, directory)
-        asyncio.run(_run(Served(store, Executor(store, engine)), listening))
+        asyncio.run(_run(Served(store, Executor(store, engine), Explorer(store, engine)), listening))
     finally:
         engine.close()
         store.close()

@@ -103,6 +103,8 @@ def _frequent(counted: pa.Table, most: int) -> pa.Table:
 
 
 def _found(counted: pa.Table, limit: int) -> list[Found]:
+    if not len(counted):
+        return []
     if pc.count_distinct(counted.column("template")).as_py() > _MOST:
         counted = _frequent(counted, _MOST)
     templates = counted.column("template").combine_chunks().dictionary_encode()
