@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,9 +18,8 @@ from atalaia.logql.entry import Entry
 from atalaia.logql.parse import parse
 from atalaia.logql.tree import LineFilter, LogQuery
 from atalaia.query.fields import Field, fields, values
+from atalaia.query.patterns import Found
 from atalaia.query.ticket import Ticket
-
-T = TypeVar("T")
 
 MOST_PATTERNS = 100_000
 MOST_LINES = 10_000
@@ -53,48 +51,48 @@ class DetectingApi:
         window = stepped(parameters, _SECOND)  # samples are told in seconds
         limit = count_of(parameters, ("limit",), _DEFAULT, MOST_PATTERNS)
         tenants = tenants_to_read(request)
-        found = await asked(
-            request,
-            self._served,
-            lambda ticket: self._served.explorer.patterns(tenants, query, window, limit, ticket),
-        )
-        step = window.step or 1
-        return success(
-            [
-                {
-                    "pattern": one.pattern,
-                    "samples": [[cell * step // _SECOND, n] for cell, n in zip(one.cells, one.lines, strict=True)],
-                }
-                for one in found
-            ]
-        )
+
+        def work(ticket: Ticket) -> Response:
+            found = self._served.explorer.patterns(tenants, query, window, limit, ticket)
+            return success([_pattern(one, window.step or 1) for one in found])
+
+        return await asked(request, self._served, work)
 
     async def fields(self, request: Request) -> Response:
         """/loki/api/v1/detected_fields: the fields of the newest lines of a query."""
-        parameters = single(await parameters_of(request))
-        limit = _limit(parameters)
-        found = await self._of_entries(request, parameters, lambda entries: fields(entries, limit))
-        return json_response({"fields": [_shown(one) for one in found], "limit": limit})
+
+        def shown(entries: list[Entry], limit: int) -> dict[str, object]:
+            return {"fields": [_field(one) for one in fields(entries, limit)], "limit": limit}
+
+        return await self._of_entries(request, shown)
 
     async def values(self, request: Request) -> Response:
         """/loki/api/v1/detected_field/{name}/values: one field's values in those lines."""
-        parameters = single(await parameters_of(request))
-        name, limit = request.path_params["name"], _limit(parameters)
-        found = await self._of_entries(request, parameters, lambda entries: values(entries, name, limit))
-        return json_response({"values": found, "limit": limit})
+        name = request.path_params["name"]
 
-    async def _of_entries(
-        self, request: Request, parameters: dict[str, str], work: Callable[[list[Entry]], list[T]]
-    ) -> list[T]:
+        def shown(entries: list[Entry], limit: int) -> dict[str, object]:
+            return {"values": values(entries, name, limit), "limit": limit}
+
+        return await self._of_entries(request, shown)
+
+    async def _of_entries(self, request: Request, shown: Callable[[list[Entry], int], dict[str, object]]) -> Response:
+        parameters = single(await parameters_of(request))
+        limit = count_of(parameters, ("limit", "field_limit"), _DEFAULT, MOST_FIELDS)
         query = _log_query(needed(parameters, "query"))
         start, end = bounds(parameters)
         lines = count_of(parameters, ("line_limit",), _DEFAULT, MOST_LINES)
         tenants = tenants_to_read(request)
 
-        def answer(ticket: Ticket) -> list[T]:
-            return work(self._served.executor.logs(query, tenants, start, end, lines, True, ticket))
+        def work(ticket: Ticket) -> Response:
+            entries = self._served.executor.logs(query, tenants, start, end, lines, True, ticket)
+            return json_response(shown(entries, limit))
 
-        return await asked(request, self._served, answer)
+        return await asked(request, self._served, work)
+
+
+def _pattern(found: Found, step: int) -> dict[str, object]:
+    samples = [[cell * step // _SECOND, count] for cell, count in zip(found.cells, found.lines, strict=True)]
+    return {"pattern": found.pattern, "samples": samples}
 
 
 def _log_query(text: str) -> LogQuery:
@@ -104,11 +102,7 @@ def _log_query(text: str) -> LogQuery:
     return tree
 
 
-def _limit(parameters: dict[str, str]) -> int:
-    return count_of(parameters, ("limit", "field_limit"), _DEFAULT, MOST_FIELDS)
-
-
-def _shown(found: Field) -> dict[str, object]:
+def _field(found: Field) -> dict[str, object]:
     shown: dict[str, object] = {
         "label": found.label,
         "type": found.type,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
 from starlette.requests import Request
@@ -17,6 +17,7 @@ from atalaia.api.tenants import tenants_to_read
 from atalaia.api.times import bounds, default_step, parse_step, show_moment
 from atalaia.environment.errors import InputError
 from atalaia.query.counting import Window
+from atalaia.query.ticket import Ticket
 from atalaia.query.volume import Asked, Volume
 
 MOST_SERIES = 100_000
@@ -46,40 +47,33 @@ class ExploringApi:
         selector = selector_of(needed(parameters, "query"), every=False)
         window = Window(*bounds(parameters))
         tenants = tenants_to_read(request)
-        found = await asked(
-            request, self._served, lambda ticket: self._explorer.stats(tenants, selector, window, ticket)
-        )
-        return json_response(asdict(found))
+
+        def work(ticket: Ticket) -> Response:
+            return json_response(asdict(self._explorer.stats(tenants, selector, window, ticket)))
+
+        return await asked(request, self._served, work)
 
     async def volume(self, request: Request) -> Response:
         """/loki/api/v1/index/volume: bytes of lines by labels, over all of a time."""
         parameters = single(await parameters_of(request))
         window = Window(*bounds(parameters))
         at = show_moment(window.end)
-        found = await self._volumes(request, parameters, window)
-        result = [{"metric": one.labels, "value": [at, str(one.sizes[0])]} for one in found]
-        return success({"resultType": "vector", "result": result, "stats": {}})
+
+        def shown(found: list[Volume]) -> Response:
+            result = [{"metric": one.labels, "value": [at, str(one.sizes[0])]} for one in found]
+            return success({"resultType": "vector", "result": result, "stats": {}})
+
+        return await self._volumes(request, parameters, window, shown)
 
     async def volume_range(self, request: Request) -> Response:
         """/loki/api/v1/index/volume_range: the same by steps, each told at its end."""
         parameters = single(await parameters_of(request))
         window = stepped(parameters)
-        step, end = window.step or 1, window.end
-        found = await self._volumes(request, parameters, window)
-        found.sort(key=lambda one: (-one.sizes[0], one.name))  # as Loki, by what comes first
+        return await self._volumes(request, parameters, window, lambda found: _matrix(found, window))
 
-        def sample(cell: int, size: int) -> list[object]:
-            # A step ends a millisecond before the next one begins.
-            last = (cell + 1) * step
-            return [show_moment(last - _MILLISECOND if last < end else end), str(size)]
-
-        result = [
-            {"metric": one.labels, "values": [sample(*pair) for pair in zip(one.cells, one.sizes, strict=True)]}
-            for one in found
-        ]
-        return success({"resultType": "matrix", "result": result, "stats": {}})
-
-    async def _volumes(self, request: Request, parameters: dict[str, str], window: Window) -> list[Volume]:
+    async def _volumes(
+        self, request: Request, parameters: dict[str, str], window: Window, shown: Callable[[list[Volume]], Response]
+    ) -> Response:
         about = Asked(
             selector_of(needed(parameters, "query")),
             tuple(name for name in parameters.get("targetLabels", "").split(",") if name),
@@ -87,7 +81,26 @@ class ExploringApi:
             count_of(parameters, ("limit",), _SERIES, MOST_SERIES, zero=True),
         )
         tenants = tenants_to_read(request)
-        return await asked(request, self._served, lambda ticket: self._explorer.volumes(tenants, about, window, ticket))
+
+        def work(ticket: Ticket) -> Response:
+            return shown(self._explorer.volumes(tenants, about, window, ticket))
+
+        return await asked(request, self._served, work)
+
+
+def _matrix(found: list[Volume], window: Window) -> Response:
+    step, end = window.step or 1, window.end
+
+    def sample(cell: int, size: int) -> list[object]:
+        # A step ends a millisecond before the next one begins.
+        last = (cell + 1) * step
+        return [show_moment(last - _MILLISECOND if last < end else end), str(size)]
+
+    result = [
+        {"metric": one.labels, "values": [sample(*pair) for pair in zip(one.cells, one.sizes, strict=True)]}
+        for one in sorted(found, key=lambda one: (-one.sizes[0], one.name))  # as Loki, by what comes first
+    ]
+    return success({"resultType": "matrix", "result": result, "stats": {}})
 
 
 def stepped(parameters: Mapping[str, str], least: int = 1) -> Window:

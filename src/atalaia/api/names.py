@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -18,7 +18,10 @@ from atalaia.api.times import bounds
 from atalaia.logql.tree import Selector
 from atalaia.logql.values import number
 from atalaia.query.ranges import Tenants
+from atalaia.query.ticket import Ticket
 
+_Labels = Mapping[str, Sequence[str]]
+"""The values of each label."""
 _ALWAYS = frozenset({"cluster", "namespace", "instance", "pod"})
 """Labels that Loki offers whatever their values are."""
 _BOOLEAN = frozenset({"0", "1"})
@@ -53,44 +56,41 @@ class NamesApi:
 
     async def labels(self, request: Request) -> Response:
         """/loki/api/v1/labels: the names of all labels."""
-        return success(list(await self._labels(request)))
+        return await self._labels(request, lambda found: success(list(found)))
 
     async def label_values(self, request: Request) -> Response:
         """/loki/api/v1/label/{name}/values."""
         name = request.path_params["name"]
-        return success((await self._labels(request, name)).get(name, []))
+        return await self._labels(request, lambda found: success(found.get(name, [])), name)
 
     async def series(self, request: Request) -> Response:
         """/loki/api/v1/series: the streams that match any of match[]."""
         about = await _asked(request)
-        return success(
-            await asked(
-                request,
-                self._served,
-                lambda ticket: self._explorer.series(about.tenants, about.selectors, about.start, about.end, ticket),
-            )
-        )
+
+        def work(ticket: Ticket) -> Response:
+            return success(self._explorer.series(about.tenants, about.selectors, about.start, about.end, ticket))
+
+        return await asked(request, self._served, work, quick=True)
 
     async def detected(self, request: Request) -> Response:
         """/loki/api/v1/detected_labels: the labels with how many values they have, without those that hold IDs."""
-        found = await self._labels(request)
-        return json_response(
-            {
-                "detectedLabels": [
-                    {"label": name, "cardinality": len(values)}
-                    for name, values in found.items()
-                    if name in _ALWAYS or not _are_ids(values)
-                ]
-            }
-        )
+        return await self._labels(request, _detected)
 
-    async def _labels(self, request: Request, only: str | None = None) -> dict[str, list[str]]:
+    async def _labels(
+        self, request: Request, shown: Callable[[_Labels], Response], only: str | None = None
+    ) -> Response:
         about = await _asked(request)
-        return await asked(
-            request,
-            self._served,
-            lambda ticket: self._explorer.labels(about.tenants, about.selectors, about.start, about.end, ticket, only),
-        )
+
+        def work(ticket: Ticket) -> Response:
+            about_labels = about.tenants, about.selectors, about.start, about.end
+            return shown(self._explorer.labels(*about_labels, ticket, only))
+
+        return await asked(request, self._served, work, quick=True)
+
+
+def _detected(found: _Labels) -> Response:
+    kept = ((name, values) for name, values in found.items() if name in _ALWAYS or not _are_ids(values))
+    return json_response({"detectedLabels": [{"label": name, "cardinality": len(values)} for name, values in kept]})
 
 
 async def _asked(request: Request) -> _Asked:
