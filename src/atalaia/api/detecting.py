@@ -39,7 +39,7 @@ class DetectingApi:
         return [
             ("/loki/api/v1/patterns", self.patterns, BOTH),
             ("/loki/api/v1/detected_fields", self.fields, BOTH),
-            ("/loki/api/v1/detected_field/{name}/values", self.values, BOTH),
+            ("/loki/api/v1/detected_field/{name:path}/values", self.values, BOTH),
         ]
 
     async def patterns(self, request: Request) -> Response:
