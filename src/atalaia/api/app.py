@@ -9,6 +9,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from atalaia.api.access import Access, Guard
+from atalaia.api.detecting import DetectingApi
+from atalaia.api.exploring import ExploringApi
 from atalaia.api.http import guarded
 from atalaia.api.names import NamesApi
 from atalaia.api.otlp import OtlpApi
@@ -34,8 +36,7 @@ NOT_BUILT = (
     *(
         f"/loki/api/v1/{name}"
         for name in (
-            "index/stats", "index/volume", "index/volume_range", "patterns", "detected_fields",
-            "detected_field/{name}/values", "detected_labels", "format_query",
+            "format_query",
         )
     ),
     "/api/prom/{path:path}",
@@ -51,6 +52,8 @@ def create(served: Served, access: Access | None = None) -> Starlette:
         *OtlpApi(served).routes(),
         *QueryApi(served).routes(),
         *NamesApi(served).routes(),
+        *ExploringApi(served).routes(),
+        *DetectingApi(served).routes(),
         *StoreApi(served).routes(),
         *RunningApi(served).routes(),
         *tails.routes(),

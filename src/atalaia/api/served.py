@@ -11,6 +11,7 @@ from starlette.responses import Response
 from atalaia.api.pieces import Unsent
 from atalaia.api.rate import PushRate
 from atalaia.query.execute import Executor
+from atalaia.query.explore import Explorer
 from atalaia.query.scheduler import Scheduler
 from atalaia.rules.ruler import Ruler
 from atalaia.store.store import Store
@@ -29,6 +30,7 @@ class Served:
 
     store: Store
     executor: Executor
+    explorer: Explorer
     scheduler: Scheduler
     unsent: Unsent
     ruler: Ruler

@@ -24,6 +24,7 @@ from atalaia.api.websockets import Websockets
 from atalaia.environment.errors import InputError
 from atalaia.query.engine import Engine, QueryLimits
 from atalaia.query.execute import Executor
+from atalaia.query.explore import Explorer
 from atalaia.query.scheduler import Scheduler
 from atalaia.rules.publisher import Plan
 from atalaia.rules.ruler import Ruler
@@ -122,7 +123,13 @@ def serve(
         ruler.start()
         log.info("event=listening address=%s directory=%s", address, directory)
         served = Served(
-            store, executor, scheduler, Unsent(_UNSENT * queries.answer), ruler, pushes=PushRate(front.push_rate)
+            store,
+            executor,
+            Explorer(store, engine),
+            scheduler,
+            Unsent(_UNSENT * queries.answer),
+            ruler,
+            pushes=PushRate(front.push_rate),
         )
         asyncio.run(_run(served, access, listening, connections))
     finally:

@@ -76,7 +76,7 @@ def count(engine: Engine, ticket: Ticket, parts: Sequence[Part], ids: np.ndarray
             unread.setdefault(left.tobytes(), (left, []))[1].append(part)
     with engine.cursor(ticket) as connection:
         for left, alike in unread.values():
-            source = relation(connection, alike, left, window.start, window.end)
+            source = relation(connection, alike, left, window.start, window.end, check=ticket.check)
             ticket.check()
             rows = connection.sql(
                 f"SELECT stream_id, {window.cell_sql()}, count(*), sum(strlen(line))::BIGINT FROM ({source})"

@@ -86,6 +86,8 @@ def _summed(labels: Sequence[dict[str, str]], groups: np.ndarray, counts: Counts
     """A volume for each group (-1: none) of the counts' rows that has any."""
     kept = np.flatnonzero(groups >= 0)
     totals = Counts.of([groups[kept], counts.cells[kept], counts.entries[kept], counts.line_bytes[kept]], 0)
+    if not len(totals.streams):
+        return []
     numbers, starts = np.unique(totals.streams, return_index=True)
     return [
         Volume(labels[number], tuple(cells.tolist()), tuple(sizes.tolist()))
