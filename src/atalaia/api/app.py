@@ -9,6 +9,8 @@ from starlette.routing import Route, WebSocketRoute
 
 from atalaia.api.http import guarded
 from atalaia.api.names import NamesApi
+from atalaia.api.old import OldApi
+from atalaia.api.operations import OperationsApi
 from atalaia.api.otlp import OtlpApi
 from atalaia.api.pushing import PushApi
 from atalaia.api.queries import QueryApi
@@ -30,13 +32,12 @@ NOT_BUILT = (
         f"/loki/api/v1/{name}"
         for name in (
             "index/stats", "index/volume", "index/volume_range", "patterns", "detected_fields",
-            "detected_field/{name}/values", "detected_labels", "format_query", "rules",
+            "detected_field/{name}/values", "detected_labels", "rules",
             "rules/{path:path}",
         )
     ),
     "/prometheus/api/v1/{path:path}",
     "/api/prom/{path:path}",
-    "/metrics", "/config", "/services", "/log_level",
 )  # fmt: skip
 
 
@@ -50,13 +51,16 @@ def create(served: Served) -> Starlette:
         *NamesApi(served).routes(),
         *StoreApi(served).routes(),
         *tails.routes(),
-        *StatusApi().routes(),
+        *OldApi(served).routes(),
+        *OperationsApi(served).routes(),
+        *StatusApi(served).routes(),
     ]
+    timed = served.metrics.timed
     everything = ["GET", "POST", "PUT", "DELETE"]
     return Starlette(
         routes=[
-            *(Route(path, guarded(handler), methods=list(methods)) for path, handler, methods in specs),
+            *(Route(path, timed(path, guarded(handler)), methods=list(methods)) for path, handler, methods in specs),
             *(WebSocketRoute(path, handler) for path, handler in tails.sockets()),
-            *(Route(path, guarded(not_built), methods=everything) for path in NOT_BUILT),
+            *(Route(path, timed(path, guarded(not_built)), methods=everything) for path in NOT_BUILT),
         ]
     )

@@ -32,18 +32,26 @@ class NamesApi:
 
     async def labels(self, request: Request) -> Response:
         """/loki/api/v1/labels: the names of all labels."""
-        found = await self._series(request)
-        return success(sorted({name for labels in found for name in labels}))
+        return success(await self.names(request))
 
     async def label_values(self, request: Request) -> Response:
         """/loki/api/v1/label/{name}/values."""
-        name = request.path_params["name"]
-        found = await self._series(request)
-        return success(sorted({labels[name] for labels in found if name in labels}))
+        return success(await self.values(request))
 
     async def series(self, request: Request) -> Response:
         """/loki/api/v1/series: the streams that match any of match[]."""
         return success(await self._series(request))
+
+    async def names(self, request: Request) -> list[str]:
+        """The names of all labels."""
+        found = await self._series(request)
+        return sorted({name for labels in found for name in labels})
+
+    async def values(self, request: Request) -> list[str]:
+        """The values of the label that the path names."""
+        name = request.path_params["name"]
+        found = await self._series(request)
+        return sorted({labels[name] for labels in found if name in labels})
 
     async def _series(self, request: Request) -> list[dict[str, str]]:
         pairs = await parameters_of(request)

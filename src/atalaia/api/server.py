@@ -12,6 +12,7 @@ from pathlib import Path
 import uvicorn
 
 from atalaia.api.app import create
+from atalaia.api.metrics import Metrics
 from atalaia.api.served import Served
 from atalaia.api.websockets import Websockets
 from atalaia.environment.errors import InputError
@@ -69,7 +70,8 @@ def serve(directory: Path, address: Address, options: Options, queries: QueryLim
         log.info("event=replayed entries=%d", store.recovered.replayed)
     try:
         log.info("event=listening address=%s directory=%s", address, directory)
-        asyncio.run(_run(Served(store, Executor(store, engine)), listening))
+        settings = {"directory": directory, "listen": str(address), "store": options, "queries": queries}
+        asyncio.run(_run(Served(store, Executor(store, engine), Metrics(store), settings), listening))
     finally:
         engine.close()
         store.close()

@@ -80,7 +80,7 @@ def test_bounds() -> None:
     start, end = bounds({"start": "", "end": ""})
     assert before <= end <= time.time_ns()
     assert end - start == 3600 * S
-    with pytest.raises(InputError, match="end is before start"):
+    with pytest.raises(InputError, match="end timestamp must not be before start time"):
         bounds({"start": "2", "end": "1"})
 
 
