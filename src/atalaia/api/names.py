@@ -56,12 +56,12 @@ class NamesApi:
 
     async def labels(self, request: Request) -> Response:
         """/loki/api/v1/labels: the names of all labels."""
-        return await self._labels(request, lambda found: success(list(found)))
+        return await self.labelled(request, lambda found: success(list(found)))
 
     async def label_values(self, request: Request) -> Response:
         """/loki/api/v1/label/{name}/values."""
         name = request.path_params["name"]
-        return await self._labels(request, lambda found: success(found.get(name, [])), name)
+        return await self.labelled(request, lambda found: success(found.get(name, [])), name)
 
     async def series(self, request: Request) -> Response:
         """/loki/api/v1/series: the streams that match any of match[]."""
@@ -74,11 +74,12 @@ class NamesApi:
 
     async def detected(self, request: Request) -> Response:
         """/loki/api/v1/detected_labels: the labels with how many values they have, without those that hold IDs."""
-        return await self._labels(request, _detected)
+        return await self.labelled(request, _detected)
 
-    async def _labels(
+    async def labelled(
         self, request: Request, shown: Callable[[_Labels], Response], only: str | None = None
     ) -> Response:
+        """The labels, or the one of that name, with their values, as `shown`."""
         about = await _asked(request)
 
         def work(ticket: Ticket) -> Response:

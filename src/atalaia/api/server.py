@@ -16,6 +16,7 @@ import uvicorn
 from atalaia.api.access import Access
 from atalaia.api.app import create
 from atalaia.api.connections import Connections, Patience
+from atalaia.api.metrics import Metrics
 from atalaia.api.pieces import Unsent
 from atalaia.api.rate import PushRate
 from atalaia.api.served import Served
@@ -129,6 +130,8 @@ def serve(
             scheduler,
             Unsent(_UNSENT * queries.answer),
             ruler,
+            Metrics(store),
+            {"directory": directory, "listen": str(address), "store": options, "queries": queries},
             pushes=PushRate(front.push_rate),
         )
         asyncio.run(_run(served, access, listening, connections))

@@ -63,7 +63,7 @@ def bounds(parameters: Mapping[str, str]) -> tuple[int, int]:
     since = parse_step(parameters["since"], "since") if parameters.get("since") else _HOUR
     start = parse_time(parameters["start"], "start") if parameters.get("start") else min(end, now) - since
     if end < start:
-        raise InputError("end is before start")
+        raise InputError("end timestamp must not be before start time")
     return start, end
 
 
