@@ -20,7 +20,7 @@ from atalaia.logql.tree import Grouping, LineFilter, LogQuery, Metric, RangeAggr
 from atalaia.logql.walk import log_queries
 from atalaia.logql.window import Grid
 from atalaia.query.engine import Engine
-from atalaia.query.ranges import RangeQuery, Tenants, line_conditions, selected, streams_of
+from atalaia.query.ranges import RangeQuery, Tenants, line_conditions, selected, streams_at, streams_of
 from atalaia.query.ticket import Ticket
 from atalaia.store.deletion import Deletion
 from atalaia.store.relation import Reading, chosen, numbers, relation, streams_in
@@ -100,6 +100,7 @@ class Executor:
     def passing(
         self,
         query: LogQuery,
+        tenants: Tenants,
         streams: Mapping[int, Mapping[str, str]],
         batches: Sequence[pa.RecordBatch],
         ticket: Ticket,
@@ -109,7 +110,10 @@ class Executor:
         low, high = -(2**63), 2**63 - 1
         part = Part(sum(map(len, batches)), low, high, first, None, batches=tuple(batches))
         wanted = _Wanted(low, high, part.rows, False, ticket)
-        return self._page([part], compile_pipeline(query, Streams(streams)), wanted, part.rows, None)
+        of = Streams(streams)
+        if of.many:
+            of = streams_at(self._store.streams, tenants, streams)
+        return self._page([part], compile_pipeline(query, of), wanted, part.rows, None)
 
     def _first(
         self, parts: Sequence[Part], pipeline: Pipeline, wanted: _Wanted, passes: Callable[[_Found], bool]
