@@ -61,6 +61,27 @@ def test_history_then_what_comes(served: Served, tenant: Tenant) -> None:
         nothing_more(tail)
 
 
+@pytest.mark.parametrize("streams", [1, 600])
+def test_several_tenants(served: Served, tenant: Tenant, streams: int) -> None:
+    """As in Loki's other answers: a label tells them apart, and can be asked for."""
+    other = Tenant(tenant.http, f"{tenant.name}-b")
+    query = '{app=~"a.*"} | __tenant_id__ != "nobody" |= "e"'
+    with tailing(served, f"{tenant.name}|{other.name}", query) as tail:
+        for who in (tenant, other):
+            pushed = [
+                {"stream": {"app": f"a{i}"}, "values": [[str(NOW), "one"], [str(NOW), "t"]]} for i in range(streams)
+            ]
+            assert who.call("/loki/api/v1/push", "POST", json={"streams": pushed}).status_code == 204
+            found = values(tail, streams)
+            assert {v[0]["__tenant_id__"] for v in found} == {who.name}
+            assert {v[0]["app"] for v in found} == {f"a{i}" for i in range(streams)}
+    with tailing(served, f"{tenant.name}|{other.name}", f'{{__tenant_id__="{other.name}", app="a0"}}', limit=9) as tail:
+        assert len(values(tail, 2)) == 2
+        tenant.push({"app": "a0"}, [(NOW, "no")])
+        other.push({"app": "a0"}, [(NOW, "yes")])
+        assert [v[2] for v in values(tail, 1)] == ["yes"]
+
+
 def test_start_and_another_tenant(served: Served, tenant: Tenant) -> None:
     tenant.push({"app": "a"}, [(NOW - 1, "before"), (NOW, "at")])
     with tailing(served, tenant.name, '{app="a"}', start=NOW) as tail:

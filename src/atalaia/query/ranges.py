@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -34,6 +34,7 @@ from atalaia.store.decide import LineCondition, LineTest
 from atalaia.store.relation import relation
 from atalaia.store.snapshot import Part, Snapshot
 from atalaia.store.streams import ORIGINAL, TENANT, Selection
+from atalaia.store.streams import Streams as StoredStreams
 
 MAX_SERIES = 20_000
 MAX_POINTS = 10_000_000  # of all series together
@@ -43,15 +44,6 @@ _ENTRIES = "entries"
 _COLUMNS = "ts, seq, stream_id, line, metadata"
 Tenants = tuple[str, ...]
 """The tenants whose entries are asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class OfTenants(Streams):
-    """Streams of several tenants, whose labels say so (streams.tenanted)."""
-
-    def looked_up(self, name: str) -> str | None:
-        """See Streams."""
-        return _of_tenants(self, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +73,11 @@ def _of_tenants(streams: Streams, name: str) -> str | None:
 def streams_of(query: LogQuery, tenants: Tenants, snapshot: Snapshot) -> Streams:
     """The streams that a query selects."""
     return _Selected(selected(snapshot, tenants, matcher_tests(query.selector)))
+
+
+def streams_at(streams: StoredStreams, tenants: Tenants, ids: Collection[int]) -> Streams:
+    """Some streams of the tenants, by number."""
+    return _Selected(Selection(streams, np.array(sorted(ids), np.int32), tenanted=len(tenants) > 1))
 
 
 def selected(
