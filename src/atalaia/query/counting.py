@@ -61,7 +61,9 @@ class Counts:
         return cls(keys[0], keys[1], *found, pieces)
 
 
-def count(engine: Engine, ticket: Ticket, parts: Sequence[Part], ids: np.ndarray, window: Window) -> Counts:
+def count(
+    engine: Engine, ticket: Ticket, parts: Sequence[Part], ids: np.ndarray, window: Window
+) -> Counts:
     """What parts hold of the streams `ids` (ascending) in a window; exact, as deletions leave it."""
     some = chosen(parts, ids, window.start, window.end)
     columns = [[np.zeros(0, np.int64)] for _ in range(4)]
@@ -121,3 +123,4 @@ def present(engine: Engine, ticket: Ticket, parts: Sequence[Part], ids: np.ndarr
                 found = np.fromiter(streams_in(connection, part, start, end), np.int32)
             seen[found[found <= last]] = True
     return ids[seen[ids]]
+
