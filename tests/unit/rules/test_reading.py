@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atalaia.environment.errors import ConfigurationError, InputError
@@ -203,6 +203,7 @@ GROUPS = st.builds(
 )
 
 
+@settings(max_examples=50)
 @given(st.lists(GROUPS, max_size=3, unique_by=lambda group: group.name))
 def test_what_is_written_reads_back(groups: list[Group]) -> None:
     assert read_groups(file_text(groups), FILE) == tuple(groups)
