@@ -9,10 +9,12 @@ from starlette.routing import Route, WebSocketRoute
 
 from atalaia.api.http import guarded
 from atalaia.api.names import NamesApi
+from atalaia.api.otlp import OtlpApi
 from atalaia.api.pushing import PushApi
 from atalaia.api.queries import QueryApi
 from atalaia.api.rules import RulesApi
 from atalaia.api.rulestates import RuleStatesApi
+from atalaia.api.running import RunningApi
 from atalaia.api.served import Served
 from atalaia.api.status import StatusApi
 from atalaia.api.stored import StoreApi
@@ -27,7 +29,6 @@ async def not_built(request: Request) -> Response:
 
 # Loki's other routes; a path that Loki does not have either is a 404.
 NOT_BUILT = (
-    "/otlp/v1/logs",
     *(
         f"/loki/api/v1/{name}"
         for name in (
@@ -45,9 +46,11 @@ def create(served: Served) -> Starlette:
     tails = TailApi(served)
     specs = [
         *PushApi(served).routes(),
+        *OtlpApi(served).routes(),
         *QueryApi(served).routes(),
         *NamesApi(served).routes(),
         *StoreApi(served).routes(),
+        *RunningApi(served).routes(),
         *tails.routes(),
         *RulesApi(served).routes(),
         *RuleStatesApi(served).routes(),

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from atalaia.api.pieces import Unsent
 from atalaia.query.execute import Executor
+from atalaia.query.scheduler import Scheduler
 from atalaia.rules.ruler import Ruler
 from atalaia.store.store import Store
 
@@ -26,6 +28,8 @@ class Served:
 
     store: Store
     executor: Executor
+    scheduler: Scheduler
+    unsent: Unsent
     ruler: Ruler
     stopping: list[Callable[[], None]] = field(default_factory=list)
     """Called in the event loop when the server is told to stop, before connections are closed."""

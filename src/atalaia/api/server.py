@@ -12,17 +12,21 @@ from pathlib import Path
 import uvicorn
 
 from atalaia.api.app import create
+from atalaia.api.pieces import Unsent
 from atalaia.api.served import Served
 from atalaia.api.websockets import Websockets
 from atalaia.environment.errors import InputError
 from atalaia.query.engine import Engine, QueryLimits
 from atalaia.query.execute import Executor
+from atalaia.query.scheduler import Scheduler
 from atalaia.rules.publisher import Plan
 from atalaia.rules.ruler import Ruler
 from atalaia.store.options import Options
 from atalaia.store.store import Store
 
 log = logging.getLogger("atalaia.store")
+_UNSENT = 4
+"""How many of the largest answers may wait for clients that read slowly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +73,18 @@ def serve(directory: Path, address: Address, options: Options, queries: QueryLim
         raise
     if store.recovered.replayed:
         log.info("event=replayed entries=%d", store.recovered.replayed)
+    scheduler = Scheduler(queries)
     executor = Executor(store, engine)
     plan = rules or Plan()
     ruler = Ruler(store, executor, plan if plan.url else replace(plan, url=f"http://{address}"))
     try:
         ruler.start()
         log.info("event=listening address=%s directory=%s", address, directory)
-        asyncio.run(_run(Served(store, executor, ruler), listening))
+        served = Served(store, executor, scheduler, Unsent(_UNSENT * queries.answer), ruler)
+        asyncio.run(_run(served, listening))
     finally:
         ruler.stop()
+        scheduler.close()
         engine.close()
         store.close()
         log.info("event=stopped")

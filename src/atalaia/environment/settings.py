@@ -119,8 +119,12 @@ class LimitsSettings(_Section):
     metadata_keys: Annotated[int, Field(ge=1, le=100_000, strict=True)] = 128
     clock_ahead: Annotated[str, _between(parse_duration, "1s", "100y")] = "24h"
     memory_table: Annotated[str, _size_between("64 KiB", "1 GiB")] = "48MiB"
-    query_memory: Annotated[str, _size_between("16 MiB", "1000 TiB")] = "512MiB"
+    query_memory: Annotated[str, _size_between("16 MiB", "1000 TiB")] = "1GiB"
     query_time: Annotated[str, _between(parse_duration, "10ms", "1d")] = "60s"
+    queries_running: Annotated[int, Field(ge=0, le=1000, strict=True)] = 0
+    queries_waiting: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] = 10_000
+    query_wait: Annotated[str, _between(parse_duration, "10ms", "1d")] = "10m"
+    answer_size: Annotated[str, _size_between("1 MiB", "1000 TiB")] = "128MiB"
     disk_floor: Annotated[str, _size_between("0", "1000 TiB")] = "256MiB"
 
 
