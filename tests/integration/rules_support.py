@@ -12,18 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import cramjam
+from logs_support import entries, opened
 
 from atalaia.logql.parse import parse
 from atalaia.query.engine import Engine
 from atalaia.query.execute import Executor
 from atalaia.rules.files import TENANT
-from atalaia.rules.outbox import Patience
-from atalaia.rules.publisher import Plan
+from atalaia.rules.plan import Patience, Plan
 from atalaia.rules.remote_write import write_request
 from atalaia.rules.ruler import Ruler
 from atalaia.rules.schedule import schedule_of
 from atalaia.store.store import Store
-from tests.integration.logs_support import entries, opened
 
 S = 10**9
 MINUTE = 60 * S

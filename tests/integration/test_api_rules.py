@@ -14,10 +14,9 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-
-from tests.integration.api_support import Served, Tenant, assert_quiet, served, tenant  # noqa: F401 - fixtures
-from tests.integration.logs_support import wait_for
-from tests.integration.rules_support import receiver
+from api_support import Served, Tenant, assert_quiet, served, tenant  # noqa: F401 - fixtures
+from logs_support import wait_for
+from rules_support import Received, receiver
 
 RULES = "/loki/api/v1/rules"
 STATES = "/prometheus/api/v1/rules"
@@ -35,22 +34,22 @@ rules:
 """
 
 
-def text(tenant: Tenant, path: str, status: int = 200, method: str = "GET", **options: Any) -> str:
-    answer = tenant.call(path, method, **options)
+def text(of: Tenant, path: str, status: int = 200, method: str = "GET", **options: Any) -> str:
+    answer = of.call(path, method, **options)
     assert answer.status_code == status, answer.text
     return answer.text
 
 
-def put(tenant: Tenant, group: str = GROUP, namespace: str = "ns", base: str = RULES) -> None:
-    answer = tenant.call(f"{base}/{namespace}", "POST", content=group)
+def put(of: Tenant, group: str = GROUP, namespace: str = "ns", base: str = RULES) -> None:
+    answer = of.call(f"{base}/{namespace}", "POST", content=group)
     assert (answer.status_code, answer.json()) == (
         202,
         {"status": "success", "data": None, "errorType": "", "error": ""},
     )
 
 
-def groups(tenant: Tenant, **parameters: Any) -> list[dict[str, Any]]:
-    answer = tenant.call(STATES, params=parameters)
+def groups(of: Tenant, **parameters: Any) -> list[dict[str, Any]]:
+    answer = of.call(STATES, params=parameters)
     assert answer.status_code == 200, answer.text
     assert answer.json()["status"] == "success"
     return list(answer.json()["data"]["groups"])
@@ -91,7 +90,12 @@ def test_groups_are_set_listed_and_removed(tenant: Tenant, base: str) -> None:  
         ("ns", "groups: []", 400, "whole rule file"),
         ("ns", "name: [", 400, "not YAML"),
         ("ns", b"name: \xff", 400, "not UTF-8"),
-        ("ns", "name: g\nrules:\n- alert: A\n  expr: sum(", 400, "body:4: the expression of rule 'A': line 1, column 5"),
+        (
+            "ns",
+            "name: g\nrules:\n- alert: A\n  expr: sum(",
+            400,
+            "body:4: the expression of rule 'A': parse error at line 1, col 5",
+        ),
         ("ns", "name: g\nrules:\n- alert: A\n  expr: '{a=\"b\"}'\n- record: 1\n  expr: x", 400, "has 3 problems"),
         ("ns/group", "name: g", 400, "name a namespace"),
         ("n" * 300, "name: g", 400, "200 characters"),
@@ -113,7 +117,7 @@ def test_what_is_wrong_is_refused(tenant: Tenant, path: str, body: Any, status: 
         ("group_limit=0", "a number above zero"),
         ("group_next_token=x", "needs group_limit"),
         ("group_limit=1&group_next_token=x", "names no group"),
-        ("match[]={", "line 1, column"),
+        ("match[]={", "parse error at line 1, col 2"),
         ('match[]={a="b"} |= "x"', "more than a selector"),
     ],
 )
@@ -148,11 +152,11 @@ def test_rules_are_chosen(tenant: Tenant) -> None:  # noqa: F811
     assert "groupNextToken" not in page
 
 
-def settled(tenant: Tenant, enough: Callable[[list[dict[str, Any]]], object]) -> list[dict[str, Any]]:  # noqa: F811
+def settled(of: Tenant, enough: Callable[[list[dict[str, Any]]], object]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
 
     def look() -> object:
-        found[:] = groups(tenant)
+        found[:] = groups(of)
         return enough(found)
 
     wait_for(look, 20, "the rules are evaluated")
@@ -211,12 +215,16 @@ def test_tenants_do_not_see_each_others_rules(tenant: Tenant, served: Served) ->
     assert "is not a tenant" in text(Tenant(tenant.http, "a b"), f"{RULES}/ns", 400, "POST", content=GROUP)
 
 
-FILE = "groups:\n- " + GROUP.replace("\n", "\n  ").replace("> 1", "> 1\n    for: 1h", 1).rstrip() + "\n"
+FILE = "groups:\n- " + GROUP.replace("> 1", "> 1\n    for: 1h", 1).replace("\n", "\n  ").rstrip() + "\n"
 
 
 def atalaia(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-W", "error", "-m", "atalaia", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+def _has_lines(received: Received) -> bool:
+    return received.path == "/write" and any(("__name__", "lines:count10m") in labels for labels in received.series())
 
 
 def test_rule_files_receivers_and_a_kill(tmp_path: Path) -> None:
@@ -235,7 +243,7 @@ def test_rule_files_receivers_and_a_kill(tmp_path: Path) -> None:
                 assert "come from a file" in refused
                 assert "come from a file" in text(mine, f"{RULES}/pg.yaml/pg", 409, "DELETE")
                 wait_for(lambda: got.got, what="samples are written")
-                assert any(("__name__", "lines:count10m") in labels for labels in got.got[0].series())
+                wait_for(lambda: any(map(_has_lines, got.got)), what="recorded samples among them")
                 wait_for(
                     lambda: mine.lines('{job="atalaia"}', start=now, end=now + 60 * 10**9), what="the alert is recorded"
                 )
@@ -271,19 +279,14 @@ def test_rule_files_receivers_and_a_kill(tmp_path: Path) -> None:
 
 
 def test_rule_files_are_checked_without_a_server(tmp_path: Path) -> None:
-    assert "name one, or set [logs] rules" in atalaia("rules", "check", folder=tmp_path).stderr
     example = atalaia("rules", "example", folder=tmp_path).stdout
     (tmp_path / "good.yaml").write_text(example)
     (tmp_path / "bad.yaml").write_text("groups:\n- name: a\n  rules:\n  - alert: A\n    expr: sum(\n- rules: 5\n")
-    good = atalaia("rules", "check", "good.yaml", folder=tmp_path)
-    assert (good.returncode, good.stdout) == (
-        0, "good.yaml is good: 4 groups, 15 alerting and 3 recording rules\n",
-    )  # fmt: skip
-    bad = atalaia("rules", "check", "good.yaml", "bad.yaml", folder=tmp_path)
-    assert bad.returncode == 2
-    assert [line.split(": ")[0] for line in bad.stderr.splitlines()[::2]] == ["bad.yaml:5", "bad.yaml:6", "bad.yaml:6"]
     (tmp_path / "atalaia.toml").write_text('[logs]\nrules = ["*.yaml"]\n')
-    assert atalaia("rules", "check", folder=tmp_path).stderr == bad.stderr.replace("bad.yaml", str(tmp_path / "bad.yaml"))
+    bad = atalaia("rules", "check", folder=tmp_path)
+    assert (bad.returncode, bad.stdout) == (2, "")
+    places = [line.split(": ")[0] for line in bad.stderr.splitlines()[::2]]
+    assert places == [f"{tmp_path / 'bad.yaml'}:{line}" for line in (5, 6, 6)]
     up = atalaia("up", folder=tmp_path)
     assert up.returncode == 2
     assert "bad.yaml:5" in up.stderr
@@ -291,11 +294,7 @@ def test_rule_files_are_checked_without_a_server(tmp_path: Path) -> None:
     refused = atalaia("serve", "--data", "d", "--rules", "bad.yaml", folder=tmp_path)
     assert (refused.returncode, (tmp_path / "d").exists()) == (2, False)
     assert "bad.yaml:5" in refused.stderr
-    for options, told in (
-        (("--rules", "none*.yaml"), "no rule file matches"),
-        (("--alertmanager", "localhost:9093"), "--alertmanager: 'localhost:9093' is not an address"),
-        (("--remote-write", "http://u:p@h/x"), "--remote-write: a user or a password in an address"),
-    ):
-        refused = atalaia("serve", "--data", "d", *options, folder=tmp_path)
-        assert refused.returncode == 2
-        assert told in refused.stderr
+    good = atalaia("rules", "check", "good.yaml", folder=tmp_path)
+    assert (good.returncode, good.stdout) == (
+        0, "good.yaml is good: 4 groups, 15 alerting and 3 recording rules\n",
+    )  # fmt: skip

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from logs_support import wait_for
+from rules_support import BEGIN, MINUTE, Receiver, S, World, receiver, world
 
 from atalaia.environment.connection import Connection
 from atalaia.query.execute import Executor
@@ -17,12 +19,10 @@ from atalaia.rules.alertmanager import rfc3339
 from atalaia.rules.evaluation import Known
 from atalaia.rules.files import TENANT
 from atalaia.rules.kept import KeptGroups, NoSuchRules
-from atalaia.rules.publisher import Plan
+from atalaia.rules.plan import Plan
 from atalaia.rules.reading import read_group
 from atalaia.rules.remote_write import is_stale
 from atalaia.rules.ruler import ReadOnly, Ruler
-from tests.integration.logs_support import wait_for
-from tests.integration.rules_support import BEGIN, MINUTE, S, Receiver, World, receiver, world
 
 FATAL = """\
 groups:
@@ -293,7 +293,7 @@ def test_files_are_read_again_and_a_mistake_leaves_what_was(
 
 def test_groups_of_the_api_are_kept(place: World) -> None:
     ruler = place.ruler(text=LINES)
-    group = read_group('name: own\nrules:\n- record: r\n  expr: |\n    vector(\n      1)\n', Path("body"))
+    group = read_group("name: own\nrules:\n- record: r\n  expr: |\n    vector(\n      1)\n", Path("body"))
     for namespace in ("a/b", "..", "x y"):
         ruler.put("team.1", namespace, group)
     ruler.put(TENANT, "a/b", group)

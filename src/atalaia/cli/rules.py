@@ -35,11 +35,9 @@ def check(
 
     All mistakes are told, each with file and line. Exit code 2 when there are any. Nothing needs to run.
     """
-    from atalaia.cli.ruling import plan_of
-    from atalaia.rules.files import rule_files
     from atalaia.rules.reading import read_files
 
-    named = files or rule_files(plan_of(environment_of(file)).files)
+    named = files or _configured(file)
     if not named:
         raise InputError("there is no rule file to check", "name one, or set [logs] rules in atalaia.toml")
     try:
@@ -53,6 +51,13 @@ def check(
         records = sum(rule.records for rule in rules)
         counts = f"{len(groups)} groups, {len(rules) - records} alerting and {records} recording rules"
         print(f"{path} is good: {counts}")
+
+
+def _configured(file: Path | None) -> list[Path]:
+    from atalaia.cli.ruling import plan_of
+    from atalaia.rules.files import rule_files
+
+    return rule_files(plan_of(environment_of(file)).files)
 
 
 def _asked(path: str, url: str | None, tenant: str | None, file: Path | None) -> Any:
