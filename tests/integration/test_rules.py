@@ -385,8 +385,10 @@ class Stuck(Executor):
     def metric(self, *arguments: object, **_: object) -> object:  # type: ignore[override]
         ticket = arguments[-1]
         assert isinstance(ticket, Ticket)
+        over = threading.Event()
+        ticket.tell(over.set)
         self.asked.set()
-        assert not ticket.wait(threading.Event())
+        assert over.wait(20)
         raise QueryCancelled("the query was cancelled")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -64,7 +65,8 @@ def _asked(path: str, url: str | None, tenant: str | None, file: Path | None) ->
     from atalaia.cli.connection import connection_of
     from atalaia.client.loki import LokiClient
 
-    return LokiClient(connection_of(environment_of(file), url, tenant=tenant)).get(path, {})
+    with contextlib.closing(LokiClient(connection_of(environment_of(file), url, tenant=tenant))) as client:
+        return client.get(path, {})
 
 
 def list_(

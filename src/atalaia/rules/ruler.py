@@ -149,7 +149,7 @@ class Ruler:
         try:
             for number, rule in enumerate(placed.group.rules):
                 before = running.known[number]
-                ticket = self._executor.ticket()
+                ticket = self._executor.ticket_for_rules()
                 with self._guard:
                     if self._stopping or self._running.get(placed.key) is not running:
                         return
