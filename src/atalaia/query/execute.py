@@ -55,6 +55,12 @@ class Executor:
         """Leave for a query that begins now; every method takes one, and makes its own without."""
         return self._engine.ticket()
 
+    def ticket_for_rules(self) -> Ticket:
+        """The same for a rule: at a place of its own, so that it waits for no query, and no query for it."""
+        ticket = self._engine.ticket()
+        ticket.place = self._engine.limits.for_rules
+        return ticket
+
     def logs(
         self,
         query: LogQuery,
