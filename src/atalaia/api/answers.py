@@ -6,11 +6,12 @@ import orjson
 
 from atalaia.api.times import show_float, show_moment
 from atalaia.logql.entry import Entry
+from atalaia.logql.literals import quote
 from atalaia.logql.matrix import Matrix
 
 
 def streams(entries: list[Entry], categorised: bool) -> dict[str, object]:
-    """Entries by stream, streams in the order in which they first appear.
+    """Entries by stream, streams in the order of their labels as they are written, like Loki's.
 
     Categorised, a stream keeps its own labels only, and each entry tells its metadata and parsed labels apart.
     """
@@ -23,10 +24,16 @@ def streams(entries: list[Entry], categorised: bool) -> dict[str, object]:
             kinds = (("structuredMetadata", entry.metadata), ("parsed", {**entry.parsed, **entry.fault}))
             value.append({kind: found for kind, found in kinds if found})
         by_stream.setdefault(key, (labels, []))[1].append(value)
-    result = [{"stream": labels, "values": values} for labels, values in by_stream.values()]
+    ordered = sorted(by_stream.values(), key=lambda stream: _written(stream[0]))
+    result = [{"stream": labels, "values": values} for labels, values in ordered]
     # Grafana reads the answer from its beginning: kind and flags have to stand before the result.
     flags = {"encodingFlags": ["categorize-labels"]} if categorised else {}
     return {"resultType": "streams", **flags, "result": result, "stats": {}}
+
+
+def _written(labels: dict[str, str]) -> str:
+    # The bracket counts in the order: a comma comes before it.
+    return ", ".join(f"{name}={quote(labels[name])}" for name in sorted(labels)) + "}"
 
 
 def matrix(found: Matrix, start: int, step: int) -> dict[str, object]:
