@@ -37,6 +37,15 @@ def serve(
     limit: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE, a limit as in [logs.limits]; may be repeated.")
     ] = None,
+    rules: Annotated[
+        list[str] | None, typer.Option(help="Rule files, such as 'rules/*.yaml'; may be repeated.", show_default=False)
+    ] = None,
+    alertmanager: Annotated[
+        list[str] | None, typer.Option(help="URL of an Alertmanager; may be repeated.", show_default=False)
+    ] = None,
+    remote_write: Annotated[
+        str | None, typer.Option(help="URL that takes recorded samples.", show_default=False)
+    ] = None,
     environment: Annotated[Path | None, typer.Option("--environment", hidden=True)] = None,
 ) -> None:
     """Run the log store alone.
@@ -47,6 +56,7 @@ def serve(
     from atalaia.api.server import Address, serve
     from atalaia.cli.limits import parse_limits, query_limits, store_options
     from atalaia.cli.retention import parse_rule, retention
+    from atalaia.cli.ruling import plan_of, plan_of_options
     from atalaia.runtime.logs import configure
 
     if environment is not None:
@@ -55,6 +65,7 @@ def serve(
         configure("store", found.state.own_logs / "store.log")
         logs = found.settings.logs
         address = Address(logs.listen, ports["store"])
+        ruling = plan_of(found)
         data, limits, bounds = (
             found.store_directory,
             logs.limits,
@@ -67,9 +78,10 @@ def serve(
         address = parse_address(listen)
         limits = parse_limits(limit or [])
         bounds = retention(retention_age, retention_size, [parse_rule(text) for text in retention_rule or ()])
+        ruling = plan_of_options(rules or [], alertmanager or [], remote_write)
     if data.exists() and not data.is_dir():
         raise InputError(f"--data {data} is not a directory")
-    serve(data, address, store_options(limits, bounds), query_limits(limits))
+    serve(data, address, store_options(limits, bounds), query_limits(limits), ruling)
 
 
 def _default(file: Path) -> Environment:
@@ -125,7 +137,7 @@ def collect(
             raise InputError("this environment was never brought up", "run `atalaia up`")
         configure("collector", found.state.own_logs / "collector.log")
         plan = environment_plan(
-            found, {name: cluster.directory for name, cluster in layout.clusters.items()}, layout.push_url
+            found, {name: cluster.directory for name, cluster in layout.clusters.items()}, layout.connection
         )
         ready = found.state.run / "collector.ready"
         ready.unlink(missing_ok=True)

@@ -54,6 +54,10 @@ class Streams:
         """How many of them have a label."""
         return sum(name in labels for labels in self.labels.values())
 
+    def looked_up(self, name: str) -> str | None:
+        """SQL by which the engine looks a label of theirs up; None when no stream has it."""
+        return f"stream_label(stream_id, {literal(name)})" if self.having(name) else None
+
     @property
     def many(self) -> bool:
         """Whether they are too many to be written into the SQL; the engine then looks their labels up."""
@@ -95,7 +99,7 @@ class Pipeline:
     def stream_label(self, name: str) -> str | None:
         """SQL of a stream's own label; None when no stream has it."""
         if self.streams.many:
-            return f"stream_label(stream_id, {literal(name)})" if self.streams.having(name) else None
+            return self.streams.looked_up(name)
         values = {number: literal(own[name]) for number, own in self.streams.labels.items() if name in own}
         return by_stream(values) if values else None
 

@@ -104,10 +104,11 @@ def _edge(part: Part, backward: bool) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything that was acknowledged at one moment; segments first."""
+    """Everything that was acknowledged at one moment; segments first. It has all entries numbered below `seq`."""
 
     parts: tuple[Part, ...]
     streams: Streams
+    seq: int
 
 
 def segment_part(folder: Path, made: Made, damaged: Callable[[str, str], None] | None = None) -> Part:
