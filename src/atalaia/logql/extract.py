@@ -114,6 +114,12 @@ def json_value(line: str, path: str) -> str | None:
     return "" if text == "null" else text
 
 
+def member_path(path: str) -> list[str] | None:
+    """The names of a path that goes through objects alone; None for others."""
+    steps = list(_STEP.finditer(path.strip()))
+    return [m[1] or m[2] or "" for m in steps] if steps and all(m[3] is None for m in steps) else None
+
+
 def _skip(text: str, at: int) -> int:
     """Past blanks and the comma or colon that may stand there."""
     at = _SPACE.match(text, at).end()  # type: ignore[union-attr]  # it matches nothing too

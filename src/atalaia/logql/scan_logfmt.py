@@ -1,0 +1,60 @@
+"""A logfmt label as SQL: RE2 finds it in lines without faults, in which keys are plain; the function reads the others.
+
+A regular expression of all that stands before the value, and no groups, so that RE2's automaton alone runs. What is
+found ends with the value; a second expression, at the end, takes the last pair of that.
+"""
+
+from __future__ import annotations
+
+from .conditions import literal
+from .extract import ERROR, LOGFMT_ERROR
+from .let import let
+from .spelling import BLANKS, longest_part, regular, spelled
+
+_B = r"[\x00-\x20]"
+_CONTROL = literal("".join(map(chr, range(0x21))))
+_KEY = rf'[^\x00-\x20="{BLANKS}]+'
+_OTHER = rf'[^A-Za-z0-9\x00-\x20="{BLANKS}]'
+_BARE = r'[^\x00-\x20"]'
+_INSIDE = r'(?:[^"\\]|\\[\x00-\x{10FFFF}])'
+_READABLE = r"""(?:[^"\\]|\\(?:[ntrbf"\\/']|u[0-9a-fA-F]{4}))"""
+_LAST_PAIR = literal(rf'[^\x00-\x20"]+(?:"{_INSIDE}*"|{_B}?)\z')
+
+
+def _pairs(inside: str) -> str:
+    """One pair after another; in quotes there is `inside`."""
+    return rf'(?:{_KEY}(?:=(?:"{inside}*"{_B}*|{_BARE}+(?:{_B}+|\z)|{_B}+|\z)|{_B}+|\z))*'
+
+
+_PAIRS = _pairs(_INSIDE)
+_FAULTLESS = literal(rf"^{_B}*{_PAIRS}\z")
+_READABLE_ALL = literal(rf"^{_B}*{_pairs(_READABLE)}\z")
+
+
+def logfmt_label(name: str, strict: bool, keep_empty: bool) -> str:
+    """SQL of a label of the column `line`; NULL for none."""
+    slowly = f"line_logfmt(line, {strict}, {keep_empty})[{literal(name)}]"
+    if not regular(name):
+        return slowly
+    key = spelled(name, _OTHER)
+    if keep_empty:
+        pair = rf'{key}(?:=(?:"{_INSIDE}*"|{_BARE}*(?:{_B}|\z))|{_B}|\z)'
+    else:
+        pair = rf'{key}=(?:"{_INSIDE}+"|{_BARE}+(?:{_B}|\z))'
+    upto = f"regexp_extract(line, {literal(f'^{_B}*{_PAIRS}?{pair}')}, 0)"
+    quoted = f"CASE WHEN contains(t, '\\') THEN {slowly} ELSE trim(substr(t, {len(name) + 2}), '\"') END"
+    value = f"CASE WHEN suffix(t, '\"') THEN {quoted} ELSE rtrim(substr(t, {len(name) + 2}), {_CONTROL}) END"
+    missing = f"CASE WHEN regexp_matches(line, {_FAULTLESS}) THEN NULL ELSE {slowly} END"
+    last = let("t", f"regexp_extract(p, {_LAST_PAIR}, 0)", value)
+    found = let("p", upto, f"CASE WHEN p = '' THEN {missing} ELSE {last} END")
+    part = longest_part(name)
+    return f"CASE WHEN contains(line, {literal(part)}) THEN {found} END" if part else found
+
+
+def logfmt_error(keep_empty: bool) -> str:
+    """SQL of the error that --strict gives a line; NULL for none."""
+    slowly = f"line_logfmt(line, true, {keep_empty})[{literal(ERROR)}]"
+    return (
+        f"CASE WHEN regexp_matches(line, {_READABLE_ALL}) THEN NULL"
+        f" WHEN {slowly} IS NOT NULL THEN {literal(LOGFMT_ERROR)} END"
+    )
