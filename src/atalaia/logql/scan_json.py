@@ -108,15 +108,12 @@ def json_label(name: str) -> str:
 
 def _scanned(candidates: str, missing: str, slowly: str) -> str:
     """SQL of what candidates find in a JSON object; `missing` is that of nothing and of null."""
-    text = "CASE WHEN contains(t, '\\') THEN json_extract_string(t, '$') ELSE trim(t, '\"') END"
-    last = let(
-        "t",
-        f"regexp_extract(p, {_LAST}, 0)",
-        f"CASE WHEN t = '' THEN {slowly} WHEN t = 'null' THEN {missing} ELSE {text} END",
-    )
-    none = f"CASE WHEN regexp_matches(line, {_FLAT}) THEN {missing} ELSE {slowly} END"
-    upto = f"regexp_extract(line, {literal(_OBJECT + _BEFORE + candidates)}, 0)"
-    return let("p", upto, f"CASE WHEN p = '' THEN {none} ELSE {last} END")
+    text = "CASE WHEN contains(t, '\\') THEN json_extract_string(t, '$') ELSE split_part(t, '\"', 2) END"
+    value = f"CASE WHEN t = '' THEN NULL WHEN prefix(t, '\"') THEN {text} WHEN t = 'null' THEN {missing} ELSE t END"
+    upto = literal(_OBJECT + _BEFORE + candidates)
+    found = let("t", f"regexp_extract(regexp_extract(line, {upto}, 0), {_LAST}, 0)", value)
+    none = f"NOT regexp_matches(line, {upto}) AND regexp_matches(line, {_FLAT})"
+    return f"COALESCE({found}, CASE WHEN {none} THEN {missing} ELSE {slowly} END)"
 
 
 def json_value(path: str) -> str:

@@ -12,12 +12,12 @@ from .let import let
 from .spelling import BLANKS, longest_part, regular, spelled
 
 _B = r"[\x00-\x20]"
-_CONTROL = literal("".join(map(chr, range(0x21))))
 _KEY = rf'[^\x00-\x20="{BLANKS}]+'
 _OTHER = rf'[^A-Za-z0-9\x00-\x20="{BLANKS}]'
 _BARE = r'[^\x00-\x20"]'
 _INSIDE = r'(?:[^"\\]|\\[\x00-\x{10FFFF}])'
 _READABLE = r"""(?:[^"\\]|\\(?:[ntrbf"\\/']|u[0-9a-fA-F]{4}))"""
+_UNTIL_BLANK = literal(r"^[^\x00-\x20]+")
 _LAST_PAIR = literal(rf'[^\x00-\x20"]+(?:"{_INSIDE}*"|{_B}?)\z')
 
 
@@ -41,12 +41,13 @@ def logfmt_label(name: str, strict: bool, keep_empty: bool) -> str:
         pair = rf'{key}(?:=(?:"{_INSIDE}*"|{_BARE}*(?:{_B}|\z))|{_B}|\z)'
     else:
         pair = rf'{key}=(?:"{_INSIDE}+"|{_BARE}+(?:{_B}|\z))'
-    upto = f"regexp_extract(line, {literal(f'^{_B}*{_PAIRS}?{pair}')}, 0)"
-    quoted = f"CASE WHEN contains(t, '\\') THEN {slowly} ELSE trim(substr(t, {len(name) + 2}), '\"') END"
-    value = f"CASE WHEN suffix(t, '\"') THEN {quoted} ELSE rtrim(substr(t, {len(name) + 2}), {_CONTROL}) END"
-    missing = f"CASE WHEN regexp_matches(line, {_FAULTLESS}) THEN NULL ELSE {slowly} END"
-    last = let("t", f"regexp_extract(p, {_LAST_PAIR}, 0)", value)
-    found = let("p", upto, f"CASE WHEN p = '' THEN {missing} ELSE {last} END")
+    upto = literal(f"^{_B}*{_PAIRS}?{pair}")
+    quoted = "WHEN suffix(t, '\"') THEN CASE WHEN NOT contains(t, '\\') THEN split_part(t, '\"', 2) END"
+    bare = f"regexp_extract(substr(t, {len(name) + 2}), {_UNTIL_BLANK}, 0)"
+    value = f"CASE WHEN t = '' THEN NULL {quoted} ELSE {bare} END"
+    found = let("t", f"regexp_extract(regexp_extract(line, {upto}, 0), {_LAST_PAIR}, 0)", value)
+    missing = f"NOT regexp_matches(line, {upto}) AND regexp_matches(line, {_FAULTLESS})"
+    found = f"COALESCE({found}, CASE WHEN {missing} THEN NULL ELSE {slowly} END)"
     part = longest_part(name)
     return f"CASE WHEN contains(line, {literal(part)}) THEN {found} END" if part else found
 
