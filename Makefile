@@ -2,7 +2,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup up down test lint check bench soak clean lock
+CLIENTS := tests/clients/node_modules/.package-lock.json
+
+.PHONY: setup up down test lint check bench soak clean lock clients
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.ready  ## prepare .venv with the atalaia command in it
@@ -11,6 +13,13 @@ setup: $(VENV)/.ready  ## prepare .venv with the atalaia command in it
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@sh .ci/venv.sh "$(PYTHON)" "$(VENV)"
 	@touch $@
+
+clients: $(CLIENTS)  ## Node's Loki clients and Grafana's LogQL grammar, which tests run against the store
+
+# Their tests say so and are skipped where there is no npm.
+$(CLIENTS): tests/clients/package.json tests/clients/package-lock.json
+	@command -v npm >/dev/null || { echo "no npm here: the tests of Node's clients will be skipped"; exit 0; }; \
+	cd tests/clients && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && touch node_modules/.package-lock.json
 
 up: setup  ## bring the environment up; returns when all is ready
 	@$(BIN)/atalaia up
@@ -23,10 +32,10 @@ lint: setup
 	$(BIN)/ruff check src tests bench
 	$(BIN)/mypy
 
-test: setup lint  ## everything: lint, types, unit, integration, scenario
+test: setup clients lint  ## everything: lint, types, unit, integration, scenario
 	$(BIN)/python -m pytest tests
 
-soak: setup  ## scenario tests with the full counts
+soak: setup clients  ## scenario tests with the full counts
 	ATALAIA_SOAK=1 $(BIN)/python -m pytest -s -o timeout=3600 tests/scenario
 
 bench: setup  ## one table of speeds, beside wc, rg and zstd in the same run; ARGS="--against URL" and more
@@ -36,4 +45,4 @@ lock: setup  ## renew requirements.lock from pyproject.toml
 	$(BIN)/pip-compile --quiet --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe --strip-extras --extra dev --output-file requirements.lock pyproject.toml
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist *.egg-info tests/clients/node_modules

@@ -212,7 +212,7 @@ def test_a_query_beyond_its_memory_fails_and_the_next_one_works(
     monkeypatch.chdir(tmp_path)
     tenant = f"t{next(numbers)}"
     place.push(tenant, [(1, "a", f"{n:05d} " + "x" * 2000) for n in range(25_000)])
-    small = Engine(QueryLimits(memory=24 << 20))
+    small = Engine(QueryLimits(memory=48 << 20))
     modest = Place(place.store, small)
     with pytest.raises(QueryTooExpensive, match="more than 24 MiB of memory\n  ask for a shorter time"):
         modest.lines('{app="a"}', tenant, 0, 10, 25_000, True)

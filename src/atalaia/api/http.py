@@ -5,12 +5,15 @@ from __future__ import annotations
 from urllib.parse import parse_qsl
 
 import orjson
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
 
+from atalaia.api.pieces import TooMuchUnsent
 from atalaia.api.served import Handler
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.logql.errors import LogQLError
+from atalaia.query.queue import QueueFull, WaitedTooLong
+from atalaia.query.ticket import QueryCancelled
 from atalaia.store.commit import StoreUnavailable
 
 MOST_FORM = 1 << 20  # bytes of a form
@@ -28,6 +31,19 @@ def success(data: object) -> Response:
 
 class TooLarge(InputError):
     """The body of a request is larger than the server reads."""
+
+
+_STATUS = (
+    (TooLarge, 413),
+    (LogQLError, 400),
+    (InputError, 400),
+    (QueueFull, 429),
+    (QueryCancelled, 499),  # as Loki: the client closed the request
+    (StoreUnavailable, 503),
+    (WaitedTooLong, 503),
+    (TooMuchUnsent, 503),
+    (AtalaiaError, 422),
+)  # the first one that fits
 
 
 async def body_of(request: Request, most: int) -> bytes:
@@ -48,12 +64,19 @@ async def body_of(request: Request, most: int) -> bytes:
 async def parameters_of(request: Request) -> list[tuple[str, str]]:
     """The parameters of the form of a POST, then those of the address."""
     form = await body_of(request, MOST_FORM) if request.method == "POST" else b""
+    found = [*_pairs(form), *address_parameters(request)]
+    request.state.parameters = found  # the list of queries shows what is asked
+    return found
+
+
+def address_parameters(connection: HTTPConnection) -> list[tuple[str, str]]:
+    """The parameters of the address."""
+    return _pairs(connection.scope["query_string"])
+
+
+def _pairs(text: bytes) -> list[tuple[str, str]]:
     try:
-        return [
-            pair
-            for text in (form, request.scope["query_string"])
-            for pair in parse_qsl(text.decode(), keep_blank_values=True, errors="strict")
-        ]
+        return parse_qsl(text.decode(), keep_blank_values=True, errors="strict")
     except ValueError as error:
         raise InputError(f"the parameters cannot be read: {error}") from error
 
@@ -70,26 +93,34 @@ def needed(parameters: dict[str, str], name: str) -> str:
     return parameters[name]
 
 
-def _refusal(error: Exception, status: int) -> Response:
-    """What is wrong, without repeating a long request as a whole."""
-    text = str(error)
-    return PlainTextResponse(f"{text if len(text) <= 2000 else text[:2000] + '…'}\n", status)
+def refused(error: AtalaiaError | LogQLError) -> tuple[int, str]:
+    """The status and the text of an answer that refuses, without repeating a long request as a whole."""
+    status = next(status for kind, status in _STATUS if isinstance(error, kind))
+    text = _parse_error(error) if type(error) is LogQLError else str(error)
+    return status, text if len(text) <= 2000 else text[:2000] + "…"
+
+
+def _parse_error(error: LogQLError) -> str:
+    """Where a query is wrong, in the words that Loki's clients look for."""
+    text = str(error).partition(": ")[2] if error.line else str(error)
+    kind = "syntax error: " if error.message.startswith("unexpected") else ""
+    return f"parse error at line {error.line}, col {error.column}: {kind}{text}"
+
+
+def refusal(error: AtalaiaError | LogQLError) -> Response:
+    """The answer that refuses, as plain text; 400 for the caller's fault."""
+    status, text = refused(error)
+    return PlainTextResponse(f"{text}\n", status)
 
 
 def guarded(handler: Handler) -> Handler:
-    """Errors as Loki gives them: plain text, 400 for the caller's, 5xx for ours."""
+    """Errors as Loki gives them: plain text."""
 
     async def handled(request: Request) -> Response:
         try:
             return await handler(request)
-        except TooLarge as error:
-            return _refusal(error, 413)
-        except (LogQLError, InputError) as error:
-            return _refusal(error, 400)
-        except StoreUnavailable as error:
-            return _refusal(error, 503)
-        except AtalaiaError as error:
-            return _refusal(error, 422)
+        except (AtalaiaError, LogQLError) as error:
+            return refusal(error)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is there to read it
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,6 +15,7 @@ from atalaia.api.times import bounds
 from atalaia.environment.errors import InputError
 from atalaia.logql.parse import parse
 from atalaia.logql.tree import LogQuery
+from atalaia.query.ticket import Ticket
 
 
 class NamesApi:
@@ -32,20 +35,18 @@ class NamesApi:
 
     async def labels(self, request: Request) -> Response:
         """/loki/api/v1/labels: the names of all labels."""
-        found = await self._series(request)
-        return success(sorted({name for labels in found for name in labels}))
+        return await self._answer(request, lambda found: sorted({name for labels in found for name in labels}))
 
     async def label_values(self, request: Request) -> Response:
         """/loki/api/v1/label/{name}/values."""
         name = request.path_params["name"]
-        found = await self._series(request)
-        return success(sorted({labels[name] for labels in found if name in labels}))
+        return await self._answer(request, lambda found: sorted({labels[name] for labels in found if name in labels}))
 
     async def series(self, request: Request) -> Response:
         """/loki/api/v1/series: the streams that match any of match[]."""
-        return success(await self._series(request))
+        return await self._answer(request, lambda found: found)
 
-    async def _series(self, request: Request) -> list[dict[str, str]]:
+    async def _answer(self, request: Request, shown: Callable[[list[dict[str, str]]], object]) -> Response:
         pairs = await parameters_of(request)
         start, end = bounds(single(pairs))
         texts = [value for key, value in pairs if key in ("match", "match[]", "query") and value]
@@ -56,8 +57,8 @@ class NamesApi:
                 raise InputError(f'{text!r} is not a stream selector such as {{job="postgres"}}')
             selectors.append(tree.selector)
         tenants = tenants_to_read(request)
-        return await asked(
-            request,
-            self._served,
-            lambda ticket: self._served.executor.series(tenants, selectors, start, end, ticket),
-        )
+
+        def work(ticket: Ticket) -> Response:
+            return success(shown(self._served.executor.series(tenants, selectors, start, end, ticket)))
+
+        return await asked(request, self._served, work, quick=True)

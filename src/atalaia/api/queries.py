@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from atalaia.api import answers
-from atalaia.api.asking import asked
-from atalaia.api.http import needed, parameters_of, single, success
+from atalaia.api.asking import answered
+from atalaia.api.http import needed, parameters_of, single
 from atalaia.api.served import BOTH, Served, Spec
 from atalaia.api.tenants import tenants_to_read
 from atalaia.api.times import bounds, default_step, parse_step, parse_time
@@ -18,6 +18,7 @@ from atalaia.environment.errors import InputError
 from atalaia.logql.errors import NotBuilt
 from atalaia.logql.parse import parse
 from atalaia.logql.tree import LogQuery
+from atalaia.query.ticket import Ticket
 
 MAX_LIMIT = 100_000
 MAX_POINTS = 11_000
@@ -47,24 +48,24 @@ class QueryApi:
                 raise NotBuilt("the parameter `interval`")
             limit = _limit(parameters)
             backward = _backward(parameters)
-            rows = await asked(
-                request,
-                self._served,
-                lambda ticket: self._served.executor.logs(tree, tenants, start, end, limit, backward, ticket),
-            )
-            return success(answers.streams(rows, _categorised(request)))
+            categorised = _categorised(request)
+
+            def entries(ticket: Ticket) -> answers.Answer:
+                found = self._served.executor.logs(tree, tenants, start, end, limit, backward, ticket)
+                return answers.streams(found, categorised)
+
+            return await answered(request, self._served, entries)
         step = parse_step(parameters["step"], "step") if parameters.get("step") else default_step(start, end)
         steps = (end - start) // step + 1
         if steps > MAX_POINTS:
             raise InputError(
                 f"{steps} points a series are more than {MAX_POINTS}: ask for a larger step or a shorter time"
             )
-        matrix = await asked(
-            request,
-            self._served,
-            lambda ticket: self._served.executor.metric(tree, tenants, start, step, steps, ticket),
-        )
-        return success(answers.matrix(matrix, start, step))
+
+        def series(ticket: Ticket) -> answers.Answer:
+            return answers.matrix(self._served.executor.metric(tree, tenants, start, step, steps, ticket), start, step)
+
+        return await answered(request, self._served, series)
 
     async def query(self, request: Request) -> Response:
         """/loki/api/v1/query: a metric query at one moment."""
@@ -76,12 +77,11 @@ class QueryApi:
             )
         moment = parse_time(parameters["time"], "time") if parameters.get("time") else time.time_ns()
         tenants = tenants_to_read(request)
-        matrix = await asked(
-            request,
-            self._served,
-            lambda ticket: self._served.executor.metric(tree, tenants, moment, 10**9, 1, ticket),
-        )
-        return success(answers.vector(matrix, moment))
+
+        def samples(ticket: Ticket) -> answers.Answer:
+            return answers.vector(self._served.executor.metric(tree, tenants, moment, 10**9, 1, ticket), moment)
+
+        return await answered(request, self._served, samples)
 
 
 def _limit(parameters: dict[str, str]) -> int:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from atalaia.api.pieces import Unsent
 from atalaia.query.execute import Executor
+from atalaia.query.scheduler import Scheduler
+from atalaia.rules.ruler import Ruler
 from atalaia.store.store import Store
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -25,3 +28,8 @@ class Served:
 
     store: Store
     executor: Executor
+    scheduler: Scheduler
+    unsent: Unsent
+    ruler: Ruler
+    stopping: list[Callable[[], None]] = field(default_factory=list)
+    """Called in the event loop when the server is told to stop, before connections are closed."""

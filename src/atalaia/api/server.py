@@ -6,21 +6,27 @@ import asyncio
 import logging
 import signal
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import uvicorn
-from starlette.applications import Starlette
 
 from atalaia.api.app import create
+from atalaia.api.pieces import Unsent
 from atalaia.api.served import Served
+from atalaia.api.websockets import Websockets
 from atalaia.environment.errors import InputError
 from atalaia.query.engine import Engine, QueryLimits
 from atalaia.query.execute import Executor
+from atalaia.query.scheduler import Scheduler
+from atalaia.rules.publisher import Plan
+from atalaia.rules.ruler import Ruler
 from atalaia.store.options import Options
 from atalaia.store.store import Store
 
 log = logging.getLogger("atalaia.store")
+_UNSENT = 4
+"""How many of the largest answers may wait for clients that read slowly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,7 @@ def bind(address: Address) -> socket.socket:
     return listening
 
 
-def serve(directory: Path, address: Address, options: Options, queries: QueryLimits) -> None:
+def serve(directory: Path, address: Address, options: Options, queries: QueryLimits, rules: Plan | None = None) -> None:
     """Serve the store in `directory`; returns after a clean stop, memory written to a segment.
 
     Raises InputError when the address is taken, AtalaiaError when the store cannot be opened.
@@ -67,23 +73,42 @@ def serve(directory: Path, address: Address, options: Options, queries: QueryLim
         raise
     if store.recovered.replayed:
         log.info("event=replayed entries=%d", store.recovered.replayed)
+    scheduler = Scheduler(queries)
+    executor = Executor(store, engine)
+    plan = rules or Plan()
+    ruler = Ruler(store, executor, plan if plan.url else replace(plan, url=f"http://{address}"))
     try:
+        ruler.start()
         log.info("event=listening address=%s directory=%s", address, directory)
-        asyncio.run(_run(create(Served(store, Executor(store, engine))), listening))
+        served = Served(store, executor, scheduler, Unsent(_UNSENT * queries.answer), ruler)
+        asyncio.run(_run(served, listening))
     finally:
+        ruler.stop()
+        scheduler.close()
         engine.close()
         store.close()
         log.info("event=stopped")
 
 
-async def _run(app: Starlette, listening: socket.socket) -> None:
+async def _run(served: Served, listening: socket.socket) -> None:
     config = uvicorn.Config(
-        app, http="httptools", log_config=None, access_log=False, timeout_graceful_shutdown=10, lifespan="off"
+        create(served),
+        http="httptools",
+        ws=Websockets,
+        ws_max_size=64 << 10,
+        # Compression would hold the event loop up.
+        ws_per_message_deflate=False,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=10,
+        lifespan="off",
     )
     server = uvicorn.Server(config)
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
+        for tell in served.stopping:
+            tell()
         server.should_exit = True
 
     # uvicorn would raise the signal again after its stop; the store must be closed in peace first.

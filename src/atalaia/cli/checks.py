@@ -151,7 +151,7 @@ def _services(environment: Environment) -> Check:
 
 def store_check(environment: Environment) -> Check:
     """Whether the store, as far as it runs, met damaged segments."""
-    from atalaia.cli.logs import client_of
+    from atalaia.cli.connection import client_of
     from atalaia.client.loki import LogsUnreachable
 
     if environment.settings.logs.url:

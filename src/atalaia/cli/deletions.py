@@ -18,7 +18,8 @@ from atalaia.cli.common import (
     show_time,
     table,
 )
-from atalaia.cli.logs import client_of, moment, parsed
+from atalaia.cli.connection import client_of
+from atalaia.cli.logs import moment, parsed
 from atalaia.environment.errors import InputError
 
 TenantOption = Annotated[str, typer.Option(help="Whose entries.")]

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from atalaia.cli.common import FileOption, JsonOption, command_name, environment_of, print_json
-from atalaia.cli.logs import client_of, span
+from atalaia.cli.connection import client_of
+from atalaia.cli.logs import span
 from atalaia.environment.errors import InputError
 
 

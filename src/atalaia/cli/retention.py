@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
-from atalaia.environment.errors import ConfigurationError, InputError
-from atalaia.environment.load import Environment
+from atalaia.environment.errors import InputError
 from atalaia.environment.settings import RetentionRule
 from atalaia.environment.units import parse_duration, parse_size
 from atalaia.logql.errors import LogQLError
@@ -20,19 +19,9 @@ from atalaia.store.retention import Retention, Rule
 _EXAMPLE = """for example 'age=7d tenant=fake {job="varlogs"}'"""
 
 
-def retention_of(environment: Environment) -> Retention:
-    """What [logs] says. Raises ConfigurationError with the line of each selector that is none."""
-    logs, problems = environment.settings.logs, []
-    for number, rule in enumerate(logs.retention):
-        try:
-            _selector(rule)
-        except InputError as error:
-            path = ("logs", "retention", number, "selector")
-            message = f"logs.retention.selector = {rule.selector!r}: {error.what}"
-            problems.append(environment.problem(path, message, error.remedy))
-    if problems:
-        raise ConfigurationError(problems)
-    return retention(logs.retention_age, logs.retention_size, logs.retention)
+def check_selector(text: str) -> None:
+    """Raises ValueError for what is no selector of streams."""
+    _selector(text)
 
 
 def retention(age: str | None, size: str | None, rules: Sequence[RetentionRule] = ()) -> Retention:
@@ -62,22 +51,21 @@ def _bounds(age: str | None, size: str | None) -> tuple[int | None, int | None]:
         raise InputError(str(error)) from error
 
 
-def _selector(rule: RetentionRule) -> Selector | None:
-    if rule.selector is None:
-        return None
-    remedy = "give a selector of streams, such as '{job=\"postgres\"}'"
+def _selector(text: str) -> Selector:
     try:
-        tree = parse(rule.selector)
+        tree = parse(text)
     except LogQLError as error:
-        raise InputError(str(error), remedy) from error
+        raise ValueError(str(error)) from error
     if not isinstance(tree, LogQuery) or tree.stages:
-        raise InputError("more than a selector", remedy)
+        raise ValueError("more than a selector")
     return tree.selector
 
 
 def _rule(rule: RetentionRule) -> Rule:
-    selector = _selector(rule)
-    tests = matcher_tests(selector) if selector else []
+    try:
+        tests = matcher_tests(_selector(rule.selector)) if rule.selector is not None else []
+    except ValueError as error:
+        raise InputError(str(error), "give a selector of streams, such as '{job=\"postgres\"}'") from error
 
     def holds(tenant: str, labels: Mapping[str, str]) -> bool:
         return rule.tenant in (None, tenant) and all(test(labels.get(name, "")) for name, test in tests)

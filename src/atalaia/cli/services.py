@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
+from atalaia.cli.common import environment_of
 from atalaia.environment.errors import InputError
-from atalaia.environment.load import Environment, load
+from atalaia.environment.load import Environment
 from atalaia.runtime import memory
 
 
@@ -36,6 +37,15 @@ def serve(
     limit: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE, a limit as in [logs.limits]; may be repeated.")
     ] = None,
+    rules: Annotated[
+        list[str] | None, typer.Option(help="Rule files, such as 'rules/*.yaml'; may be repeated.", show_default=False)
+    ] = None,
+    alertmanager: Annotated[
+        list[str] | None, typer.Option(help="URL of an Alertmanager; may be repeated.", show_default=False)
+    ] = None,
+    remote_write: Annotated[
+        str | None, typer.Option(help="URL that takes recorded samples.", show_default=False)
+    ] = None,
     environment: Annotated[Path | None, typer.Option("--environment", hidden=True)] = None,
 ) -> None:
     """Run the log store alone.
@@ -45,16 +55,22 @@ def serve(
     memory.configure()
     from atalaia.api.server import Address, serve
     from atalaia.cli.limits import parse_limits, query_limits, store_options
-    from atalaia.cli.retention import parse_rule, retention, retention_of
+    from atalaia.cli.retention import parse_rule, retention
+    from atalaia.cli.ruling import plan_of, plan_of_options
     from atalaia.runtime.logs import configure
 
     if environment is not None:
-        found = load(environment) if environment.exists() else _default(environment)
+        found = environment_of(environment) if environment.exists() else _default(environment)
         ports = found.state.remembered().get("ports", {})
         configure("store", found.state.own_logs / "store.log")
         logs = found.settings.logs
         address = Address(logs.listen, ports["store"])
-        data, limits, bounds = found.store_directory, logs.limits, retention_of(found)
+        ruling = plan_of(found)
+        data, limits, bounds = (
+            found.store_directory,
+            logs.limits,
+            retention(logs.retention_age, logs.retention_size, logs.retention),
+        )
     else:
         if data is None:
             raise InputError("serve needs --data DIR", "for example: atalaia serve --data logs --listen 127.0.0.1:3100")
@@ -62,9 +78,10 @@ def serve(
         address = parse_address(listen)
         limits = parse_limits(limit or [])
         bounds = retention(retention_age, retention_size, [parse_rule(text) for text in retention_rule or ()])
+        ruling = plan_of_options(rules or [], alertmanager or [], remote_write)
     if data.exists() and not data.is_dir():
         raise InputError(f"--data {data} is not a directory")
-    serve(data, address, store_options(limits, bounds), query_limits(limits))
+    serve(data, address, store_options(limits, bounds), query_limits(limits), ruling)
 
 
 def _default(file: Path) -> Environment:
@@ -114,13 +131,13 @@ def collect(
         from atalaia.collector.own import environment_plan
         from atalaia.supervisor.layout import recall
 
-        found = load(environment) if environment.exists() else _default(environment)
+        found = environment_of(environment) if environment.exists() else _default(environment)
         layout = recall(found)
         if layout is None:
             raise InputError("this environment was never brought up", "run `atalaia up`")
         configure("collector", found.state.own_logs / "collector.log")
         plan = environment_plan(
-            found, {name: cluster.directory for name, cluster in layout.clusters.items()}, layout.push_url
+            found, {name: cluster.directory for name, cluster in layout.clusters.items()}, layout.connection
         )
         ready = found.state.run / "collector.ready"
         ready.unlink(missing_ok=True)
@@ -152,7 +169,7 @@ def supervise(environment: Annotated[Path, typer.Option("--environment")]) -> No
     from atalaia.supervisor.layout import recall
     from atalaia.supervisor.supervisor import Supervisor
 
-    found = load(environment) if environment.exists() else _default(environment)
+    found = environment_of(environment) if environment.exists() else _default(environment)
     layout = recall(found)
     if layout is None:
         raise InputError("this environment was never decided", "run `atalaia up`")

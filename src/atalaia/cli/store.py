@@ -21,7 +21,8 @@ from atalaia.cli.common import (
     show_time,
     table,
 )
-from atalaia.cli.logs import client_of, moment
+from atalaia.cli.connection import connection_of
+from atalaia.cli.logs import moment
 from atalaia.cli.progress import Meter
 from atalaia.environment.errors import InputError
 from atalaia.environment.units import show_size
@@ -261,7 +262,7 @@ def import_(
     from atalaia.client.pusher import Pusher
 
     files = inputs(paths)
-    pusher = Pusher(client_of(environment_of(file), url).base)
+    pusher = Pusher(connection_of(environment_of(file), url))
     done = []
     try:
         for number, given in enumerate(files, 1):

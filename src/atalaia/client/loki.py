@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import httpx
 
-from atalaia.client.entries import LogEntry
+from atalaia.client.entries import LogEntry, entries_of
+from atalaia.environment.connection import Connection
 from atalaia.environment.errors import AtalaiaError, InputError
+from atalaia.runtime.http import open_client
 
 _PAGE = 5000
 _DELETE = "/loki/api/v1/delete"
 Labels = tuple[tuple[str, str], ...]
+_REMEDY = "give --token-file, or --user and --password-file; for an environment's store: be who ran `atalaia up`"
 _CATEGORISED = {"X-Loki-Response-Encoding-Flags": "categorize-labels"}
 
 
@@ -21,22 +24,30 @@ class LogsUnreachable(AtalaiaError):
     """The log store does not answer."""
 
 
+class NotAllowed(AtalaiaError):
+    """The server does not know who asks, or does not let them."""
+
+
 class NotOffered(AtalaiaError):
     """The server does not know this address: another kind of log store, or something else."""
 
 
 class LokiClient:
-    """One server. `base` is its address without a path; `page` entries are asked for at once."""
+    """One server; `page` entries are asked for at once."""
 
-    def __init__(self, base: str, timeout: float = 120.0, page: int = _PAGE) -> None:
-        self.base = base.rstrip("/")
+    def __init__(self, to: str | Connection, timeout: float = 120.0, page: int = _PAGE) -> None:
+        """`to`: a connection, or an address without a path. Raises InputError for files that cannot be read."""
+        self.connection = Connection(to) if isinstance(to, str) else to
+        self.base = self.connection.base.rstrip("/")
         self._page = page
-        self._http = httpx.Client(timeout=httpx.Timeout(timeout, connect=5.0), trust_env=False)
+        self.on_stats: Callable[[Mapping[str, Any]], object] = lambda _: None
+        """Told the statistics of each answer that has some."""
+        self._http = open_client(self.connection, httpx.Timeout(timeout, connect=5.0))
 
     def send(
         self, method: str, path: str, parameters: Mapping[str, Any], headers: Mapping[str, str] | None = None
     ) -> httpx.Response:
-        """A good answer. Raises InputError for what the server refuses, LogsUnreachable, NotOffered, AtalaiaError."""
+        """A good answer. Raises InputError for what the server refuses, LogsUnreachable, NotAllowed, NotOffered…"""
         try:
             answer = self._http.request(
                 method, f"{self.base}{path}", params=dict(parameters), headers=dict(headers or {})
@@ -48,6 +59,10 @@ class LokiClient:
             ) from error
         if answer.status_code == 400:
             raise InputError(answer.text.strip())
+        if answer.status_code in (401, 403):
+            raise NotAllowed(
+                f"{self.base} does not let you: {answer.text.strip()[:1000] or answer.status_code}", _REMEDY
+            )
         if answer.status_code == 404:
             raise NotOffered(f"{self.base} has no {path}", "Atalaia's own log store has it: check [logs] url, or --url")
         if not answer.is_success:
@@ -86,24 +101,24 @@ class LokiClient:
 
     def query_range(self, query: str, **parameters: Any) -> Any:
         """Loki's data of a range query."""
-        return self.get("/loki/api/v1/query_range", {"query": query, **parameters}, _CATEGORISED)
+        return self._seen(self.get("/loki/api/v1/query_range", {"query": query, **parameters}, _CATEGORISED))
 
     def query(self, query: str, **parameters: Any) -> Any:
         """Loki's data of an instant query."""
-        return self.get("/loki/api/v1/query", {"query": query, **parameters})
+        return self._seen(self.get("/loki/api/v1/query", {"query": query, **parameters}))
 
-    def page(self, query: str, *, start: int, end: int, limit: int, newest_first: bool) -> list[LogEntry]:
-        """One answer's entries of [start, end) ns, in order of time."""
+    def _seen(self, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("stats"):
+            self.on_stats(data["stats"])
+        return data
+
+    def page(self, query: str, *, start: int, end: int, limit: int, newest_first: bool, **more: Any) -> list[LogEntry]:
+        """One answer's entries of [start, end) ns, in order of time. `more`: parameters for Loki."""
         direction = "backward" if newest_first else "forward"
-        data = self.query_range(query, start=start, end=end, limit=limit, direction=direction)
+        data = self.query_range(query, start=start, end=end, limit=limit, direction=direction, **more)
         if data["resultType"] != "streams":
             raise InputError(f"{query!r} gives numbers, not lines")
-        found = []
-        for stream in data["result"]:
-            for value in stream["values"]:
-                extra = value[2] if len(value) > 2 else {}
-                metadata = {**extra.get("structuredMetadata", {}), **extra.get("parsed", {})}
-                found.append(LogEntry(int(value[0]), stream["stream"], value[1], metadata))
+        found = entries_of(data["result"])
         # Within a stream the server's order is that of arrival, which a stable sort keeps.
         found.sort(key=lambda e: e.ts, reverse=newest_first)
         return found

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import httpx
 import pyarrow as pa
 
+from atalaia.environment.connection import Connection
 from atalaia.environment.errors import AtalaiaError, InputError
+from atalaia.runtime.http import open_client
 from atalaia.store.batch import CONTENT_TYPE, Source, encode
 
 _PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before the next try
@@ -25,17 +27,20 @@ class Pushed:
 
 
 class Pusher:
-    """One store; `base` is its address without a path."""
+    """One store."""
 
-    def __init__(self, base: str, sleep: Callable[[float], object] = time.sleep) -> None:
-        """`sleep`: waits so many seconds before the next try."""
-        self.base = base.rstrip("/")
+    def __init__(self, to: str | Connection, sleep: Callable[[float], object] = time.sleep) -> None:
+        """`to`: a connection, or an address without a path. `sleep`: waits so many seconds before the next try."""
+        connection = Connection(to) if isinstance(to, str) else to
+        self.base = connection.base.rstrip("/")
         self._sleep = sleep
-        self._http = httpx.Client(timeout=httpx.Timeout(120.0, connect=5.0), trust_env=False)
+        self._http = open_client(connection, httpx.Timeout(120.0, connect=5.0))
 
     def position(self, source: str) -> int:
         """Up to where the store has a source; 0 when it does not know it."""
         answer = self._post("/atalaia/v1/positions", json={"ids": [source]})
+        if answer.status_code in (401, 403):
+            raise InputError(f"{self.base} does not let you: {answer.text.strip()[:1000]}")
         if answer.status_code != 200:
             raise InputError(
                 f"{self.base} is not a store of Atalaia: it answered {answer.status_code}",

@@ -14,6 +14,7 @@ import numpy as np
 
 from atalaia.collector import lines, postgres
 from atalaia.collector.entries import Entries
+from atalaia.environment.connection import Connection
 
 Parser = Callable[[bytes, int, Mapping[str, str]], Entries]
 Stage = Callable[[Entries], Entries]
@@ -102,7 +103,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Where entries go: the push address of a Loki or of Atalaia's store. Times in seconds."""
+    """Where entries go: the push address of a Loki or of Atalaia's store. Times in seconds.
+
+    `trust`: an environment's own way in, in place of the other credentials.
+    """
 
     url: str
     tenant: str | None = None
@@ -113,6 +117,7 @@ class Output:
     timeout: float = 10.0
     min_backoff: float = 0.5
     max_backoff: float = 300.0
+    trust: Connection | None = None
 
     @property
     def base(self) -> str:

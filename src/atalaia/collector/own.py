@@ -11,14 +11,15 @@ from atalaia.collector.job import Job, Output, Plan, Target
 from atalaia.collector.stages.labels import Labels, Timestamp
 from atalaia.collector.stages.narrow import narrowed
 from atalaia.collector.stages.text import Regex
+from atalaia.environment.connection import Connection
 from atalaia.environment.load import Environment
 from atalaia.environment.units import parse_duration, parse_size
 
 _OWN = r"^ts=(?P<time>\S+) level=(?P<level>\w+) service=(?P<service>\w+) "
 
 
-def environment_plan(environment: Environment, servers: Mapping[str, Path], push: str) -> Plan:
-    """`servers` has each server's directory, `push` the address of the store."""
+def environment_plan(environment: Environment, servers: Mapping[str, Path], store: Connection) -> Plan:
+    """`servers` has each server's directory."""
     settings = environment.settings.collection
     jobs = []
     for name, directory in servers.items():
@@ -48,7 +49,7 @@ def environment_plan(environment: Environment, servers: Mapping[str, Path], push
     longest = min(parse_size(settings.max_line_size), parse_size(environment.settings.logs.limits.line_size))
     return Plan(
         tuple(jobs),
-        Output(push, min_backoff=0.05, max_backoff=5.0),
+        Output(f"{store.base}/loki/api/v1/push", min_backoff=0.05, max_backoff=5.0, trust=store),
         environment.state.collector / "positions.json",
         longest,
         parse_duration(environment.settings.logs.limits.clock_ahead),

@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from atalaia.collector.job import Output
+from atalaia.environment.connection import Connection
+from atalaia.runtime.http import open_client
 from atalaia.store.batch import CONTENT_TYPE, Source, encode
 
 _LOKI_BYTES = 1 << 20  # of lines in one push to a Loki, as Promtail's batchsize
@@ -51,18 +53,12 @@ class Sink(Protocol):
 
 
 def client(output: Output) -> httpx.Client:
-    """An HTTP client with the output's credentials and headers."""
-    headers = dict(output.headers)
-    if output.tenant:
-        headers["X-Scope-OrgID"] = output.tenant
-    if output.bearer_token:
-        headers["Authorization"] = f"Bearer {output.bearer_token}"
-    return httpx.Client(
-        headers=headers,
-        auth=output.basic_auth,
-        timeout=httpx.Timeout(output.timeout, read=max(60.0, output.timeout)),
-        trust_env=False,
-    )
+    """An HTTP client with the output's credentials and headers. Raises InputError for files that cannot be read."""
+    user, password = output.basic_auth or (None, None)
+    given = Connection(output.base, output.tenant, user, password, token=output.bearer_token)
+    made = open_client(output.trust or given, httpx.Timeout(output.timeout, read=max(60.0, output.timeout)))
+    made.headers.update(output.headers)
+    return made
 
 
 def connect(output: Output) -> Sink:
@@ -70,9 +66,11 @@ def connect(output: Output) -> Sink:
     http = client(output)
     try:
         answer = http.post(f"{output.base}/atalaia/v1/positions", json={"ids": []})
-        if answer.status_code >= 500:
+        # A gateway before a Loki may answer 403 for what it does not know; a store of ours says what is missing.
+        denied = answer.status_code == 401 or (answer.status_code == 403 and "www-authenticate" in answer.headers)
+        if answer.status_code >= 500 or denied:
             http.close()
-            raise Unreachable(f"{output.base} answered {answer.status_code}")
+            raise Unreachable(f"{output.base} answered {answer.status_code}: {answer.text[:200].strip()}")
     except httpx.HTTPError as error:
         http.close()
         raise Unreachable(f"{output.base}: {error}") from error

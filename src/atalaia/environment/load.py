@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from atalaia.environment.alerting import AlertsSettings
 from atalaia.environment.errors import ConfigurationError, InputError, Problem
 from atalaia.environment.locate import key_lines, line_of
+from atalaia.environment.serving import AccessSettings, HttpSettings, TlsSettings
 from atalaia.environment.settings import (
     BackupsSettings,
     CollectionSettings,
@@ -59,6 +62,12 @@ class Environment:
         return self.resolve(given) if given else self.state.logs
 
     @property
+    def access_file(self) -> Path:
+        """Where those are kept who may ask the embedded log store; nobody is asked who they are without it."""
+        given = self.settings.logs.access.file
+        return self.resolve(given) if given else self.state.secrets / "access.json"
+
+    @property
     def repository(self) -> Path:
         """Where backups are kept."""
         given = self.settings.backups.repository
@@ -78,9 +87,13 @@ def find(start: Path | None = None) -> Path:
     return folder / FILE_NAME
 
 
-def load(file: Path | None = None) -> Environment:
+def load(
+    file: Path | None = None, check_selector: Callable[[str], None] | None = None, *, reachable: bool = True
+) -> Environment:
     """The environment that `file` (default: the nearest atalaia.toml) describes; without a file, the seed's.
 
+    `check_selector` raises ValueError for what is no selector of streams; without it they are not looked at.
+    `reachable`: whether it is looked at who can reach the log store, and with which files.
     Raises ConfigurationError with every problem of the file, InputError when a named file cannot be read.
     """
     if file is not None and not file.is_file():
@@ -95,11 +108,43 @@ def load(file: Path | None = None) -> Environment:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}", "it must be a UTF-8 text file that you may read") from error
-    settings, lines = parse(text, path)
-    return Environment(path, settings, State(path.parent / ".atalaia"), lines)
+    settings, lines = parse(text, path, check_selector)
+    environment = Environment(path, settings, State(path.parent / ".atalaia"), lines)
+    if reachable and (problems := _unreachable(environment)):
+        raise ConfigurationError(problems)
+    return environment
 
 
-def parse(text: str, path: Path) -> tuple[Settings, dict[tuple[str, ...], int]]:
+def _unreachable(environment: Environment) -> list[Problem]:
+    """Files that must be there, and a store that anybody could reach."""
+    logs = environment.settings.logs
+    files: dict[tuple[str, ...], Path | None] = {
+        ("logs", name): getattr(logs, name) for name in ("password_file", "token_file", "ca")
+    }
+    names = ("certificate", "key", "client_ca", "client_certificate", "client_key")
+    files |= {("logs", "tls", name): getattr(logs.tls, name) for name in names}
+    secrets = ("password_file", "token_file", "ca")
+    alerting = (*secrets, *(f"remote_write_{name}" for name in secrets))
+    files |= {("logs", "alerts", name): getattr(logs.alerts, name) for name in alerting}
+    problems = [
+        environment.problem(path, f"{'.'.join(path)} = {str(given)!r}: there is no such file", "give its path")
+        for path, given in files.items()
+        if given is not None and not environment.resolve(given).is_file()
+    ]
+    if logs.url is None and not logs.loopback and not environment.access_file.is_file():
+        problems.append(
+            environment.problem(
+                ("logs", "listen"),
+                f"logs.listen = {logs.listen!r}: others can reach the store there, and nobody is asked who they are",
+                "say first who may: `atalaia access add NAME --all-tenants`",
+            )
+        )
+    return problems
+
+
+def parse(
+    text: str, path: Path, check_selector: Callable[[str], None] | None = None
+) -> tuple[Settings, dict[tuple[str, ...], int]]:
     """Settings and the lines of their keys; raises ConfigurationError."""
     try:
         data = tomllib.loads(text)
@@ -113,7 +158,7 @@ def parse(text: str, path: Path) -> tuple[Settings, dict[tuple[str, ...], int]]:
         raise ConfigurationError([problem]) from error
     lines = key_lines(text)
     try:
-        return Settings.model_validate(data), lines
+        return Settings.model_validate(data, context={"selector": check_selector}), lines
     except ValidationError as error:
         problems = [_problem(dict(item), path, lines) for item in error.errors(include_url=False)]
         raise ConfigurationError(problems) from error
@@ -147,6 +192,8 @@ def _problem(item: dict[str, Any], path: Path, lines: dict[tuple[str, ...], int]
             'use "process", which needs no Docker',
         )
     message = str(item["msg"]).removeprefix("Value error, ")
+    if dotted == "logs" and isinstance(item["input"], dict):  # it may hold a secret
+        return Problem(path, line, f"{dotted}: {message}", _remedy(dotted))
     return Problem(path, line, f"{dotted} = {item['input']!r}: {message[0].lower()}{message[1:]}", _remedy(dotted))
 
 
@@ -155,7 +202,11 @@ def _known(location: tuple[str | int, ...]) -> list[str]:
         return list(_SECTIONS)
     inner: dict[tuple[str | int, ...], type[BaseModel]] = {
         ("logs", "limits"): LimitsSettings,
+        ("logs", "alerts"): AlertsSettings,
         ("logs", "retention"): RetentionRule,
+        ("logs", "access"): AccessSettings,
+        ("logs", "tls"): TlsSettings,
+        ("logs", "http"): HttpSettings,
     }
     deep = inner.get(location[:2]) if len(location) > 2 else None
     section = deep or _SECTIONS[str(location[0])]
@@ -164,8 +215,8 @@ def _known(location: tuple[str | int, ...]) -> list[str]:
 
 def _remedy(dotted: str) -> str:
     section, _, last = dotted.rpartition(".")
-    if section == "logs.limits":
-        default = LimitsSettings.model_fields[last].default
+    if section in ("logs.limits", "logs.http"):
+        default = (LimitsSettings if section == "logs.limits" else HttpSettings).model_fields[last].default
         return f"give a value such as {default!r}, or leave it out for that default"
     return {
         "port": "give a free port from 1 to 65535, or leave it out to take the next free one",
@@ -182,5 +233,8 @@ def _remedy(dotted: str) -> str:
         "size": "give a size such as 10GiB",
         "tenant": 'give the name of a tenant, such as "fake", which is that of pushes that name none',
         "selector": "give a selector of streams, such as '{job=\"postgres\"}'",
+        "urls": 'give a list of addresses, such as ["http://127.0.0.1:9093"]',
+        "remote_write": 'give an address, such as "http://127.0.0.1:9090/api/v1/write"',
+        "rules": 'give a glob of rule files, or a list of them, such as "rules/*.yaml"',
         "max_line_size": "give a size such as 256KiB",
     }.get(last, "correct the value, or leave the key out for its default")

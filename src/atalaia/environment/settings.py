@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     ValidatorFunctionWrapHandler,
     WrapValidator,
     field_validator,
     model_validator,
 )
 
-from atalaia.environment.units import parse_duration, parse_size
+from atalaia.environment.alerting import AlertsSettings, Texts
+from atalaia.environment.section import DurationText, SizeText
+from atalaia.environment.section import Section as _Section
+from atalaia.environment.section import between as _between
+from atalaia.environment.section import size_between as _size_between
+from atalaia.environment.serving import AccessSettings, HttpSettings, TlsSettings
+from atalaia.environment.units import parse_duration
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
@@ -39,33 +43,6 @@ MANAGED_SETTINGS = {
     "password_encryption": "passwords are SCRAM",
     "unix_socket_directories": "servers are reached over TCP",
 }
-
-
-def _duration(text: str) -> str:
-    if parse_duration(text) <= 0:
-        raise ValueError(f"{text!r} is not longer than nothing")
-    return text
-
-
-def _size(text: str) -> str:
-    if parse_size(text) <= 0:
-        raise ValueError(f"{text!r} is not larger than nothing")
-    return text
-
-
-def _between(parse: Callable[[str], int], least: str, most: str) -> AfterValidator:
-    """A duration or size from `least` to `most`, both included."""
-
-    def check(text: str) -> str:
-        if not parse(least) <= parse(text) <= parse(most):
-            raise ValueError(f"{text!r} is not from {least} to {most}")
-        return text
-
-    return AfterValidator(check)
-
-
-def _size_between(least: str, most: str) -> AfterValidator:
-    return _between(parse_size, least, most)
 
 
 def _address(text: str) -> str:
@@ -99,17 +76,11 @@ def _one_message(value: object, validate: ValidatorFunctionWrapHandler) -> objec
         raise ValueError("a setting is a text, a number, true or false") from None
 
 
-DurationText = Annotated[str, AfterValidator(_duration)]
-SizeText = Annotated[str, AfterValidator(_size)]
 Address = Annotated[str, AfterValidator(_address)]
 SettingName = Annotated[str, AfterValidator(_setting_name)]
 SettingValue = Annotated[str | int | float | bool, WrapValidator(_one_message)]
 ServerName = Annotated[str, AfterValidator(_server_name)]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ServerSettings(_Section):
@@ -118,7 +89,7 @@ class ServerSettings(_Section):
     version: Annotated[int, Field(ge=15, le=30, strict=True)] = 16
     port: Port | None = None
     listen: tuple[Address, ...] = ("127.0.0.1", "::1")
-    settings: dict[SettingName, SettingValue] = {}
+    settings: dict[SettingName, SettingValue] = Field(default_factory=dict)
     binaries: Path | None = None
 
     @field_validator("listen")
@@ -148,8 +119,12 @@ class LimitsSettings(_Section):
     metadata_keys: Annotated[int, Field(ge=1, le=100_000, strict=True)] = 128
     clock_ahead: Annotated[str, _between(parse_duration, "1s", "100y")] = "24h"
     memory_table: Annotated[str, _size_between("64 KiB", "1 GiB")] = "48MiB"
-    query_memory: Annotated[str, _size_between("16 MiB", "1000 TiB")] = "512MiB"
+    query_memory: Annotated[str, _size_between("16 MiB", "1000 TiB")] = "1GiB"
     query_time: Annotated[str, _between(parse_duration, "10ms", "1d")] = "60s"
+    queries_running: Annotated[int, Field(ge=0, le=1000, strict=True)] = 0
+    queries_waiting: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] = 10_000
+    query_wait: Annotated[str, _between(parse_duration, "10ms", "1d")] = "10m"
+    answer_size: Annotated[str, _size_between("1 MiB", "1000 TiB")] = "128MiB"
     disk_floor: Annotated[str, _size_between("0", "1000 TiB")] = "256MiB"
 
 
@@ -161,6 +136,15 @@ class RetentionRule(_Section):
     age: DurationText | None = None
     size: SizeText | None = None
 
+    @field_validator("selector")
+    @classmethod
+    def _selector(cls, selector: str | None, info: ValidationInfo) -> str | None:
+        # What a selector is, is not known here: whoever validates brings a check that raises ValueError.
+        check = (info.context or {}).get("selector")
+        if selector is not None and check is not None:
+            check(selector)
+        return selector
+
     @model_validator(mode="after")
     def _bounded(self) -> Self:
         if self.age is None and self.size is None:
@@ -169,7 +153,7 @@ class RetentionRule(_Section):
 
 
 class LogsSettings(_Section):
-    """`[logs]`: the embedded store, or the `url` of a Loki to use in its place."""
+    """`[logs]`: the embedded store, or the `url` of a Loki to use in its place, and how that lets us in."""
 
     directory: Path | None = None
     port: Port | None = None
@@ -178,17 +162,26 @@ class LogsSettings(_Section):
     retention_size: SizeText | None = "10GiB"
     retention: tuple[RetentionRule, ...] = ()
     url: str | None = None
+    tenant: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
+    user: str | None = None
+    password_file: Path | None = None
+    token: str | None = None
+    token_file: Path | None = None
+    ca: Path | None = None
     limits: LimitsSettings = LimitsSettings()
+    rules: Texts = ()
+    alerts: AlertsSettings = AlertsSettings()
+    access: AccessSettings = AccessSettings()
+    tls: TlsSettings = TlsSettings()
+    http: HttpSettings = HttpSettings()
 
     @field_validator("listen")
     @classmethod
-    def _loopback(cls, listen: str) -> str:
+    def _ip(cls, listen: str) -> str:
         try:
-            loopback = ipaddress.ip_address(listen).is_loopback
+            ipaddress.ip_address(listen)
         except ValueError:
             raise ValueError(f"{listen!r} is not an IP address") from None
-        if not loopback:
-            raise ValueError(f"{listen!r} is not a loopback address, and the store has no authentication yet")
         return listen
 
     @field_validator("url")
@@ -197,6 +190,22 @@ class LogsSettings(_Section):
         if url is not None and not re.match(r"https?://[^/\s]+", url):
             raise ValueError(f'{url!r} is not an address such as "https://loki.example:3100"')
         return url.rstrip("/") if url else url
+
+    @model_validator(mode="after")
+    def _credentials(self) -> Self:
+        given = [name for name in ("tenant", "user", "password_file", "token", "token_file") if getattr(self, name)]
+        if given and self.url is None:
+            raise ValueError(f"{given[0]} is for a Loki elsewhere, and there is no url")
+        if (self.user is None) != (self.password_file is None):
+            raise ValueError("user and password_file go together")
+        if sum(value is not None for value in (self.user, self.token, self.token_file)) > 1:
+            raise ValueError("give one of user, token and token_file")
+        return self
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the embedded store."""
+        return ipaddress.ip_address(self.listen).is_loopback
 
 
 class BackupsSettings(_Section):
@@ -215,7 +224,9 @@ class RuntimeSettings(_Section):
 class Settings(_Section):
     """The whole of atalaia.toml."""
 
-    servers: dict[ServerName, ServerSettings] = {"postgres_a": ServerSettings(), "postgres_b": ServerSettings()}
+    servers: dict[ServerName, ServerSettings] = Field(
+        default_factory=lambda: {"postgres_a": ServerSettings(), "postgres_b": ServerSettings()}
+    )
     collection: CollectionSettings = CollectionSettings()
     logs: LogsSettings = LogsSettings()
     backups: BackupsSettings = BackupsSettings()

@@ -37,6 +37,11 @@ class State:
         return self.root / "secrets"
 
     @property
+    def own_token(self) -> Path:
+        """What lets the environment's own parts ask its log store."""
+        return self.secrets / "own.token"
+
+    @property
     def run(self) -> Path:
         """PIDs, locks and the supervisor's control socket."""
         return self.root / "run"

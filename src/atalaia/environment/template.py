@@ -23,11 +23,20 @@ targets = ["/var/log/*log"]        # the servers' own logs are always collected
 # port = 3100                      # Loki's; without it: the next free port from 3100, remembered
 # retention_age = "30d"            # without it: any age
 # retention_size = "10GiB"         # the oldest go first; whichever bound is met first
+# listen = "127.0.0.1"             # other machines reach it at "0.0.0.0", once `atalaia access add` says who may
+# rules = "rules/*.yaml"           # alerting and recording rules over LogQL; docs/rules.md says more
 # url = "http://127.0.0.1:3100"    # a Loki to use in place of the embedded store
+# tenant = "team"                  # what `url` is told, and what lets us in there
+# token_file = "loki.token"        # or: user = "NAME", password_file = "FILE"
+# ca = "ca.pem"                    # who signed the store's certificate; without it, those that the system trusts
 
 # [[logs.retention]]               # bounds of some streams alone; the first rule for a stream counts
 # selector = '{job="varlogs"}'     # and, or, tenant = "NAME"
 # age = "7d"                       # and, or, size = "1GiB"
+
+[logs.alerts]
+# urls = ["http://127.0.0.1:9093"] # Alertmanagers that are told of alerts
+# remote_write = "http://127.0.0.1:9090/api/v1/write"   # where recorded samples go
 
 [logs.limits]                      # what the embedded store takes and spends; docs/limits.md says more
 # labels = 30                      # of a stream
@@ -41,6 +50,24 @@ targets = ["/var/log/*log"]        # the servers' own logs are always collected
 # query_memory = "512MiB"          # of all queries together
 # query_time = "60s"
 # disk_floor = "256MiB"            # with less free on the store's disk, pushes are refused
+
+[logs.tls]                         # PEM files; docs/access.md says more about these three
+# certificate = "server.pem"
+# key = "server.key"
+
+[logs.access]
+# file = ".atalaia/secrets/access.json"
+
+[logs.http]                        # slow clients
+# connections = 2000
+# header_time = "10s"              # until a request's head is there
+# body_idle = "30s"                # between two pieces of its body
+# body_time = "10m"                # until all of it is there
+# answer_idle = "60s"              # between two pieces of an answer that the client takes
+# answer_time = "30m"
+# answer_memory = "256MiB"         # of all answers that wait for their clients
+# keep_alive = "75s"
+# push_rate = "0"                  # bytes a second of a tenant's pushes; 0: any
 
 [backups]
 # repository = ".atalaia/backups"

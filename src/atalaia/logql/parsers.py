@@ -8,25 +8,30 @@ from functools import singledispatch
 
 import re2
 
-from .conditions import literal
-from .extract import ERROR, JSON_ERROR, sanitise
+from .extract import sanitise
 from .patterns import capture_sql
-from .scan_json import json_error, json_label, json_value
+from .scan_json import HAS_VALUES, IS_JSON, json_error, json_label, json_value, values_error
 from .scan_logfmt import logfmt_error, logfmt_label
+from .sqltext import literal
 from .tree import Json, Logfmt, Pattern, Regexp
+
+EMPTY = "''"
 
 
 @dataclass(frozen=True, slots=True)
 class Parser:
     """What one parser finds, as SQL: either a map of all labels and any one of them, or some labels by name.
 
-    `error` is NULL for none.
+    `error` is NULL for none. `fills`: whether a label that it names and does not find, and nobody else has, is empty.
+    `usual`: a test of lines that are free of errors, and what is found in those, which takes less.
     """
 
     labels: str | None
     named: Mapping[str, str]
     error: str | None
+    fills: bool = False
     any_label: Callable[[str], str] | None = None
+    usual: tuple[str, Parser] | None = None
 
     def label(self, name: str) -> str | None:
         """SQL of one label; None when this parser never finds it."""
@@ -59,12 +64,13 @@ def _captured(pattern: str, group: int) -> str:
 @parser_of.register
 def _json(stage: Json) -> Parser:
     if not stage.expressions:
-        return Parser("line_json(line)", {}, json_error(f"line_json(line)[{literal(ERROR)}]"), json_label)
-    # Of equal names the first one stays. An expression finds nothing only where the line is not JSON.
-    named = {name: json_value(path) for name, path in stage.expressions[::-1]}
-    path = stage.expressions[0][1]
-    unread = f"CASE WHEN line_json_at(line, {literal(path)}) IS NULL THEN {literal(JSON_ERROR)} END"
-    return Parser(None, named, json_error(unread))
+        usual = Parser("line_json(line)", {}, None, any_label=lambda name: json_label(name, checked=True))
+        return Parser("line_json(line)", {}, json_error(), any_label=json_label, usual=(IS_JSON, usual))
+    # Of equal names the first one stays.
+    named = dict(stage.expressions[::-1])
+    usual = Parser(None, {name: json_value(path, checked=True) for name, path in named.items()}, None)
+    found = {name: json_value(path) for name, path in named.items()}
+    return Parser(None, found, values_error(named.values()), usual=(HAS_VALUES, usual))
 
 
 @parser_of.register
@@ -75,5 +81,5 @@ def _logfmt(stage: Logfmt) -> Parser:
         return logfmt_label(name, stage.strict, stage.keep_empty)
 
     if not stage.expressions:
-        return Parser(f"line_logfmt(line, {stage.strict}, {stage.keep_empty})", {}, error, label)
-    return Parser(None, {name: label(sanitise(key)) for name, key in stage.expressions[::-1]}, error)
+        return Parser(f"line_logfmt(line, {stage.strict}, {stage.keep_empty})", {}, error, any_label=label)
+    return Parser(None, {name: label(sanitise(key)) for name, key in stage.expressions[::-1]}, error, fills=True)

@@ -7,12 +7,12 @@ that, the value. The line's being JSON is another expression's concern: the firs
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-from .conditions import literal
-from .extract import JSON_ERROR, member_path
-from .let import let
+from .extract import ERROR, JSON_ERROR, member_path
 from .patterns import quoted
 from .spelling import BLANKS, longest_part, regular
+from .sqltext import let, literal
 
 _W = r"[ \t\r\n]*"
 _UNDERSCORES = 4  # in a name; each doubles the ways in which objects may be nested in it
@@ -70,7 +70,13 @@ IS_OBJECT = (
     f" ELSE json_type(line) = 'OBJECT' AND NOT regexp_matches(line, {_LENIENT}) END"
 )
 """SQL of whether the column `line` is a JSON object: true of no other, and false of few."""
-_IS_OBJECT = "is_json_object(line)"
+IS_JSON = "is_json_object(line)"
+"""A macro of that."""
+HAS_VALUES = f"(prefix(line, '{{') AND {IS_JSON})"
+"""Where expressions are sure to meet no fault; Loki looks at the very first character."""
+# Of what is no JSON, an object's beginning may still hold labels.
+_OPENS = literal(r"^[ \t\r\n]*\{")
+_CONTAINER = literal(r'^["\[{]')
 
 
 def _candidates(name: str) -> str:
@@ -93,17 +99,16 @@ def _spelled(name: str) -> str:
     return edges[0] if len(name) == 1 else edges[0] + inner + edges[1]
 
 
-def json_label(name: str) -> str:
-    """SQL of a label of the column `line`; NULL for none, and where the line is not a JSON object."""
+def json_label(name: str, checked: bool = False) -> str:
+    """SQL of a label of the column `line`, NULL for none; `checked` says that IS_JSON is known of the line."""
     slowly = f"line_json(line)[{literal(name)}]"
     if not regular(name) or name.endswith("_") or name.count("_") > _UNDERSCORES:
         return slowly
     found = _scanned(_candidates(name), "NULL", slowly)
+    if not checked:
+        found = f"CASE WHEN {IS_JSON} THEN {found} WHEN regexp_matches(line, {_OPENS}) THEN {slowly} END"
     part = literal(longest_part(name))
-    return (
-        f"CASE WHEN NOT contains(line, {part}) AND NOT contains(line, '\\u') THEN NULL"
-        f" WHEN {_IS_OBJECT} THEN {found} WHEN json_valid(line) THEN {slowly} END"
-    )
+    return f"CASE WHEN contains(line, {part}) OR contains(line, '\\u') THEN {found} END"
 
 
 def _scanned(candidates: str, missing: str, slowly: str) -> str:
@@ -116,9 +121,12 @@ def _scanned(candidates: str, missing: str, slowly: str) -> str:
     return f"COALESCE({found}, CASE WHEN {none} THEN {missing} ELSE {slowly} END)"
 
 
-def json_value(path: str) -> str:
-    """SQL of what stands at a path like a.b: "" for nothing, NULL where the line is not JSON."""
-    slowly = f"line_json_at(line, {literal(path)})"
+def json_value(path: str, checked: bool = False) -> str:
+    """SQL of what stands at a path like a.b: "" for nothing, NULL where the line does not begin like JSON.
+
+    `checked` says that HAS_VALUES is known of the line.
+    """
+    slowly = f"COALESCE(line_json_at(line, {literal(path)}), CASE WHEN regexp_matches(line, {_CONTAINER}) THEN '' END)"
     keys = member_path(path)
     if keys is None or not all(map(_PLAIN_KEY.fullmatch, keys)):
         return slowly
@@ -127,10 +135,17 @@ def json_value(path: str) -> str:
         # What has the key, but not what is looked for, is found up to the colon.
         found = rf'"{quoted(key)}"{_W}:' + (found if at == 0 else rf"(?:{_W}\{{{_W}{_BEFORE}{found})?")
     scanned = _scanned(found, _EMPTY, slowly)
-    return f"CASE WHEN {_IS_OBJECT} THEN {scanned} WHEN json_valid(line) THEN {slowly} END"
+    return scanned if checked else f"CASE WHEN {HAS_VALUES} THEN {scanned} ELSE {slowly} END"
 
 
-def json_error(slowly: str) -> str:
-    """SQL of the error of a line; NULL for none. `slowly` is that of a line that DuckDB reads as JSON."""
+def json_error() -> str:
+    """SQL of the error of a line; NULL for none."""
     kind = literal(JSON_ERROR)
-    return f"CASE WHEN {_IS_OBJECT} THEN NULL WHEN json_valid(line) THEN {slowly} ELSE {kind} END"
+    slowly = f"line_json(line)[{literal(ERROR)}]"
+    return f"CASE WHEN {IS_JSON} THEN NULL WHEN regexp_matches(line, {_OPENS}) THEN {slowly} ELSE {kind} END"
+
+
+def values_error(paths: Iterable[str]) -> str:
+    """The same of expressions: some value is broken, or the line does not begin like JSON and is not empty."""
+    broken = " OR ".join(f"line_json_at(line, {literal(path)}) IS NULL" for path in paths)
+    return f"CASE WHEN {HAS_VALUES} THEN NULL WHEN line <> '' AND ({broken}) THEN {literal(JSON_ERROR)} END"

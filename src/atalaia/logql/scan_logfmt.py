@@ -6,10 +6,9 @@ found ends with the value; a second expression, at the end, takes the last pair 
 
 from __future__ import annotations
 
-from .conditions import literal
 from .extract import ERROR, LOGFMT_ERROR
-from .let import let
 from .spelling import BLANKS, longest_part, regular, spelled
+from .sqltext import let, literal
 
 _B = r"[\x00-\x20]"
 _KEY = rf'[^\x00-\x20="{BLANKS}]+'
@@ -26,9 +25,8 @@ def _pairs(inside: str) -> str:
     return rf'(?:{_KEY}(?:=(?:"{inside}*"{_B}*|{_BARE}+(?:{_B}+|\z)|{_B}+|\z)|{_B}+|\z))*'
 
 
-_PAIRS = _pairs(_INSIDE)
-_FAULTLESS = literal(rf"^{_B}*{_PAIRS}\z")
-_READABLE_ALL = literal(rf"^{_B}*{_pairs(_READABLE)}\z")
+def _all(pairs: str) -> str:
+    return literal(rf"^{_B}*{pairs}\z")
 
 
 def logfmt_label(name: str, strict: bool, keep_empty: bool) -> str:
@@ -36,17 +34,18 @@ def logfmt_label(name: str, strict: bool, keep_empty: bool) -> str:
     slowly = f"line_logfmt(line, {strict}, {keep_empty})[{literal(name)}]"
     if not regular(name):
         return slowly
+    pairs = _pairs(_READABLE if strict else _INSIDE)
     key = spelled(name, _OTHER)
     if keep_empty:
         pair = rf'{key}(?:=(?:"{_INSIDE}*"|{_BARE}*(?:{_B}|\z))|{_B}|\z)'
     else:
         pair = rf'{key}=(?:"{_INSIDE}+"|{_BARE}+(?:{_B}|\z))'
-    upto = literal(f"^{_B}*{_PAIRS}?{pair}")
+    upto = literal(f"^{_B}*{pairs}?{pair}")
     quoted = "WHEN suffix(t, '\"') THEN CASE WHEN NOT contains(t, '\\') THEN split_part(t, '\"', 2) END"
     bare = f"regexp_extract(substr(t, {len(name) + 2}), {_UNTIL_BLANK}, 0)"
     value = f"CASE WHEN t = '' THEN NULL {quoted} ELSE {bare} END"
     found = let("t", f"regexp_extract(regexp_extract(line, {upto}, 0), {_LAST_PAIR}, 0)", value)
-    missing = f"NOT regexp_matches(line, {upto}) AND regexp_matches(line, {_FAULTLESS})"
+    missing = f"NOT regexp_matches(line, {upto}) AND regexp_matches(line, {_all(pairs)})"
     found = f"COALESCE({found}, CASE WHEN {missing} THEN NULL ELSE {slowly} END)"
     part = longest_part(name)
     return f"CASE WHEN contains(line, {literal(part)}) THEN {found} END" if part else found
@@ -56,6 +55,6 @@ def logfmt_error(keep_empty: bool) -> str:
     """SQL of the error that --strict gives a line; NULL for none."""
     slowly = f"line_logfmt(line, true, {keep_empty})[{literal(ERROR)}]"
     return (
-        f"CASE WHEN regexp_matches(line, {_READABLE_ALL}) THEN NULL"
+        f"CASE WHEN regexp_matches(line, {_all(_pairs(_READABLE))}) THEN NULL"
         f" WHEN {slowly} IS NOT NULL THEN {literal(LOGFMT_ERROR)} END"
     )

@@ -52,7 +52,7 @@ _SAYS = {
 def gather(environment: Environment, layout: Layout, language: Language, since: int, command: str) -> RunbookFacts:
     """The facts now; problems are those of the last `since` ns. `command` is how a user calls atalaia."""
     says = _SAYS[language]
-    logs = LokiClient(layout.logs_url)
+    logs = LokiClient(layout.connection)
     try:
         now = time.time_ns()
         found = report(environment)

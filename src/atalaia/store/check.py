@@ -119,7 +119,7 @@ def _log(path: Path, patience: float) -> Iterator[Finding]:
                 if isinstance(record, wal.Cut):
                     cut = record
                 else:
-                    decode(record.payload)
+                    decode(record.payload, most=None)
         except FileNotFoundError:
             return
         except AtalaiaError as error:

@@ -60,7 +60,7 @@ def _copy_logs(source: Path, target: Path) -> int:
     size = 0
     for path in sorted(source.glob("*.wal")):
         with suppress(FileNotFoundError):  # it is a segment now
-            size += _copy(path, target / path.name)
+            size += copy_file(path, target / path.name)
     if newest := max(target.iterdir(), default=None):
         # Its last record was being written, so it is not acknowledged.
         *_, last = [None, *wal.intact(newest)]
@@ -104,11 +104,11 @@ def _link(source: Path, target: Path) -> int | None:
     except FileNotFoundError:
         raise
     except OSError:  # another file system, or one without hard links
-        return _copy(source, target)
+        return copy_file(source, target)
     return None
 
 
-def _copy(source: Path, target: Path) -> int:
+def copy_file(source: Path, target: Path) -> int:
     """Copy a file durably; its size."""
     with open(source, "rb") as read, open(target, "xb") as write:
         shutil.copyfileobj(read, write, 1 << 20)

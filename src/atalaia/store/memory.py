@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -51,18 +52,25 @@ class MemoryTable:
     born: float = 0.0
     touched: float = 0.0
 
-    def add(self, batch: pa.RecordBatch, sources: tuple[Source, ...]) -> None:
-        """Take in a batch of `SCHEMA` that is durable already."""
+    @property
+    def first_seq(self) -> int:
+        """The number of its first entry; there is none as long as it has no rows."""
+        return int(self.batches[0].column("seq")[0].as_py())
+
+    def add(self, batch: pa.RecordBatch, sources: tuple[Source, ...]) -> Collection[int]:
+        """Take in a batch of `SCHEMA` that is durable already; the numbers of its streams."""
         self.batches.append(batch)
         self.rows += len(batch)
         self.size += batch.get_total_buffer_size()
         for source in sources:
             self.sources[source.id] = source.end
-        for stream, found in ranges(batch.column("stream_id").to_numpy(), batch.column("ts").to_numpy()).items():
+        added = ranges(batch.column("stream_id").to_numpy(), batch.column("ts").to_numpy())
+        for stream, found in added.items():
             if stream in self.streams:
                 self.streams[stream].widen(found)
             else:
                 self.streams[stream] = found
+        return added.keys()
 
 
 def ranges(streams: np.ndarray, ts: np.ndarray) -> dict[int, StreamRange]:

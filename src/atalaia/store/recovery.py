@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import shutil
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,9 @@ from atalaia.store.batch import decode
 from atalaia.store.catalogue import Catalogue
 from atalaia.store.commit import stored_batch
 from atalaia.store.compact import index_path
+from atalaia.store.copying import copy_file
 from atalaia.store.memory import MemoryTable
+from atalaia.store.salvage import FOLDER
 from atalaia.store.segment import Made
 from atalaia.store.shelf import log_damaged
 from atalaia.store.streams import Streams
@@ -140,10 +141,11 @@ def _set_aside(directory: Path, cut: wal.Cut) -> None:
     """
     whole = sum(isinstance(found, wal.Record) for found in wal.intact(cut.path, cut.offset))
     if whole:
-        target = directory / "damaged" / f"{cut.path.name}.{time.time_ns()}"
+        target = directory / FOLDER / f"{cut.path.name}.{time.time_ns()}"
         try:
             target.parent.mkdir(exist_ok=True)
-            shutil.copyfile(cut.path, target)
+            copy_file(cut.path, target)
+            sync_directory(target.parent)
         except OSError as error:
             raise AtalaiaError(
                 f"{cut.path} is damaged, and no copy of it can be kept at {target}: {error}",

@@ -104,10 +104,11 @@ def _edge(part: Part, backward: bool) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything that was acknowledged at one moment; segments first."""
+    """Everything that was acknowledged at one moment; segments first. It has all entries numbered below `seq`."""
 
     parts: tuple[Part, ...]
     streams: Streams
+    seq: int
 
 
 def segment_part(folder: Path, made: Made, damaged: Callable[[str, str], None] | None = None) -> Part:
@@ -132,5 +133,4 @@ def memory_part(table: MemoryTable) -> Part:
         order = np.argsort(numbers)
         held = Held(numbers[order], *(column[order] for column in columns))
     low, high = min(r.min_ts for r in ranges), max(r.max_ts for r in ranges)
-    first_seq = int(table.batches[0].column("seq")[0].as_py())
-    return Part(table.rows, low, high, first_seq, held, batches=tuple(table.batches))
+    return Part(table.rows, low, high, table.first_seq, held, batches=tuple(table.batches))

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -30,6 +30,8 @@ from atalaia.store.space import Space
 from atalaia.store.wal import LogFile
 
 log = logging.getLogger("atalaia.store")
+Listener = Callable[[pa.RecordBatch, Collection[int]], None]
+"""Told each batch (`memory.SCHEMA`) and its streams once it can be queried, in order of `seq`, in the commit thread."""
 _BURST = 8  # a memory table fuller than one part in so many is written early once nothing comes any more
 _FROZEN_MOST = 2  # full memory tables that may wait for their segment before pushes wait too
 
@@ -58,6 +60,9 @@ class Store:
         self._numbers = itertools.count(self._catalogue.number + 1)
         self._memory = found.tables.pop()
         self._frozen = found.tables
+        self._visible = found.seq  # one more than the last entry that can be queried
+        self.listener: Listener | None = None
+        """At most one, which must neither wait nor fail."""
         self._flush_wanted = False
         self._stopping = False
         self._closing = False
@@ -108,8 +113,8 @@ class Store:
             with self._guard:
                 parts = reading.enter_context(self._shelf.reading())
                 memory = tuple(memory_part(table) for table in (*self._frozen, self._memory) if table.rows)
-                deletions = self._maintenance.deletions
-            yield Snapshot(tuple(part.without(deletions) for part in (*parts, *memory)), self.streams)
+                deletions, seq = self._maintenance.deletions, self._visible
+            yield Snapshot(tuple(part.without(deletions) for part in (*parts, *memory)), self.streams, seq)
 
     @property
     def settled(self) -> bool:
@@ -189,8 +194,12 @@ class Store:
         with self._guard:
             if not self._memory.rows:
                 self._memory.born = time.monotonic()
-            self._memory.add(batch, sources)
+            streams = self._memory.add(batch, sources)
             self._memory.touched = time.monotonic()
+            self._visible += len(batch)
+        listener = self.listener
+        if listener is not None and len(batch):
+            listener(batch, streams)
 
     def _rotate(self) -> LogFile | None:
         """Begin a new generation when the memory table is full or old."""
@@ -279,5 +288,5 @@ class Store:
 
     def _oldest_in_memory(self) -> int:
         with self._guard:
-            firsts = [memory_part(table).first_seq for table in (*self._frozen, self._memory) if table.rows]
+            firsts = [table.first_seq for table in (*self._frozen, self._memory) if table.rows]
         return min(firsts, default=2**63 - 1)

@@ -73,32 +73,59 @@ def _slices(lines: pa.Array) -> Iterator[pa.Array]:
         at = until
 
 
-def _templates(lines: pa.Array) -> Templates:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Masked:
+    """Some lines: `column` has the template of each, dictionary-encoded; `raw` and `kind` an element a byte.
+
+    `offsets` are where lines begin and end in `raw`, `starts` and `ends` the same of variable tokens; `inside` are
+    the bytes of those but the first.
+    """
+
+    column: pa.DictionaryArray
+    raw: np.ndarray
+    kind: np.ndarray
+    offsets: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+    inside: np.ndarray
+
+
+def masked(lines: pa.Array) -> Iterator[pa.DictionaryArray]:
+    """The template of each of utf8 `lines` (no nulls), however many there are, a part of the lines at a time."""
+    return (_masked(part).column for part in _slices(lines))
+
+
+def _masked(lines: pa.Array) -> _Masked:
     offsets = np.frombuffer(lines.buffers()[1], np.int32)[lines.offset : lines.offset + len(lines) + 1].astype(np.int64)
     raw = np.frombuffer(lines.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]]
     offsets -= offsets[0]
     kind = np.frombuffer(raw.tobytes().translate(_KIND), np.uint8)
     starts, ends = _variable_tokens(kind, offsets)
-    long = np.flatnonzero(ends - starts >= tokens.SHORTEST)
-    token_rows = np.searchsorted(offsets, starts[long], side="right") - 1
-    token_hashes = tokens.hashes(raw, starts[long], ends[long])
     # Of a variable token one byte is kept, and becomes the placeholder.
     step = np.zeros(len(kind) + 1, np.int8)
     step[starts + 1] = 1
     step[ends] ^= 1
     inside = np.bitwise_xor.accumulate(step[:-1]).view(bool) if len(kind) else np.zeros(0, bool)
-    masked = raw.copy()
-    masked[starts] = ord(PLACEHOLDER)
+    hidden = raw.copy()
+    hidden[starts] = ord(PLACEHOLDER)
     dropped = np.zeros(len(starts) + 1, np.int64)
     np.cumsum(ends - starts - 1, out=dropped[1:])
     new_offsets = (offsets - dropped[np.searchsorted(starts, offsets)]).astype(np.int32)
-    buffers = [None, pa.py_buffer(new_offsets), pa.py_buffer(masked[~inside])]
+    buffers = [None, pa.py_buffer(new_offsets), pa.py_buffer(hidden[~inside])]
     column = pa.Array.from_buffers(pa.utf8(), len(lines), buffers).dictionary_encode()
-    if len(column.dictionary) > MOST or column.dictionary.nbytes > MOST_TEXT:
+    return _Masked(column, raw, kind, offsets, starts, ends, inside)
+
+
+def _templates(lines: pa.Array) -> Templates:
+    found = _masked(lines)
+    long = np.flatnonzero(found.ends - found.starts >= tokens.SHORTEST)
+    token_rows = np.searchsorted(found.offsets, found.starts[long], side="right") - 1
+    token_hashes = tokens.hashes(found.raw, found.starts[long], found.ends[long])
+    texts = found.column.dictionary
+    if len(texts) > MOST or texts.nbytes > MOST_TEXT:
         return Templates(None, [], [], token_rows, token_hashes)
-    codes = column.indices.to_numpy()
-    letters = _letters(len(column.dictionary), codes, raw, kind, offsets, starts, inside)
-    return Templates(codes, column.dictionary.to_pylist(), letters, token_rows, token_hashes)
+    codes = found.column.indices.to_numpy()
+    return Templates(codes, texts.to_pylist(), _letters(found, codes), token_rows, token_hashes)
 
 
 def _variable_tokens(kind: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -121,19 +148,11 @@ def _variable_tokens(kind: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray,
     return starts[variable], ends[variable]
 
 
-def _letters(
-    count: int,
-    codes: np.ndarray,
-    raw: np.ndarray,
-    kind: np.ndarray,
-    offsets: np.ndarray,
-    starts: np.ndarray,
-    inside: np.ndarray,
-) -> list[frozenset[str]]:
-    """Which letters stand in the variable tokens of each of `count` templates."""
-    in_token = inside.copy()
-    in_token[starts] = True
-    at = np.flatnonzero(in_token & (kind == _LETTER))
-    seen = np.zeros((count, 128), bool)
-    seen[codes[np.searchsorted(offsets, at, side="right") - 1], raw[at]] = True
+def _letters(found: _Masked, codes: np.ndarray) -> list[frozenset[str]]:
+    """Which letters stand in the variable tokens of each template."""
+    in_token = found.inside.copy()
+    in_token[found.starts] = True
+    at = np.flatnonzero(in_token & (found.kind == _LETTER))
+    seen = np.zeros((len(found.column.dictionary), 128), bool)
+    seen[codes[np.searchsorted(found.offsets, at, side="right") - 1], found.raw[at]] = True
     return [frozenset(map(chr, np.flatnonzero(row).tolist())) for row in seen]

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from atalaia.environment import ports as port_choice
+from atalaia.environment.connection import Connection, connection_of
 from atalaia.environment.load import Environment
 from atalaia.environment.ports import STORE
+from atalaia.environment.secrets import own_token
 from atalaia.postgres import cluster as clusters
 from atalaia.postgres import control
 from atalaia.postgres.cluster import Cluster
@@ -29,17 +31,14 @@ class Layout:
     @property
     def logs_url(self) -> str:
         """The base address of the log store."""
-        logs = self.environment.settings.logs
-        if self.store_port is None:
-            assert logs.url is not None
-            return logs.url
-        host = f"[{logs.listen}]" if ":" in logs.listen else logs.listen
-        return f"http://{host}:{self.store_port}"
+        return self.connection.base
 
     @property
-    def push_url(self) -> str:
-        """Where the collector pushes to."""
-        return f"{self.logs_url}/loki/api/v1/push"
+    def connection(self) -> Connection:
+        """How the environment's parts reach the log store."""
+        found = connection_of(self.environment, self.store_port)
+        assert found is not None
+        return found
 
 
 def process_file_of(environment: Environment, service: str) -> Process | None:
@@ -54,6 +53,7 @@ def decide(environment: Environment) -> Layout:
     """
     before: dict[str, int] = environment.state.remembered().get("ports", {})
     environment.state.create()
+    own_token(environment.state)
     running: dict[str, int] = {}
     # A port held by our own server, up already, is not taken.
     for name in environment.settings.servers:

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from atalaia.environment.errors import InputError
+from atalaia.environment.connection import Connection
+from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.environment.load import Environment
 from atalaia.environment.ports import STORE
 from atalaia.postgres import connect, control, init, logfiles
 from atalaia.postgres.cluster import Cluster
 from atalaia.runtime import process as processes
 from atalaia.runtime.process import Process
+from atalaia.runtime.trust import client_context
 from atalaia.supervisor.layout import COLLECTOR, Layout, process_file_of
 
 _STDERR_MOST = 16 << 20  # bytes
@@ -122,7 +124,7 @@ class OwnService:
     directory: Path
     arguments: tuple[str, ...]
     environment: Environment
-    http_port: tuple[str, int] | None = None
+    http: Connection | None = None
     stop_steps: Sequence[tuple[int, float]] = ((signal.SIGTERM, 30.0), (signal.SIGKILL, 5.0))
 
     @property
@@ -160,12 +162,15 @@ class OwnService:
         """GET /ready, or the ready file."""
         from atalaia import __version__
 
-        if self.http_port is None:
+        if self.http is None:
             try:
                 return self.ready_file.read_text().strip() == str(process.pid), __version__
             except OSError:
                 return False, "not collecting yet"
-        connection = http.client.HTTPConnection(*self.http_port, timeout=2)
+        try:
+            connection = _connect(self.http)
+        except AtalaiaError as error:
+            return False, str(error)
         try:
             connection.request("GET", "/ready")
             status = connection.getresponse().status
@@ -183,24 +188,29 @@ class OwnService:
             return ""
 
 
+def _connect(to: Connection) -> http.client.HTTPConnection:
+    if to.base.startswith("https:"):
+        return http.client.HTTPSConnection(to.host, timeout=2, context=client_context(to))
+    return http.client.HTTPConnection(to.host, timeout=2)
+
+
 def services_of(layout: Layout) -> list[Service]:
     """The services of an environment in their order: servers, store, collector."""
     environment = layout.environment
     file = str(environment.file)
     found: list[Service] = [ServerService(cluster) for cluster in layout.clusters.values()]
     if layout.store_port is not None:
-        host = environment.settings.logs.listen
-        address = layout.logs_url.removeprefix("http://")
+        connection = layout.connection
         arguments = ("serve", "--environment", file)
         found.append(
             OwnService(
                 STORE,
                 "log store",
-                address,
+                connection.host,
                 environment.store_directory,
                 arguments,
                 environment,
-                (host, layout.store_port),
+                connection,
             )
         )
     # The collector waits for the store by itself, so that both load at the same time.

@@ -4,25 +4,21 @@ from pathlib import Path
 
 import pytest
 
-from atalaia.cli.retention import parse_rule, retention, retention_of
+from atalaia.cli.retention import check_selector, parse_rule, retention
 from atalaia.environment.errors import ConfigurationError, InputError
-from atalaia.environment.load import Environment, parse
-from atalaia.environment.settings import RetentionRule
-from atalaia.environment.state import State
+from atalaia.environment.load import parse
+from atalaia.environment.settings import LogsSettings, RetentionRule
 
 DAY = 86_400 * 10**9
 
 
-def environment(text: str) -> Environment:
-    file = Path("/x/atalaia.toml")
-    settings, lines = parse(text, file)
-    return Environment(file, settings, State(file.parent / ".atalaia"), lines)
+def settings(text: str) -> LogsSettings:
+    return parse(text, Path("/x/atalaia.toml"), check_selector)[0].logs
 
 
 def test_the_settings_arrive_in_their_units_and_rules_hold_for_their_streams() -> None:
-    found = retention_of(
-        environment(
-            """
+    logs = settings(
+        """
             [logs]
             retention_age = "30d"
             [[logs.retention]]
@@ -36,9 +32,9 @@ def test_the_settings_arrive_in_their_units_and_rules_hold_for_their_streams() -
             selector = '{job="audit"}'
             age = "1y"
             size = "5MB"
-            """
-        )
+        """
     )
+    found = retention(logs.retention_age, logs.retention_size, logs.retention)
     assert (found.age, found.size) == (30 * DAY, 10 << 30)
     assert [(rule.age, rule.size) for rule in found.rules] == [(DAY, None), (None, 1 << 30), (365 * DAY, 5_000_000)]
     first, second, third = (rule.holds for rule in found.rules)
@@ -48,7 +44,7 @@ def test_the_settings_arrive_in_their_units_and_rules_hold_for_their_streams() -
     assert [third("dev", audit), third("fake", audit), third("fake", debug)] == [True, True, False]
 
 
-def test_every_selector_that_is_none_is_told_with_its_line() -> None:
+def test_every_selector_that_is_none_is_told_with_its_line_and_all_else_that_is_wrong() -> None:
     text = """\
 [[logs.retention]]
 selector = '{job="a"}'
@@ -59,11 +55,13 @@ selector = 'job="a"'
 [[logs.retention]]
 selector = '{job="a"} |= "x"'
 size = "1GB"
+[logs]
+port = 0
 """
     with pytest.raises(ConfigurationError) as caught:
-        retention_of(environment(text))
-    assert [problem.line for problem in caught.value.problems] == [6, 8]
-    first, second = caught.value.problems
+        settings(text)
+    assert [problem.line for problem in caught.value.problems] == [6, 8, 11]
+    first, second, _ = caught.value.problems
     assert first.message.startswith("logs.retention.selector = 'job=\"a\"': ")
     assert second.message.endswith(": more than a selector")
     assert "give a selector of streams" in first.remedy

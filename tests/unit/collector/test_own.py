@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from atalaia.collector.own import environment_plan
+from atalaia.environment.connection import Connection
 from atalaia.environment.load import Environment, parse
 from atalaia.environment.state import State
 
@@ -21,5 +22,7 @@ FILE = Path("/x/atalaia.toml")
 )
 def test_what_the_store_would_refuse_is_not_sent(text: str, longest: int, ahead: int) -> None:
     settings, lines = parse(text, FILE)
-    plan = environment_plan(Environment(FILE, settings, State(FILE.parent / ".atalaia"), lines), {}, "http://x")
+    plan = environment_plan(
+        Environment(FILE, settings, State(FILE.parent / ".atalaia"), lines), {}, Connection("http://x")
+    )
     assert (plan.max_line_size, plan.clock_ahead) == (longest, ahead * 10**9)

@@ -1,6 +1,12 @@
-"""SQL expressions that name a value, so that it is made once however often it is looked at."""
+"""Pieces of SQL text."""
 
 from __future__ import annotations
+
+
+def literal(text: str) -> str:
+    """A string as a SQL literal; NUL, which SQL text cannot hold, by way of chr(0)."""
+    quoted = "'" + text.replace("'", "''") + "'"
+    return f"({quoted})".replace("\0", "' || chr(0) || '") if "\0" in text else quoted
 
 
 def let(name: str, value: str, result: str) -> str:
