@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 from atalaia.environment.errors import InputError
 from atalaia.logql import rows
 from atalaia.logql.conditions import Inexpressible
-from atalaia.logql.conditions import literal as quoted
 from atalaia.logql.entry import Entry
 from atalaia.logql.extract import ERROR
 from atalaia.logql.linefilters import needed
@@ -26,6 +25,7 @@ from atalaia.logql.samples import Samples, fails, samples_of
 from atalaia.logql.select import matcher_tests
 from atalaia.logql.series import grouping_of, labels_of
 from atalaia.logql.slide import slide, slide_samples
+from atalaia.logql.sqltext import literal as quoted
 from atalaia.logql.tree import Grouping, LogQuery, RangeAggregation
 from atalaia.logql.window import Grid
 from atalaia.query.engine import Engine
