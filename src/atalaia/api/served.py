@@ -9,8 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from atalaia.api.pieces import Unsent
+from atalaia.api.rate import PushRate
 from atalaia.query.execute import Executor
 from atalaia.query.scheduler import Scheduler
+from atalaia.rules.ruler import Ruler
 from atalaia.store.store import Store
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -29,5 +31,7 @@ class Served:
     executor: Executor
     scheduler: Scheduler
     unsent: Unsent
+    ruler: Ruler
     stopping: list[Callable[[], None]] = field(default_factory=list)
     """Called in the event loop when the server is told to stop, before connections are closed."""
+    pushes: PushRate = field(default_factory=PushRate)

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from atalaia.environment.alerting import AlertsSettings, Texts
 from atalaia.environment.section import DurationText, SizeText
 from atalaia.environment.section import Section as _Section
 from atalaia.environment.section import between as _between
@@ -168,6 +169,8 @@ class LogsSettings(_Section):
     token_file: Path | None = None
     ca: Path | None = None
     limits: LimitsSettings = LimitsSettings()
+    rules: Texts = ()
+    alerts: AlertsSettings = AlertsSettings()
     access: AccessSettings = AccessSettings()
     tls: TlsSettings = TlsSettings()
     http: HttpSettings = HttpSettings()

@@ -15,7 +15,7 @@ from .conditions import FILTER_ERROR, Inexpressible, conjunction, literal, test
 from .errors import TooComplex
 from .extract import DETAILS, ERROR
 from .linefilters import line_filter
-from .parsers import Parser, parser_of
+from .parsers import EMPTY, Parser, parser_of
 from .tree import (
     Condition,
     Decolorize,
@@ -53,6 +53,10 @@ class Streams:
     def having(self, name: str) -> int:
         """How many of them have a label."""
         return sum(name in labels for labels in self.labels.values())
+
+    def looked_up(self, name: str) -> str | None:
+        """SQL by which the engine looks a label of theirs up; None when no stream has it."""
+        return f"stream_label(stream_id, {literal(name)})" if self.having(name) else None
 
     @property
     def many(self) -> bool:
@@ -95,7 +99,7 @@ class Pipeline:
     def stream_label(self, name: str) -> str | None:
         """SQL of a stream's own label; None when no stream has it."""
         if self.streams.many:
-            return f"stream_label(stream_id, {literal(name)})" if self.streams.having(name) else None
+            return self.streams.looked_up(name)
         values = {number: literal(own[name]) for number, own in self.streams.labels.items() if name in own}
         return by_stream(values) if values else None
 
@@ -121,7 +125,7 @@ class Pipeline:
         taken = self.taken(base)
         for parser in self.parsers:  # what is found by the first one stays
             if (found := parser.label(name)) is not None:
-                parts.append(found)
+                parts.append(f"COALESCE({found}, {EMPTY})" if parser.fills else found)
             if base != name and (found := parser.label(base)) is not None:
                 parts.append(f"CASE WHEN {taken} THEN {found} END")
         if base != name and (in_stream := self.stream_label(base)):

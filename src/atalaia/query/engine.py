@@ -67,10 +67,14 @@ class QueryLimits:
 
 StreamLabels = Callable[[np.ndarray, str], pa.Array]
 """A label (utf8, null for none) of streams by number."""
+StreamTenants = Callable[[np.ndarray], pa.Array]
+"""The tenants (utf8) of streams by number."""
 
 
 class Engine:
-    """Runs SQL over relations of the store. `stream_labels` is the store's; plans ask it when streams are many.
+    """Runs SQL over relations of the store.
+
+    `stream_labels` and `stream_tenants` are the store's; plans ask them when streams are many.
 
     DuckDB bounds the memory of a database, not that of a query. So each place where a query may run has a database of
     its own (in memory, empty): place 0 with half of all memory, the others with equal shares of the other half.
@@ -82,6 +86,7 @@ class Engine:
         self._databases: dict[int, duckdb.DuckDBPyConnection] = {}
         self._watch = Watch()
         self.stream_labels: StreamLabels = lambda numbers, _: pa.nulls(len(numbers), pa.utf8())
+        self.stream_tenants: StreamTenants = lambda numbers: pa.nulls(len(numbers), pa.utf8())
 
     def ticket(self) -> Ticket:
         """Leave for a query that begins now."""
@@ -111,7 +116,11 @@ class Engine:
         )
         # Segments never change: their footers need reading once.
         database.execute("SET GLOBAL parquet_metadata_cache = true")
-        _register(database, lambda numbers, name: self.stream_labels(numbers, name))
+        _register(
+            database,
+            lambda numbers, name: self.stream_labels(numbers, name),
+            lambda numbers: self.stream_tenants(numbers),
+        )
         return database
 
     @contextmanager
@@ -149,7 +158,9 @@ class Engine:
             database.close()
 
 
-def _register(connection: duckdb.DuckDBPyConnection, stream_labels: StreamLabels) -> None:
+def _register(
+    connection: duckdb.DuckDBPyConnection, stream_labels: StreamLabels, stream_tenants: StreamTenants
+) -> None:
     """The functions that plans call; each works on a column of the rows that are left."""
     text, boolean, integer = duckdb.type("VARCHAR"), duckdb.type("BOOLEAN"), duckdb.type("INTEGER")
     labels = duckdb.type("MAP(VARCHAR, VARCHAR)")
@@ -162,6 +173,7 @@ def _register(connection: duckdb.DuckDBPyConnection, stream_labels: StreamLabels
         ("read_label", _values(unwrap.read, pa.float64()), [text, text], duckdb.type("DOUBLE")),
         ("compare_label", _compared, [text] * 4, integer),
         ("stream_label", _of_streams(stream_labels), [integer, text], text),
+        ("stream_tenant", _tenants(stream_tenants), [integer], text),
     ):
         connection.create_function(
             name,
@@ -202,6 +214,11 @@ def _of_streams(labels: StreamLabels) -> Function:
         return labels(_whole(numbers).to_numpy(zero_copy_only=False), names[0].as_py())
 
     return function
+
+
+def _tenants(tenants: StreamTenants) -> Function:
+    """The function of a column of stream numbers."""
+    return lambda numbers: tenants(_whole(numbers).to_numpy(zero_copy_only=False))
 
 
 def _values(one: Callable[..., object], kind: pa.DataType) -> Function:

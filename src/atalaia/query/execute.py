@@ -21,7 +21,7 @@ from atalaia.logql.walk import log_queries
 from atalaia.logql.window import Grid
 from atalaia.query.engine import Engine
 from atalaia.query.fetch import Found, bounded, fetched
-from atalaia.query.ranges import RangeQuery, Tenants, line_conditions, streams_of
+from atalaia.query.ranges import OfTenants, RangeQuery, Tenants, line_conditions, selected, streams_of
 from atalaia.query.ticket import Ticket
 from atalaia.store.deletion import Deletion
 from atalaia.store.relation import Reading, chosen, numbers, relation, streams_in
@@ -50,6 +50,7 @@ class Executor:
         self._store = store
         self._engine = engine
         engine.stream_labels = store.streams.values_of
+        engine.stream_tenants = store.streams.tenants_of
 
     def ticket(self) -> Ticket:
         """Leave for a query that begins now; every method takes one, and makes its own without."""
@@ -104,13 +105,19 @@ class Executor:
         streams: Mapping[int, Mapping[str, str]],
         batches: Sequence[pa.RecordBatch],
         ticket: Ticket,
+        tenanted: bool = False,
     ) -> list[Found]:
-        """The entries of some batches (`memory.SCHEMA`), all of `streams`, that may pass a query, in order of time."""
+        """The entries of some batches (`memory.SCHEMA`), all of `streams`, that may pass a query, in order of time.
+
+        `tenanted`: whether the streams are those of several tenants, and their labels say so.
+        """
         first = min(batch.column("seq")[0].as_py() for batch in batches)
         low, high = -(2**63), 2**63 - 1
         part = Part(sum(map(len, batches)), low, high, first, None, batches=tuple(batches))
         wanted = _Wanted(low, high, part.rows, False, ticket)
-        return self._page([part], compile_pipeline(query, Streams(streams)), wanted, part.rows, None)
+        return self._page(
+            [part], compile_pipeline(query, (OfTenants if tenanted else Streams)(streams)), wanted, part.rows, None
+        )
 
     def _first(
         self, parts: Sequence[Part], pipeline: Pipeline, wanted: _Wanted, passes: Callable[[Found], bool]
@@ -166,10 +173,10 @@ class Executor:
             with self._engine.cursor(ticket) as connection:
                 for part in snapshot.parts:
                     seen |= streams_in(connection, part, start, end + 1)
-            (tenant,) = tenants
-            wanted = [snapshot.streams.select(tenant, matcher_tests(selector)) for selector in selectors]
-            ids = {number for some in wanted or [snapshot.streams.select(tenant)] for number in some}
-            return [dict(snapshot.streams[number].labels) for number in sorted(seen & ids)]
+            every = selected(snapshot, tenants)
+            wanted = [selected(snapshot, tenants, matcher_tests(selector)) for selector in selectors]
+            ids = {number for some in wanted or [every] for number in some}
+            return [dict(every[number]) for number in sorted(seen & ids)]
 
     def readings(
         self, tree: LogQuery | Metric, tenants: Tenants, start: int, end: int, ticket: Ticket | None = None

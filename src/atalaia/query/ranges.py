@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from atalaia.environment.errors import InputError
 from atalaia.logql import rows
 from atalaia.logql.conditions import Inexpressible
+from atalaia.logql.conditions import literal as quoted
 from atalaia.logql.entry import Entry
 from atalaia.logql.extract import ERROR
 from atalaia.logql.linefilters import needed
@@ -32,7 +33,7 @@ from atalaia.query.ticket import Ticket
 from atalaia.store.decide import LineCondition, LineTest
 from atalaia.store.relation import relation
 from atalaia.store.snapshot import Part, Snapshot
-from atalaia.store.streams import Selection
+from atalaia.store.streams import ORIGINAL, TENANT, Selection
 
 MAX_SERIES = 20_000
 MAX_POINTS = 10_000_000  # of all series together
@@ -45,6 +46,15 @@ Tenants = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class OfTenants(Streams):
+    """Streams of several tenants, whose labels say so (streams.tenanted)."""
+
+    def looked_up(self, name: str) -> str | None:
+        """See Streams."""
+        return _of_tenants(self, name)
+
+
+@dataclass(frozen=True, slots=True)
 class _Selected(Streams):
     """Streams of a store, which can count without looking at each."""
 
@@ -54,11 +64,32 @@ class _Selected(Streams):
         """See Streams."""
         return self.labels.having(name)
 
+    def looked_up(self, name: str) -> str | None:
+        """See Streams."""
+        return _of_tenants(self, name) if self.labels.tenanted else Streams.looked_up(self, name)
+
+
+def _of_tenants(streams: Streams, name: str) -> str | None:
+    """SQL that looks a label up: what tells tenants apart is no label in the store."""
+    if name == TENANT:
+        return "stream_tenant(stream_id)"
+    if name == ORIGINAL:
+        return f"stream_label(stream_id, {quoted(TENANT)})" if streams.having(name) else None
+    return Streams.looked_up(streams, name)
+
 
 def streams_of(query: LogQuery, tenants: Tenants, snapshot: Snapshot) -> Streams:
     """The streams that a query selects."""
-    (tenant,) = tenants
-    return _Selected(snapshot.streams.select(tenant, matcher_tests(query.selector)))
+    return _Selected(selected(snapshot, tenants, matcher_tests(query.selector)))
+
+
+def selected(
+    snapshot: Snapshot, tenants: Tenants, tests: Sequence[tuple[str, Callable[[str], bool]]] = ()
+) -> Selection:
+    """Streams of the tenants whose labels pass all `tests`; several tenants' have the label __tenant_id__."""
+    if len(tenants) == 1:
+        return snapshot.streams.select(tenants[0], tests)
+    return snapshot.streams.across(tenants, tests)
 
 
 def line_conditions(pipeline: Pipeline) -> tuple[LineCondition, ...]:

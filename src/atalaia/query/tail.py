@@ -18,7 +18,7 @@ from atalaia.query.execute import Executor
 from atalaia.query.ranges import Tenants
 from atalaia.query.ticket import Ticket
 from atalaia.store.store import Store
-from atalaia.store.streams import Stream
+from atalaia.store.streams import Stream, tenanted
 
 _MOST_BYTES = 64 << 20  # of batches that wait for the pipeline
 _MOST_DROPPED = 1000  # that are named; of more, the first
@@ -77,9 +77,11 @@ class Tail:
         """Whether entries of a stream may be asked for."""
         if stream.tenant not in self._question.tenants:
             return False
-        if not all(test(stream.labels.get(name, "")) for name, test in self._tests):
+        several = len(self._question.tenants) > 1
+        labels = tenanted(stream.tenant, stream.text) if several else stream.labels
+        if not all(test(labels.get(name, "")) for name, test in self._tests):
             return False
-        self._labels[stream.id] = stream.labels
+        self._labels[stream.id] = labels
         return True
 
     def offer(self, batch: pa.RecordBatch, streams: set[int] | None) -> None:
@@ -136,7 +138,8 @@ class Tail:
         table = pa.Table.from_batches([batch for batch in wanted if len(batch)], batches[0][0].schema)
         if len(table) > _FEW:
             labels = {number: self._labels[number] for number in pc.unique(table.column("stream_id")).to_pylist()}
-            found = self._executor.passing(self._question.query, labels, table.to_batches(), ticket)
+            several = len(self._question.tenants) > 1
+            found = self._executor.passing(self._question.query, labels, table.to_batches(), ticket, several)
         else:
             found = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
             found.sort(key=lambda row: (row[0], row[1]))
