@@ -21,6 +21,7 @@ from atalaia.store.store import Store
 from atalaia.store.streams import Stream
 
 _MOST_BYTES = 64 << 20  # of batches that wait for the pipeline
+_MOST_ROWS = 20_000  # that are taken at once, so that what was found is told soon
 _MOST_DROPPED = 1000  # that are named; of more, the first
 _FEW = 1000  # rows for which Python is faster than preparing SQL
 _LAST = 2**63 - 1
@@ -107,13 +108,21 @@ class Tail:
             self._dropped.append(Dropped(self._labels[stream], ts))
 
     def take(self) -> tuple[Batches, list[Dropped]]:
-        """What came since the last time, and what was dropped of it. Raises AtalaiaError when the tail must end."""
+        """What came next, some at a time, and what was dropped. Raises AtalaiaError when the tail must end."""
         with self._guard:
             if self._failure is not None:
                 raise self._failure
-            found = self._pending, self._dropped
-            self._pending, self._dropped, self._bytes = [], [], 0
-        return found
+            rows = count = 0
+            for batch, _ in self._pending:
+                if count and rows + len(batch) > _MOST_ROWS:
+                    break
+                rows, count = rows + len(batch), count + 1
+                self._bytes -= batch.get_total_buffer_size()
+            found, self._pending = self._pending[:count], self._pending[count:]
+            dropped: list[Dropped] = []
+            if not self._pending:
+                dropped, self._dropped = self._dropped, []
+        return found, dropped
 
     def history(self, start: int, limit: int, ticket: Ticket) -> list[Entry]:
         """The newest `limit` stored entries from `start` (ns), oldest first. To be asked first, once."""
