@@ -16,6 +16,7 @@ import uvicorn
 from atalaia.api.access import Access
 from atalaia.api.app import create
 from atalaia.api.connections import Connections, Patience
+from atalaia.api.metrics import Metrics
 from atalaia.api.pieces import Unsent
 from atalaia.api.rate import PushRate
 from atalaia.api.served import Served
@@ -24,16 +25,17 @@ from atalaia.api.websockets import Websockets
 from atalaia.environment.errors import InputError
 from atalaia.query.engine import Engine, QueryLimits
 from atalaia.query.execute import Executor
+from atalaia.query.explore import Explorer
 from atalaia.query.scheduler import Scheduler
-from atalaia.rules.publisher import Plan
+from atalaia.rules.plan import Plan
 from atalaia.rules.ruler import Ruler
 from atalaia.store.options import Options
 from atalaia.store.store import Store
 
 log = logging.getLogger("atalaia.store")
-_FILES = 512  # that the store and its queries open, beside connections
 _UNSENT = 4
 """How many of the largest answers may wait for clients that read slowly."""
+_FILES = 512  # that the store and its queries open, beside connections
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +84,8 @@ def serve(
     address: Address,
     options: Options,
     queries: QueryLimits,
-    rules: Plan | None = None,
     front: Front | None = None,
+    rules: Plan | None = None,
 ) -> None:
     """Serve the store in `directory`; returns after a clean stop, memory written to a segment.
 
@@ -115,17 +117,21 @@ def serve(
     scheduler = Scheduler(queries)
     executor = Executor(store, engine)
     plan = rules or Plan()
-    scheme = "https" if secured is not None else "http"
-    ruler = Ruler(store, executor, plan if plan.url else replace(plan, url=f"{scheme}://{address}"))
+    ruler = Ruler(
+        store, executor, plan if plan.url else replace(plan, url=f"{'https' if front.tls else 'http'}://{address}")
+    )
     try:
         ruler.start()
         log.info("event=listening address=%s directory=%s", address, directory)
         served = Served(
             store,
             executor,
+            Explorer(store, engine),
             scheduler,
             Unsent(_UNSENT * queries.answer, connections.make_room),
             ruler,
+            Metrics(store),
+            {"directory": directory, "listen": str(address), "store": options, "queries": queries},
             pushes=PushRate(front.push_rate),
         )
         asyncio.run(_run(served, access, listening, connections))

@@ -77,12 +77,9 @@ def serve(
         configure("store", found.state.own_logs / "store.log")
         logs = found.settings.logs
         address = Address(logs.listen, ports["store"])
-        ruling, front = plan_of(found), front_of(found)
-        data, limits, bounds = (
-            found.store_directory,
-            logs.limits,
-            retention(logs.retention_age, logs.retention_size, logs.retention),
-        )
+        ruling = plan_of(found)
+        data, limits, front = found.store_directory, logs.limits, front_of(found)
+        bounds = retention(logs.retention_age, logs.retention_size, logs.retention)
     else:
         if data is None:
             raise InputError("serve needs --data DIR", "for example: atalaia serve --data logs --listen 127.0.0.1:3100")
@@ -94,7 +91,7 @@ def serve(
         ruling = plan_of_options(rules or [], alertmanager or [], remote_write)
     if data.exists() and not data.is_dir():
         raise InputError(f"--data {data} is not a directory")
-    serve(data, address, store_options(limits, bounds), query_limits(limits), ruling, front)
+    serve(data, address, store_options(limits, bounds), query_limits(limits), front, ruling)
 
 
 def _default(file: Path) -> Environment:
