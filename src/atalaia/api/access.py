@@ -113,5 +113,5 @@ def _refusal(denied: Denied) -> Response:
     elif denied.status == 403:
         answer.headers["WWW-Authenticate"] = 'Bearer realm="atalaia", error="insufficient_scope"'
     else:
-        answer.headers["Retry-After"] = "10"
+        answer.headers["Retry-After"] = "60"
     return answer
