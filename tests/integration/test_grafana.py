@@ -1,6 +1,6 @@
 """What Grafana's Loki data source asks, in the order in which a person makes it ask, and what it needs to understand.
 
-The calls are those of Grafana's backend and front end (pkg/tsdb/loki, its converter of answers, the Explore and Drilldown
+The calls are those of Grafana's backend and front end (its Loki data source, converter of answers, Explore, Drilldown
 pages), with their headers and spellings of times: nanoseconds, steps in milliseconds.
 """
 
