@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.conftest import soak
 from tests.integration.logs_support import opened, wait_for
 
 from atalaia.logql.parse import parse
@@ -147,7 +148,7 @@ def check(explorer: Explorer, engine: Engine, entries: list[Stored], text: str, 
 
 
 @pytest.mark.usefixtures("tiny")
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200 if soak() else 8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(ENTRIES, min_size=3, max_size=3),
     st.lists(st.tuples(SELECTORS, WINDOWS), min_size=2, max_size=2),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,13 +38,14 @@ class _Seen:
     path: _Path = ()
 
 
-def fields(entries: Sequence[Entry], limit: int) -> list[Field]:
-    """The first `limit` fields of some entries, by name.
+def fields(entries: Sequence[Entry], limit: int, check: Callable[[], None] = lambda: None) -> list[Field]:
+    """The first `limit` fields of some entries, by name; `check` is called for each entry, and may raise.
 
     Structured metadata, what the query parsed, and what a parser finds in the lines that the query leaves.
     """
     seen: dict[str, _Seen] = {}
     for entry in entries:
+        check()
         for name, value, parser, path in _found(entry):
             if name not in seen and len(seen) >= limit:
                 continue
@@ -59,10 +60,11 @@ def fields(entries: Sequence[Entry], limit: int) -> list[Field]:
     ]
 
 
-def values(entries: Sequence[Entry], name: str, limit: int) -> list[str]:
-    """The first `limit` values of one field, sorted."""
+def values(entries: Sequence[Entry], name: str, limit: int, check: Callable[[], None] = lambda: None) -> list[str]:
+    """The first `limit` values of one field, sorted; `check` as above."""
     seen: set[str] = set()
     for entry in entries:
+        check()
         seen.update(value for label, value, _, _ in _found(entry) if label == name and len(seen) < limit)
     return sorted(seen)
 
