@@ -92,10 +92,15 @@ def refused(error: AtalaiaError | LogQLError) -> tuple[int, str]:
 
 
 def _parse_error(error: LogQLError) -> str:
-    """Where a query is wrong, in the words that Loki's clients look for."""
-    text = str(error).partition(": ")[2] if error.line else str(error)
-    kind = "syntax error: " if error.message.startswith("unexpected") else ""
-    return f"parse error at line {error.line}, col {error.column}: {kind}{text}"
+    """Where a query is wrong, first in the words that Loki's clients look for."""
+    told = error.message
+    if error.expected:
+        told = str(LogQLError(told, error.line, error.column, error.expected)).partition(": ")[2]
+    if error.loki:
+        told = f"{error.loki}\n  {told}"
+    elif told.startswith("unexpected"):
+        told = f"syntax error: {told}"
+    return f"parse error at line {error.line}, col {error.column}: {told}"
 
 
 def refusal(error: AtalaiaError | LogQLError) -> Response:
