@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from starlette.requests import Request
 from starlette.responses import Response
 
+from atalaia.api.asking import asked
 from atalaia.api.http import json_response, needed, parameters_of, single
 from atalaia.api.names import NamesApi
 from atalaia.api.pushing import PushApi
-from atalaia.api.queries import entries
+from atalaia.api.queries import finder
 from atalaia.api.served import BOTH, POST, Served, Spec
 from atalaia.environment.errors import InputError
 from atalaia.logql.entry import Entry
@@ -49,15 +50,17 @@ class OldApi:
             filtered = parse(f"{text}\n|~ {quote(parameters['regexp'])}")
             assert isinstance(filtered, LogQuery)
             tree = filtered
-        return json_response(shown(await entries(request, self._served, tree, parameters)))
+        find = finder(request, self._served, tree, parameters)
+        return json_response(await asked(request, self._served, lambda ticket: shown(find(ticket))))
 
     async def labels(self, request: Request) -> Response:
         """/api/prom/label: the names of all labels."""
-        return json_response({"values": await self._names.names(request)})
+        return await self._names.labelled(request, lambda found: json_response({"values": list(found)}))
 
     async def label_values(self, request: Request) -> Response:
         """/api/prom/label/{name}/values."""
-        return json_response({"values": await self._names.values(request)})
+        name = request.path_params["name"]
+        return await self._names.labelled(request, lambda found: json_response({"values": found.get(name, [])}), name)
 
 
 def shown(found: list[Entry]) -> dict[str, object]:

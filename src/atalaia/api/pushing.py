@@ -47,11 +47,13 @@ class PushApi:
     async def push(self, request: Request) -> Response:
         """POST /loki/api/v1/push: 204, or 409 when the sources of a repeated push stand elsewhere."""
         tenant = tenant_to_push(request)
+        self._served.pushes.check(tenant)
         body = await body_of(request, MOST)
         headers = request.headers
         pushed = await run_in_threadpool(
             read_push, body, headers.get("content-type", ""), headers.get("content-encoding", "")
         )
+        self._served.pushes.spend(tenant, pushed.table.nbytes)
         appended = await append(self._served, pushed.table, tenant, pushed.sources, pushed.payload)
         if appended.conflict is not None:
             return json_response({"positions": dict(appended.conflict)}, 409)

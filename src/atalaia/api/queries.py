@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from atalaia.api import answers
-from atalaia.api.asking import asked
+from atalaia.api.asking import answered
 from atalaia.api.http import needed, parameters_of, single, success
 from atalaia.api.served import BOTH, Served, Spec
 from atalaia.api.tenants import tenants_to_read
@@ -45,9 +46,8 @@ class QueryApi:
         parameters = single(await parameters_of(request))
         tree = parse(needed(parameters, "query"))
         if isinstance(tree, LogQuery):
-            return success(
-                answers.streams(await entries(request, self._served, tree, parameters), _categorised(request))
-            )
+            found, categorised = finder(request, self._served, tree, parameters), _categorised(request)
+            return await answered(request, self._served, lambda ticket: answers.streams(found(ticket), categorised))
         start, end = bounds(parameters)
         tenants = tenants_to_read(request)
         step = parse_step(parameters["step"], "step") if parameters.get("step") else default_step(start, end)
@@ -57,12 +57,11 @@ class QueryApi:
                 f"exceeded maximum resolution of {MAX_POINTS:,} points per time series. Try decreasing the query"
                 f" resolution (?step=XX): {steps} are asked for"
             )
-        matrix = await asked(
-            request,
-            self._served,
-            lambda ticket: self._served.executor.metric(tree, tenants, start, step, steps, ticket),
-        )
-        return success(answers.matrix(matrix, start, step))
+
+        def series(ticket: Ticket) -> answers.Answer:
+            return answers.matrix(self._served.executor.metric(tree, tenants, start, step, steps, ticket), start, step)
+
+        return await answered(request, self._served, series)
 
     async def query(self, request: Request) -> Response:
         """/loki/api/v1/query: a metric query at one moment."""
@@ -74,30 +73,31 @@ class QueryApi:
             )
         moment = parse_time(parameters["time"], "time") if parameters.get("time") else time.time_ns()
         tenants = tenants_to_read(request)
-        matrix = await asked(
-            request,
-            self._served,
-            lambda ticket: self._served.executor.metric(tree, tenants, moment, 10**9, 1, ticket),
-        )
-        return success(answers.vector(matrix, moment))
+
+        def samples(ticket: Ticket) -> answers.Answer:
+            return answers.vector(self._served.executor.metric(tree, tenants, moment, 10**9, 1, ticket), moment)
+
+        return await answered(request, self._served, samples)
 
     async def format_query(self, request: Request) -> Response:
         """/loki/api/v1/format_query: the query over several lines, as people write it."""
         return success(pretty(parse(needed(single(await parameters_of(request)), "query"))))
 
 
-async def entries(request: Request, served: Served, tree: LogQuery, parameters: dict[str, str]) -> list[Entry]:
-    """What a log query finds over a time."""
+def finder(
+    request: Request, served: Served, tree: LogQuery, parameters: dict[str, str]
+) -> Callable[[Ticket], list[Entry]]:
+    """What finds the entries that a log query asks for. Raises InputError for wrong parameters."""
     start, end = bounds(parameters)
     limit, backward, interval = _limit(parameters), _backward(parameters), _interval(parameters)
     tenants = tenants_to_read(request)
 
-    def work(ticket: Ticket) -> list[Entry]:
+    def found(ticket: Ticket) -> list[Entry]:
         if interval:
             return spaced(served.executor, tree, tenants, start, end, limit, backward, interval, ticket)
         return served.executor.logs(tree, tenants, start, end, limit, backward, ticket)
 
-    return await asked(request, served, work)
+    return found
 
 
 def _interval(parameters: dict[str, str]) -> int:

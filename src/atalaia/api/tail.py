@@ -21,10 +21,12 @@ from atalaia.api.served import GET, Served, Spec
 from atalaia.api.tenants import tenants_to_read
 from atalaia.api.times import bounds
 from atalaia.environment.errors import AtalaiaError, InputError
+from atalaia.logql import rows
 from atalaia.logql.entry import Entry
 from atalaia.logql.errors import LogQLError
 from atalaia.logql.literals import quote
 from atalaia.logql.parse import parse
+from atalaia.logql.plan import Streams, compile_pipeline
 from atalaia.logql.tree import LogQuery
 from atalaia.query.tail import Dropped, Question, Tail
 from atalaia.query.tails import Tails
@@ -160,6 +162,7 @@ class _Session:
             came.clear()
             batches, dropped = tail.take()
             if batches:
+                came.set()  # there may be more
                 self._ticket = self._served.executor.ticket()
                 delay.put(await loop.run_in_executor(self._threads, tail.entries, batches, self._ticket))
             self._outbox.put(delay.due())
@@ -187,6 +190,9 @@ def _asked(connection: HTTPConnection) -> _Asked:
     tree = parse(text)
     if not isinstance(tree, LogQuery):
         raise InputError("only lines can be followed: ask with a selector and a pipeline, not with a metric query")
+    # What is wrong with its templates, or too long, is told before the handshake.
+    rows.pipeline(tree)
+    compile_pipeline(tree, Streams({}))
     start, _ = bounds(parameters)
     limit = _number(parameters, "limit", 100, 1, MAX_LIMIT)
     delay = _number(parameters, "delay_for", 0, 0, _MOST_DELAY)

@@ -52,17 +52,18 @@ class Meter:
         else:
             print(line, flush=True)
 
-    def update(self, done: int, total: int | None = None) -> None:
-        """Tell how far it is."""
+    def update(self, done: int, total: int | None = None, also: str = "") -> None:
+        """Tell how far it is, and what else there is to tell."""
+        what = f"{self._what}, {also}" if also else self._what
         if self._bar:
-            self._bar.update(self._task, completed=done, total=total)
+            self._bar.update(self._task, completed=done, total=total, description=what)
         elif time.monotonic() - self._told >= _EVERY:
             self._told = time.monotonic()
             rate = done / (self._told - self._began)
             left = f", about {(total - done) / rate:.0f} s left" if total and rate else ""
             of = f" of {_shown(total, self._unit)}" if total else ""
             print(
-                f"{self._what}: {_shown(done, self._unit)}{of}, {_shown(rate, self._unit)}/s{left}",
+                f"{what}: {_shown(done, self._unit)}{of}, {_shown(rate, self._unit)}/s{left}",
                 file=sys.stderr,
                 flush=True,
             )

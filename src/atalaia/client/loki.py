@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import httpx
 
-from atalaia.client.entries import LogEntry
+from atalaia.client.entries import LogEntry, entries_of
 from atalaia.environment.connection import Connection
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.runtime.http import open_client
@@ -40,6 +40,8 @@ class LokiClient:
         self.connection = Connection(to) if isinstance(to, str) else to
         self.base = self.connection.base.rstrip("/")
         self._page = page
+        self.on_stats: Callable[[Mapping[str, Any]], object] = lambda _: None
+        """Told the statistics of each answer that has some."""
         self._http = open_client(self.connection, httpx.Timeout(timeout, connect=5.0))
 
     def send(
@@ -71,6 +73,10 @@ class LokiClient:
         """The `data` of an answer. Raises what `send` raises."""
         return self._json(path, parameters, headers, "data")
 
+    def bare(self, path: str, parameters: Mapping[str, Any]) -> Any:
+        """An answer that Loki gives without `status` and `data` around it. Raises what `send` raises."""
+        return self._json(path, parameters, None, None)
+
     def damaged(self) -> list[str]:
         """The segments that Atalaia's own store leaves out of its answers. Raises what `send` raises."""
         return list(self._json("/atalaia/v1/store", {}, None, "damaged"))
@@ -99,24 +105,24 @@ class LokiClient:
 
     def query_range(self, query: str, **parameters: Any) -> Any:
         """Loki's data of a range query."""
-        return self.get("/loki/api/v1/query_range", {"query": query, **parameters}, _CATEGORISED)
+        return self._seen(self.get("/loki/api/v1/query_range", {"query": query, **parameters}, _CATEGORISED))
 
     def query(self, query: str, **parameters: Any) -> Any:
         """Loki's data of an instant query."""
-        return self.get("/loki/api/v1/query", {"query": query, **parameters})
+        return self._seen(self.get("/loki/api/v1/query", {"query": query, **parameters}))
 
-    def page(self, query: str, *, start: int, end: int, limit: int, newest_first: bool) -> list[LogEntry]:
-        """One answer's entries of [start, end) ns, in order of time."""
+    def _seen(self, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("stats"):
+            self.on_stats(data["stats"])
+        return data
+
+    def page(self, query: str, *, start: int, end: int, limit: int, newest_first: bool, **more: Any) -> list[LogEntry]:
+        """One answer's entries of [start, end) ns, in order of time. `more`: parameters for Loki."""
         direction = "backward" if newest_first else "forward"
-        data = self.query_range(query, start=start, end=end, limit=limit, direction=direction)
+        data = self.query_range(query, start=start, end=end, limit=limit, direction=direction, **more)
         if data["resultType"] != "streams":
             raise InputError(f"{query!r} gives numbers, not lines")
-        found = []
-        for stream in data["result"]:
-            for value in stream["values"]:
-                extra = value[2] if len(value) > 2 else {}
-                metadata = {**extra.get("structuredMetadata", {}), **extra.get("parsed", {})}
-                found.append(LogEntry(int(value[0]), stream["stream"], value[1], metadata))
+        found = entries_of(data["result"])
         # Within a stream the server's order is that of arrival, which a stable sort keeps.
         found.sort(key=lambda e: e.ts, reverse=newest_first)
         return found

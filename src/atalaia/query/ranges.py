@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -25,6 +25,7 @@ from atalaia.logql.samples import Samples, fails, samples_of
 from atalaia.logql.select import matcher_tests
 from atalaia.logql.series import grouping_of, labels_of
 from atalaia.logql.slide import slide, slide_samples
+from atalaia.logql.sqltext import literal as quoted
 from atalaia.logql.tree import Grouping, LogQuery, RangeAggregation
 from atalaia.logql.window import Grid
 from atalaia.query.engine import Engine
@@ -32,7 +33,8 @@ from atalaia.query.ticket import Ticket
 from atalaia.store.decide import LineCondition, LineTest
 from atalaia.store.relation import relation
 from atalaia.store.snapshot import Part, Snapshot
-from atalaia.store.streams import Selection
+from atalaia.store.streams import ORIGINAL, TENANT, Selection
+from atalaia.store.streams import Streams as StoredStreams
 
 MAX_SERIES = 20_000
 MAX_POINTS = 10_000_000  # of all series together
@@ -54,11 +56,37 @@ class _Selected(Streams):
         """See Streams."""
         return self.labels.having(name)
 
+    def looked_up(self, name: str) -> str | None:
+        """See Streams."""
+        return _of_tenants(self, name) if self.labels.tenanted else Streams.looked_up(self, name)
+
+
+def _of_tenants(streams: Streams, name: str) -> str | None:
+    """SQL that looks a label up: what tells tenants apart is no label in the store."""
+    if name == TENANT:
+        return "stream_tenant(stream_id)"
+    if name == ORIGINAL:
+        return f"stream_label(stream_id, {quoted(TENANT)})" if streams.having(name) else None
+    return Streams.looked_up(streams, name)
+
 
 def streams_of(query: LogQuery, tenants: Tenants, snapshot: Snapshot) -> Streams:
     """The streams that a query selects."""
-    (tenant,) = tenants
-    return _Selected(snapshot.streams.select(tenant, matcher_tests(query.selector)))
+    return _Selected(selected(snapshot, tenants, matcher_tests(query.selector)))
+
+
+def streams_at(streams: StoredStreams, tenants: Tenants, ids: Collection[int]) -> Streams:
+    """Some streams of the tenants, by number."""
+    return _Selected(Selection(streams, np.array(sorted(ids), np.int32), tenanted=len(tenants) > 1))
+
+
+def selected(
+    snapshot: Snapshot, tenants: Tenants, tests: Sequence[tuple[str, Callable[[str], bool]]] = ()
+) -> Selection:
+    """Streams of the tenants whose labels pass all `tests`; several tenants' have the label __tenant_id__."""
+    if len(tenants) == 1:
+        return snapshot.streams.select(tenants[0], tests)
+    return snapshot.streams.across(tenants, tests)
 
 
 def line_conditions(pipeline: Pipeline) -> tuple[LineCondition, ...]:
@@ -95,7 +123,7 @@ class RangeQuery:
             try:
                 samples = samples_of(pipeline, self.tree, self.grouping, _ENTRIES)
                 sql = self._over_entries(connection, pipeline, self._by_series(samples))
-                tables = [connection.sql(sql).to_arrow_table()]
+                tables = [connection.execute(sql).to_arrow_table()]
                 self._check(len(tables[0]))
                 if pc.any(tables[0].column("fault")).as_py():
                     sql = f"SELECT {_COLUMNS} FROM ({samples.sql}) WHERE fault ORDER BY ts, seq LIMIT 1"
@@ -119,6 +147,7 @@ class RangeQuery:
             )
         series = np.repeat(numbers, counts)
         columns = tuple(part.to_numpy() for part in pc.list_flatten(lists).flatten())
+        self.ticket.passed += len(series) if states is None else int(columns[1].sum())
         self._check(len(labels))
         if states is None:
             return slide_samples(self.grid, labels, series, columns, of_samples(self.tree))
@@ -128,10 +157,15 @@ class RangeQuery:
         """A statement over _ENTRIES, with what that stands for; by now the pipeline has named all it needs of it."""
         first, last = self.grid.first + 1, self.grid.last + 1
         ids, lines = self.streams.labels, line_conditions(pipeline)
-        source = relation(connection, self.parts, ids, first, last, lines, keys=pipeline.keys)
+        readings, check = self.ticket.readings, self.ticket.check
+        source = relation(
+            connection, self.parts, ids, first, last, lines, keys=pipeline.keys, readings=readings, check=check
+        )
         # Segments may have been verified meanwhile, which no interrupt ends.
-        self.ticket.check()
-        return f"WITH {_ENTRIES} AS NOT MATERIALIZED ({source}) {sql}"
+        check()
+        statement = f"WITH {_ENTRIES} AS NOT MATERIALIZED ({source}) {sql}"
+        self.ticket.statements.append(statement)
+        return statement
 
     def _by_series(self, samples: Samples) -> str:
         """SQL of a row a series: its keys, what is kept of its samples, and whether an entry fails the query."""
@@ -174,7 +208,7 @@ class RangeQuery:
     ) -> pa.Table:
         with contextlib.closing(connection.cursor()) as another:  # the first one is being read from
             another.register("python_samples", _sample_table(found))
-            return another.sql(self._by_series(samples)).to_arrow_table()
+            return another.execute(self._by_series(samples)).to_arrow_table()
 
     def _check(self, series: int) -> None:
         if series > MAX_SERIES:

@@ -43,9 +43,13 @@ class Credentials(httpx.Auth):
         token = given.token or (_secret(given.token_file) if given.token_file else None)
         return f"Bearer {token}" if token else None
 
+    def header(self) -> str | None:
+        """Its value at this moment."""
+        return self._header.get()
+
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """See httpx.Auth."""
-        if (header := self._header.get()) is not None:
+        if (header := self.header()) is not None:
             request.headers["Authorization"] = header
         yield request
 

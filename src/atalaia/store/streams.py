@@ -6,7 +6,7 @@ label set is read from its text when somebody asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,6 +15,10 @@ import orjson
 import pyarrow as pa
 
 _ABSENT = -1
+TENANT = "__tenant_id__"
+"""The label that tells tenants apart where several are read at once, as in Loki."""
+ORIGINAL = "original___tenant_id__"
+"""What a stream's own label of that name is called then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,10 @@ class Stream:
     tenant: str
     text: str
     labels: Mapping[str, str]
+
+    def seen(self, *, tenanted: bool) -> Mapping[str, str]:
+        """Its labels; where several tenants are read at once (`tenanted`), with the label TENANT."""
+        return _tenanted(self.tenant, self.text) if tenanted else self.labels
 
 
 class _Column:
@@ -133,24 +141,53 @@ class Streams:
 
     def select(self, tenant: str, tests: Sequence[tuple[str, Callable[[str], bool]]] = ()) -> Selection:
         """The streams of a tenant whose labels pass all `tests` of (name, test of its value); "" for no such label."""
+        return Selection(self, self._chosen({tenant}, tests))
+
+    def across(self, tenants: Iterable[str], tests: Sequence[tuple[str, Callable[[str], bool]]] = ()) -> Selection:
+        """The same of several tenants, whose streams have the label TENANT; a test of it chooses among the tenants."""
+        chosen = {tenant for tenant in tenants if all(test(tenant) for name, test in tests if name == TENANT)}
+        others = [(TENANT if name == ORIGINAL else name, test) for name, test in tests if name != TENANT]
+        return Selection(self, self._chosen(chosen, others), tenanted=True)
+
+    def _chosen(self, tenants: Collection[str], tests: Sequence[tuple[str, Callable[[str], bool]]]) -> np.ndarray:
         count = len(self._texts)
-        chosen = _passes(self._tenants, count, lambda found: found == tenant)
+        chosen = _passes(self._tenants, count, lambda found: found in tenants)
         for name, test in tests:
             column = self._labels.get(name)
             if column is not None:
                 chosen &= _passes(column, count, test)
             elif not test(""):
                 chosen[:] = False
-        return Selection(self, np.flatnonzero(chosen).astype(np.int32))
+        return np.flatnonzero(chosen).astype(np.int32)
 
     def count(self, numbers: np.ndarray, name: str) -> int:
         """How many of some streams have a label."""
         column = self._labels.get(name)
         return int((column.codes(len(self._texts))[numbers] != _ABSENT).sum()) if column else 0
 
+    def names_of(self, numbers: np.ndarray) -> list[str]:
+        """The labels that any of some streams has, sorted."""
+        count = len(self._texts)
+        columns = list(self._labels.items())  # the writer may add one meanwhile
+        return sorted(name for name, column in columns if (column.codes(count)[numbers] != _ABSENT).any())
+
+    def distinct(self, numbers: np.ndarray, name: str) -> list[str]:
+        """The values that some streams have for a label, sorted."""
+        column = self._labels.get(name)
+        if column is None:
+            return []
+        used = np.unique(column.codes(len(self._texts))[numbers])
+        return sorted(column.values[code] for code in used.tolist() if code != _ABSENT)
+
     def values_of(self, numbers: np.ndarray, name: str) -> pa.Array:
         """A label of some streams (utf8), null where they have none."""
-        column = self._labels.get(name)
+        return self._values(self._labels.get(name), numbers)
+
+    def tenants_of(self, numbers: np.ndarray) -> pa.Array:
+        """The tenants of some streams (utf8)."""
+        return self._values(self._tenants, numbers)
+
+    def _values(self, column: _Column | None, numbers: np.ndarray) -> pa.Array:
         if column is None:
             return pa.nulls(len(numbers), pa.utf8())
         codes = column.codes(len(self._texts))[numbers]
@@ -170,19 +207,24 @@ def _passes(column: _Column, count: int, test: Callable[[str], bool]) -> np.ndar
 
 
 class Selection(Mapping[int, Mapping[str, str]]):
-    """The label sets of some streams, by number; `ids` ascending (int32)."""
+    """The label sets of some streams, by number; `ids` ascending (int32). `tenanted`: with the label TENANT."""
 
-    def __init__(self, streams: Streams, ids: np.ndarray) -> None:
+    def __init__(self, streams: Streams, ids: np.ndarray, *, tenanted: bool = False) -> None:
         self._streams = streams
         self.ids = ids
+        self.tenanted = tenanted
 
     def __getitem__(self, number: int) -> Mapping[str, str]:
         if number not in self:
             raise KeyError(number)
-        return self._streams[number].labels
+        return self._streams[number].seen(tenanted=self.tenanted)
 
     def having(self, name: str) -> int:
         """How many of them have a label."""
+        if self.tenanted and name == TENANT:
+            return len(self.ids)
+        if self.tenanted and name == ORIGINAL:
+            name = TENANT
         return self._streams.count(self.ids, name)
 
     def __iter__(self) -> Iterator[int]:
@@ -194,6 +236,14 @@ class Selection(Mapping[int, Mapping[str, str]]):
     def __contains__(self, number: object) -> bool:
         at = np.searchsorted(self.ids, number)  # type: ignore[call-overload]  # whatever is asked for
         return bool(at < len(self.ids) and self.ids[at] == number)
+
+
+@lru_cache(maxsize=1 << 12)
+def _tenanted(tenant: str, text: str) -> Mapping[str, str]:
+    """The labels of a stream where several tenants are read at once."""
+    labels = _labels(text)
+    own = {ORIGINAL: labels[TENANT]} if TENANT in labels else {}
+    return {**labels, **own, TENANT: tenant}
 
 
 @lru_cache(maxsize=1 << 16)
