@@ -123,7 +123,7 @@ class RangeQuery:
             try:
                 samples = samples_of(pipeline, self.tree, self.grouping, _ENTRIES)
                 sql = self._over_entries(connection, pipeline, self._by_series(samples))
-                tables = [connection.execute(sql).to_arrow_table()]
+                tables: list[pa.Table] = [connection.execute(sql).to_arrow_table()]
                 self._check(len(tables[0]))
                 if pc.any(tables[0].column("fault")).as_py():
                     sql = f"SELECT {_COLUMNS} FROM ({samples.sql}) WHERE fault ORDER BY ts, seq LIMIT 1"
