@@ -98,20 +98,8 @@ def needed(parameters: dict[str, str], name: str) -> str:
 def refused(error: AtalaiaError | LogQLError) -> tuple[int, str]:
     """The status and the text of an answer that refuses, without repeating a long request as a whole."""
     status = next(status for kind, status in _STATUS if isinstance(error, kind))
-    text = _parse_error(error) if type(error) is LogQLError else str(error)
+    text = str(error)
     return status, text if len(text) <= 2000 else text[:2000] + "…"
-
-
-def _parse_error(error: LogQLError) -> str:
-    """Where a query is wrong, first in the words that Loki's clients look for."""
-    told = error.message
-    if error.expected:
-        told = str(LogQLError(told, error.line, error.column, error.expected)).partition(": ")[2]
-    if error.loki:
-        told = f"{error.loki}\n  {told}"
-    elif told.startswith("unexpected"):
-        told = f"syntax error: {told}"
-    return f"parse error at line {error.line}, col {error.column}: {told}"
 
 
 def refusal(error: AtalaiaError | LogQLError) -> Response:
