@@ -19,6 +19,7 @@ from atalaia.logql.tree import LogQuery
 from atalaia.query import ranges
 from atalaia.query.engine import Engine, QueryLimits
 from atalaia.query.execute import Executor
+from atalaia.query.explore import Explorer
 from atalaia.query.ticket import QueryTooExpensive
 from atalaia.store import policy
 from atalaia.store.batch import METADATA, SCHEMA
@@ -184,7 +185,7 @@ def test_a_limit_over_many_segments_stops_early(place: Place, monkeypatch: pytes
 def test_nothing_stored_nothing_found(place: Place) -> None:
     assert place.lines('{app="a"}', "nobody", 0, 100, 10, True) == []
     assert place.series('count_over_time({app="a"}[1m])', "nobody", 0, 1, 3) == {}
-    assert place.executor.series(("nobody",), [], 0, 100) == []
+    assert Explorer(place.store, place.engine).series(("nobody",), [], 0, 100, place.engine.ticket()) == []
 
 
 def test_a_query_beyond_its_time_fails_and_the_next_one_works(place: Place) -> None:
@@ -212,7 +213,7 @@ def test_a_query_beyond_its_memory_fails_and_the_next_one_works(
     monkeypatch.chdir(tmp_path)
     tenant = f"t{next(numbers)}"
     place.push(tenant, [(1, "a", f"{n:05d} " + "x" * 2000) for n in range(25_000)])
-    small = Engine(QueryLimits(memory=24 << 20))
+    small = Engine(QueryLimits(memory=48 << 20))
     modest = Place(place.store, small)
     with pytest.raises(QueryTooExpensive, match="more than 24 MiB of memory\n  ask for a shorter time"):
         modest.lines('{app="a"}', tenant, 0, 10, 25_000, True)

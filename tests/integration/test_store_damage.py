@@ -153,7 +153,7 @@ def test_a_query_whose_time_goes_by_in_verifying_fails(tmp_path: Path, monkeypat
         return checksum(path)
 
     monkeypatch.setattr(intact, "checksum", slow)
-    engine = Engine(QueryLimits(seconds=0.05))
+    engine = Engine(QueryLimits(seconds=0.3))
     try:
         with opened(tmp_path, LAZY) as store, ThreadPoolExecutor(1) as pool:
             answer = pool.submit(Executor(store, engine).logs, query, ("fake",), 0, 2**62, 10, True)

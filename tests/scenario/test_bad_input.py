@@ -16,7 +16,7 @@ COMMANDS = (
     (["up", "--nonsense"], "--nonsense"),
     (["logs", "nobody"], "nobody"),
     (["psql", "nobody"], "nobody"),
-    (["query", "{job="], "line 1, column 6"),
+    (["query", "{job="], "line 1, col 6"),
     (["query", '{job="x"} | nonsense_stage("'], "line 1"),
     (["query", '{job="x"}', "--since", "yesterday"], "--since"),
     (["query", '{job="x"}', "--from", "noon"], "--from"),

@@ -16,6 +16,7 @@ ROWS = (
     ("runbook",),
     ("supervisor", "diagnosis", "backup"),
     ("api", "collector", "client", "postgres"),
+    ("rules",),
     ("query",),
     ("logql", "store"),
     ("runtime",),

@@ -15,12 +15,11 @@ from atalaia.query.tail import Dropped
 
 def frame(entries: Sequence[Entry], dropped: Sequence[Dropped], categorised: bool) -> str:
     """A message of /loki/api/v1/tail."""
-    told = answers.streams(list(entries), categorised)
-    found: dict[str, object] = {"streams": told["result"]}
+    found: dict[str, object] = {"streams": orjson.Fragment(b"".join(answers.stream_list(entries, categorised)))}
     if dropped:
         found["dropped_entries"] = [{"timestamp": str(one.ts), "labels": dict(one.labels)} for one in dropped]
     if categorised:
-        found["encodingFlags"] = told["encodingFlags"]
+        found["encodingFlags"] = ["categorize-labels"]
     return orjson.dumps(found).decode()
 
 

@@ -8,9 +8,13 @@ import orjson
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
 
+from atalaia.api.pieces import TooMuchUnsent
+from atalaia.api.rate import TooFast
 from atalaia.api.served import Handler
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.logql.errors import LogQLError
+from atalaia.query.queue import QueueFull, WaitedTooLong
+from atalaia.query.ticket import QueryCancelled
 from atalaia.store.commit import StoreUnavailable
 
 MOST_FORM = 1 << 20  # bytes of a form
@@ -32,9 +36,14 @@ class TooLarge(InputError):
 
 _STATUS = (
     (TooLarge, 413),
+    (TooFast, 429),
     (LogQLError, 400),
     (InputError, 400),
+    (QueueFull, 429),
+    (QueryCancelled, 499),  # as Loki: the client closed the request
     (StoreUnavailable, 503),
+    (WaitedTooLong, 503),
+    (TooMuchUnsent, 503),
     (AtalaiaError, 422),
 )  # the first one that fits
 
@@ -57,7 +66,9 @@ async def body_of(request: Request, most: int) -> bytes:
 async def parameters_of(request: Request) -> list[tuple[str, str]]:
     """The parameters of the form of a POST, then those of the address."""
     form = await body_of(request, MOST_FORM) if request.method == "POST" else b""
-    return [*_pairs(form), *address_parameters(request)]
+    found = [*_pairs(form), *address_parameters(request)]
+    request.state.parameters = found  # the list of queries shows what is asked
+    return found
 
 
 def address_parameters(connection: HTTPConnection) -> list[tuple[str, str]]:
@@ -84,15 +95,31 @@ def needed(parameters: dict[str, str], name: str) -> str:
     return parameters[name]
 
 
-def refusal(error: AtalaiaError | LogQLError) -> Response:
-    """What is wrong as plain text, without repeating a long request as a whole; 400 for the caller's fault."""
+def refused(error: AtalaiaError | LogQLError) -> tuple[int, str]:
+    """The status and the text of an answer that refuses, without repeating a long request as a whole."""
     status = next(status for kind, status in _STATUS if isinstance(error, kind))
-    text = str(error)
-    return PlainTextResponse(f"{text if len(text) <= 2000 else text[:2000] + '…'}\n", status)
+    text = _parse_error(error) if type(error) is LogQLError else str(error)
+    return status, text if len(text) <= 2000 else text[:2000] + "…"
+
+
+def _parse_error(error: LogQLError) -> str:
+    """Where a query is wrong, in the words that Loki's clients look for."""
+    text = str(error).partition(": ")[2] if error.line else str(error)
+    kind = "syntax error: " if error.message.startswith("unexpected") else ""
+    return f"parse error at line {error.line}, col {error.column}: {kind}{text}"
+
+
+def refusal(error: AtalaiaError | LogQLError) -> Response:
+    """The answer that refuses, as plain text; 400 for the caller's fault."""
+    status, text = refused(error)
+    answer = PlainTextResponse(f"{text}\n", status)
+    if isinstance(error, TooFast):
+        answer.headers["Retry-After"] = str(error.seconds)
+    return answer
 
 
 def guarded(handler: Handler) -> Handler:
-    """Errors as Loki gives them: plain text, 400 for the caller's, 5xx for ours."""
+    """Errors as Loki gives them: plain text."""
 
     async def handled(request: Request) -> Response:
         try:

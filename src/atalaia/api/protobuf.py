@@ -10,7 +10,9 @@ import pyarrow.compute as pc
 from google.protobuf import descriptor_pb2, descriptor_pool, timestamp_pb2
 from ptars import HandlerPool
 
+from atalaia.api.bounds import MOST_ENTRIES, MOST_PAIRS, Shape, check_protobuf, check_streams
 from atalaia.api.labels import stream_text
+from atalaia.environment.errors import AtalaiaError
 from atalaia.store.batch import METADATA, SCHEMA, BatchError
 
 _FIELD = descriptor_pb2.FieldDescriptorProto
@@ -27,6 +29,9 @@ _MESSAGES = {
         ("line", 2, "string", False),
         ("structuredMetadata", 3, ".logproto.LabelPair", True),
     ),
+}
+_COUNTED = {
+    1: Shape("streams", MOST_ENTRIES, {2: Shape("entries", MOST_ENTRIES, {3: Shape("metadata pairs", MOST_PAIRS)})})
 }
 
 
@@ -58,7 +63,7 @@ def _handler() -> object:
 def decode_push(body: bytes, most: int) -> pa.Table:
     """Entries of a raw-snappy `logproto.PushRequest`.
 
-    Raises BatchError when it is not one or unpacks beyond `most` bytes.
+    Raises BatchError when it is not one or unpacks beyond `most` bytes, TooLarge when it has too many entries.
     """
     try:
         # The frame tells its size before anything is unpacked.
@@ -66,10 +71,11 @@ def decode_push(body: bytes, most: int) -> pa.Table:
         if size > most:
             raise BatchError(f"the push unpacks to {size} bytes; the limit is {most}", "send smaller batches")
         raw = bytes(cramjam.snappy.decompress_raw(body))
+        check_protobuf(raw, _COUNTED)
         batch = _handler().list_to_record_batch([raw])  # type: ignore[attr-defined]  # ptars has no types
         batch.validate(full=True)
         return _table(batch)
-    except BatchError:
+    except AtalaiaError:
         raise
     except Exception as error:  # ptars and cramjam raise types of their own
         raise BatchError(
@@ -80,6 +86,7 @@ def decode_push(body: bytes, most: int) -> pa.Table:
 
 def _table(batch: pa.RecordBatch) -> pa.Table:
     streams = batch.column("streams").flatten()
+    check_streams(len(streams))
     entries = streams.field("entries")
     stream_of = pc.list_parent_indices(entries)
     flat = entries.flatten()

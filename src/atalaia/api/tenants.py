@@ -26,6 +26,11 @@ def tenant_to_delete(request: HTTPConnection) -> str:
     return _one(request, "entries are deleted from one tenant")
 
 
+def tenant_to_rule(request: HTTPConnection) -> str:
+    """The tenant whose rules a request changes. Raises InputError."""
+    return _one(request, "rules are one tenant's")
+
+
 def tenants_to_read(request: HTTPConnection) -> Tenants:
     """The tenants whose entries a request asks for, in order of their names. Raises InputError."""
     return _granted(request)
@@ -58,5 +63,9 @@ def _one(request: HTTPConnection, what: str) -> str:
 
 
 def _granted(request: HTTPConnection) -> Tenants:
-    granted: Tenants | None = request.scope[GRANTED] if GRANTED in request.scope else named(request)
-    return (NAMELESS,) if granted is None else granted
+    if GRANTED not in request.scope:
+        return named(request) or (NAMELESS,)
+    granted: Tenants = request.scope[GRANTED]
+    if not granted:
+        raise InputError("this address is about no tenant")  # its rule in scopes.py says so
+    return granted

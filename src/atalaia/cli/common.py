@@ -23,9 +23,17 @@ FileOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
-def environment_of(file: Path | None) -> Environment:
-    """The environment that a command works on. Raises ConfigurationError for what is wrong with its file."""
-    return load(file, _check_selector)
+def environment_of(file: Path | None, rules: bool = False) -> Environment:
+    """The environment that a command works on. Raises ConfigurationError for what is wrong with its file.
+
+    `rules`: also for what is wrong with its rule files.
+    """
+    environment = load(file, _check_selector)
+    if rules and environment.settings.logs.rules:
+        from atalaia.cli.ruling import check_environment
+
+        check_environment(environment)
+    return environment
 
 
 def _check_selector(text: str) -> None:

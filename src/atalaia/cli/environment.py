@@ -72,7 +72,7 @@ def up(
     """
     from atalaia.supervisor import launch, layout
 
-    environment = environment_of(file)
+    environment = environment_of(file, rules=True)
     decided = layout.decide(environment)
     for notice in decided.notices:
         print(notice)

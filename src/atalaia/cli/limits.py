@@ -53,4 +53,11 @@ def store_options(limits: LimitsSettings, retention: Retention) -> Options:
 
 def query_limits(limits: LimitsSettings) -> QueryLimits:
     """The queries' part of the limits."""
-    return QueryLimits(parse_size(limits.query_memory), parse_duration(limits.query_time) / 1e9)
+    return QueryLimits(
+        memory=parse_size(limits.query_memory),
+        seconds=parse_duration(limits.query_time) / 1e9,
+        running=limits.queries_running,
+        waiting=limits.queries_waiting,
+        patience=parse_duration(limits.query_wait) / 1e9,
+        answer=parse_size(limits.answer_size),
+    )

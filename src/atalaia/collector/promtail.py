@@ -11,9 +11,9 @@ from atalaia.collector.job import Job, Output, Plan, Stage, Target
 from atalaia.collector.stages.labels import Labels, StaticLabels, Timestamp
 from atalaia.collector.stages.narrow import narrowed
 from atalaia.collector.stages.text import Json, Regex, StageError
-from atalaia.collector.yamlfile import Node, Reader, read_text
 from atalaia.environment.errors import ConfigurationError
 from atalaia.environment.units import parse_duration, parse_size
+from atalaia.environment.yamlfile import Node, Reader, read_text
 from atalaia.logql.template.gotime import LayoutError
 from atalaia.store.batch import Limits
 

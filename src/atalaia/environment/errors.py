@@ -41,10 +41,15 @@ class Problem:
 
 
 class ConfigurationError(InputError):
-    """A configuration file has problems; all of them are in `problems`, in the order of their lines."""
+    """Configuration files have problems; all of them are in `problems`, in the order of files and lines.
 
-    def __init__(self, problems: list[Problem]) -> None:
+    `outcome`: what was not done because of them.
+    """
+
+    def __init__(self, problems: list[Problem], outcome: str = "nothing was started") -> None:
         self.problems = sorted(problems, key=lambda p: (str(p.file), p.line))
         count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
         listed = "\n".join(f"  {problem}" for problem in self.problems)
-        super().__init__(f"{self.problems[0].file.name} has {count}; nothing was started:\n{listed}")
+        files = list(dict.fromkeys(problem.file.name for problem in self.problems))
+        have = f"{', '.join(files)} {'has' if len(files) == 1 else 'have'} {count}"
+        super().__init__(f"{have}; {outcome}:\n{listed}")

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from atalaia.environment.alerting import AlertsSettings
 from atalaia.environment.errors import ConfigurationError, InputError, Problem
 from atalaia.environment.locate import key_lines, line_of
 from atalaia.environment.serving import AccessSettings, HttpSettings, TlsSettings
@@ -122,6 +123,9 @@ def _unreachable(environment: Environment) -> list[Problem]:
     }
     names = ("certificate", "key", "client_ca", "client_certificate", "client_key")
     files |= {("logs", "tls", name): getattr(logs.tls, name) for name in names}
+    secrets = ("password_file", "token_file", "ca")
+    alerting = (*secrets, *(f"remote_write_{name}" for name in secrets))
+    files |= {("logs", "alerts", name): getattr(logs.alerts, name) for name in alerting}
     problems = [
         environment.problem(path, f"{'.'.join(path)} = {str(given)!r}: there is no such file", "give its path")
         for path, given in files.items()
@@ -198,6 +202,7 @@ def _known(location: tuple[str | int, ...]) -> list[str]:
         return list(_SECTIONS)
     inner: dict[tuple[str | int, ...], type[BaseModel]] = {
         ("logs", "limits"): LimitsSettings,
+        ("logs", "alerts"): AlertsSettings,
         ("logs", "retention"): RetentionRule,
         ("logs", "access"): AccessSettings,
         ("logs", "tls"): TlsSettings,
@@ -228,5 +233,8 @@ def _remedy(dotted: str) -> str:
         "size": "give a size such as 10GiB",
         "tenant": 'give the name of a tenant, such as "fake", which is that of pushes that name none',
         "selector": "give a selector of streams, such as '{job=\"postgres\"}'",
+        "urls": 'give a list of addresses, such as ["http://127.0.0.1:9093"]',
+        "remote_write": 'give an address, such as "http://127.0.0.1:9090/api/v1/write"',
+        "rules": 'give a glob of rule files, or a list of them, such as "rules/*.yaml"',
         "max_line_size": "give a size such as 256KiB",
     }.get(last, "correct the value, or leave the key out for its default")

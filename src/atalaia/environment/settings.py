@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from atalaia.environment.alerting import AlertsSettings, Texts
 from atalaia.environment.section import DurationText, SizeText
 from atalaia.environment.section import Section as _Section
 from atalaia.environment.section import between as _between
@@ -118,8 +119,12 @@ class LimitsSettings(_Section):
     metadata_keys: Annotated[int, Field(ge=1, le=100_000, strict=True)] = 128
     clock_ahead: Annotated[str, _between(parse_duration, "1s", "100y")] = "24h"
     memory_table: Annotated[str, _size_between("64 KiB", "1 GiB")] = "48MiB"
-    query_memory: Annotated[str, _size_between("16 MiB", "1000 TiB")] = "512MiB"
+    query_memory: Annotated[str, _size_between("16 MiB", "1000 TiB")] = "1GiB"
     query_time: Annotated[str, _between(parse_duration, "10ms", "1d")] = "60s"
+    queries_running: Annotated[int, Field(ge=0, le=1000, strict=True)] = 0
+    queries_waiting: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] = 10_000
+    query_wait: Annotated[str, _between(parse_duration, "10ms", "1d")] = "10m"
+    answer_size: Annotated[str, _size_between("1 MiB", "1000 TiB")] = "128MiB"
     disk_floor: Annotated[str, _size_between("0", "1000 TiB")] = "256MiB"
 
 
@@ -164,6 +169,8 @@ class LogsSettings(_Section):
     token_file: Path | None = None
     ca: Path | None = None
     limits: LimitsSettings = LimitsSettings()
+    rules: Texts = ()
+    alerts: AlertsSettings = AlertsSettings()
     access: AccessSettings = AccessSettings()
     tls: TlsSettings = TlsSettings()
     http: HttpSettings = HttpSettings()

@@ -24,6 +24,7 @@ targets = ["/var/log/*log"]        # the servers' own logs are always collected
 # retention_age = "30d"            # without it: any age
 # retention_size = "10GiB"         # the oldest go first; whichever bound is met first
 # listen = "127.0.0.1"             # other machines reach it at "0.0.0.0", once `atalaia access add` says who may
+# rules = "rules/*.yaml"           # alerting and recording rules over LogQL; docs/rules.md says more
 # url = "http://127.0.0.1:3100"    # a Loki to use in place of the embedded store
 # tenant = "team"                  # what `url` is told, and what lets us in there
 # token_file = "loki.token"        # or: user = "NAME", password_file = "FILE"
@@ -32,6 +33,10 @@ targets = ["/var/log/*log"]        # the servers' own logs are always collected
 # [[logs.retention]]               # bounds of some streams alone; the first rule for a stream counts
 # selector = '{job="varlogs"}'     # and, or, tenant = "NAME"
 # age = "7d"                       # and, or, size = "1GiB"
+
+[logs.alerts]
+# urls = ["http://127.0.0.1:9093"] # Alertmanagers that are told of alerts
+# remote_write = "http://127.0.0.1:9090/api/v1/write"   # where recorded samples go
 
 [logs.limits]                      # what the embedded store takes and spends; docs/limits.md says more
 # labels = 30                      # of a stream

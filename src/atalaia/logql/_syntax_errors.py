@@ -43,7 +43,8 @@ _PHRASES = {
     "RPAR": '")"',
     "RBRACE": '"}"',
 }
-_ALONE = frozenset({"NAME", "NUMBER", "STRING", "DURATION"})
+# What Loki's message calls these, where nothing else is expected.
+_ALONE = {"NAME": "IDENTIFIER", "NUMBER": "NUMBER", "STRING": "STRING", "DURATION": "DURATION"}
 _COMPARISONS = frozenset({"GT", "LT", "GTE", "LTE"})
 _ARITHMETIC = frozenset({"MUL", "DIV", "MOD", "POW"})
 
@@ -64,7 +65,11 @@ def explain(error: UnexpectedInput, text: str) -> LogQLError:
 def _at_the_end(text: str, expected: tuple[str, ...]) -> LogQLError:
     line = text.count("\n") + 1
     column = len(text) - text.rfind("\n")
-    return LogQLError("unexpected end of the query", line, column, expected)
+    return _unexpected("$end (the end of the query)", line, column, expected)
+
+
+def _unexpected(what: str, line: int, column: int, expected: tuple[str, ...]) -> LogQLError:
+    return LogQLError(f"syntax error: unexpected {what}", line, column, expected)
 
 
 def _found(text: str, start: int, line: int, column: int, terminals: set[str]) -> LogQLError:
@@ -73,29 +78,24 @@ def _found(text: str, start: int, line: int, column: int, terminals: set[str]) -
     word = _WORD.match(rest)
     shown = word.group() if word else rest[:1]
     if shown in ('"', "`"):
-        if "a string" in expected or rest.count(shown) < 2:
-            return LogQLError(f"this string is not closed by another {shown}", line, column)
-        return LogQLError("unexpected string", line, column, expected)
+        if "STRING" in terminals or rest.count(shown) < 2:
+            return LogQLError(f"literal not terminated: this string is not closed by another {shown}", line, column)
+        return _unexpected("STRING", line, column, expected)
     if shown == "'":
-        return LogQLError("unexpected '; strings stand in double quotes or backticks", line, column)
+        return _unexpected("'; strings stand in double quotes or backticks", line, column, ())
     if shown == "[" and "]" not in rest:
-        return LogQLError('this range is not closed by "]"', line, column)
+        return LogQLError("missing closing ']' in duration: this range is not closed", line, column)
     if shown == "@":
-        return LogQLError("unexpected @; LogQL has no @ modifier", line, column, expected)
+        return _unexpected("@ (LogQL has no @ modifier)", line, column, expected)
     function = _FUNCTION.match(rest)
-    if function and "an aggregation like rate(…) or sum(…)" in expected:
-        return LogQLError(f"unknown function {function.group()!r}", line, column, expected)
-    quoted = f'"{shown}"' if shown.isprintable() else repr(shown)
-    return LogQLError(f"unexpected {quoted}", line, column, expected, _in_lokis_words(shown, terminals))
-
-
-def _in_lokis_words(shown: str, terminals: set[str]) -> str:
-    only = next(iter(terminals)) if len(terminals) == 1 else ""
-    expecting = f", expecting {'IDENTIFIER' if only == 'NAME' else only}" if only in _ALONE else ""
-    return f"syntax error: unexpected {shown}{expecting}"
+    if function and "RANGE_OP" in terminals:
+        return _unexpected(f"IDENTIFIER {function.group()!r}, an unknown function", line, column, expected)
+    return _unexpected(shown if shown.isprintable() else repr(shown), line, column, expected)
 
 
 def _in_words(terminals: set[str]) -> tuple[str, ...]:
+    if len(terminals) == 1 and (name := next(iter(terminals))) in _ALONE:
+        return (f"{_ALONE[name]} ({_PHRASES[name]})",)
     words = [phrase for terminal, phrase in _PHRASES.items() if terminal in terminals]
     if terminals >= _ARITHMETIC:
         # After a complete value, `and`, `or` and the comparisons are operators like any other.

@@ -59,6 +59,13 @@ class Entry:
             if again not in stream and again not in metadata and again not in self.parsed:
                 self._put(again, found[name])
 
+    def fill(self, names: Iterable[str]) -> None:
+        """Make labels empty that nobody has."""
+        stream, metadata = self._given
+        for name in names:
+            if name not in stream and name not in metadata and name not in self.parsed:
+                self._put(name, "")
+
     def _put(self, name: str, value: str) -> None:
         self.metadata.pop(name, None)
         self.parsed[name] = value
@@ -69,13 +76,11 @@ class Entry:
         self.parsed[name] = value
 
     def rename(self, source: str, name: str) -> None:
-        """Call a label otherwise, if there is one; it stays of its origin."""
-        for origin in ("parsed", "metadata", "stream"):
-            labels = getattr(self, origin)
+        """Call a label otherwise, if there is one; it is a parsed label from now on."""
+        for labels in (self.parsed, self.metadata, self.stream):
             if source in labels:
-                value = labels[source]
-                self.remove((source, name))
-                setattr(self, origin, {**getattr(self, origin), name: value})
+                self.set(name, labels[source])
+                self.remove((source,))
                 return
 
     def remove(self, names: Iterable[str]) -> None:

@@ -5,22 +5,20 @@ class LogQLError(Exception):
     """The query is not valid LogQL.
 
     Position and expectations are kept apart from the text so that an editor can underline the place
-    and an API can answer in its own format. `loki` is what Loki says, which people look for. `str()` gives it all.
+    and an API can answer in its own format. `str()` gives it all, in the shape of Loki's message, which clients show
+    and people look for.
     """
 
-    def __init__(self, message: str, line: int, column: int, expected: tuple[str, ...] = (), loki: str = "") -> None:
-        super().__init__(message, line, column, expected, loki)
+    def __init__(self, message: str, line: int, column: int, expected: tuple[str, ...] = ()) -> None:
+        super().__init__(message, line, column, expected)
         self.message = message
         self.line = line
         self.column = column
         self.expected = expected
-        self.loki = loki
 
     def __str__(self) -> str:
-        text = f"line {self.line}, column {self.column}: {self.message}"
-        if self.expected:
-            text += f"; expected {_either(self.expected)}"
-        return f"{text} (Loki: {self.loki})" if self.loki else text
+        text = f"parse error at line {self.line}, col {self.column}: {self.message}"
+        return f"{text}, expecting {_either(self.expected)}" if self.expected else text
 
 
 class NotBuilt(LogQLError):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 import orjson
+
+from . import loosejson
 
 ERROR, DETAILS = "__error__", "__error_details__"
 JSON_ERROR, LOGFMT_ERROR = "JSONParserErr", "LogfmtParserErr"
 # What Go's strings.TrimSpace takes off.
 BLANKS = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"  # noqa: E501
+_MOST_NESTED = 100
 _INVALID = re.compile(r"[^A-Za-z0-9_]")
 
 
@@ -31,39 +33,65 @@ def _refuse(name: str) -> NoReturn:
 
 # Objects become tuples of pairs, so that the first of equal keys can be kept; numbers keep their spelling.
 _decode = json.JSONDecoder(object_pairs_hook=tuple, parse_float=str, parse_int=str, parse_constant=_refuse).decode
-_decode_texts = json.JSONDecoder(object_pairs_hook=tuple, parse_int=float, parse_constant=_refuse).decode
 
 
-def _load(line: str, decode: Callable[[str], Any] = _decode) -> Any:
+def _load(line: str) -> Any:
     """Raises ValueError for what is not JSON."""
     try:
         if "\\u" in line:
             orjson.loads(line)  # refuses escapes that are half a character
-        return decode(line)
+        return _decode(line)
     except RecursionError:
         raise ValueError("nested too deep") from None
 
 
 def json_labels(line: str) -> dict[str, str]:
-    """Nested keys joined with _, arrays and nulls skipped; a line that is not a JSON object gets an error label."""
+    """Nested keys joined with _, arrays and nulls skipped; a line that is no JSON object gets an error label.
+
+    As in Loki, the members before a fault are labels, and what is behind the object is not looked at.
+    """
+    found: dict[str, str] = {}
     try:
         data = _load(line)
-    except ValueError as error:
-        return {ERROR: JSON_ERROR, DETAILS: str(error)}
-    if not isinstance(data, tuple):
-        return {ERROR: JSON_ERROR, DETAILS: "the line is not a JSON object"}
-    found: dict[str, str] = {}
-    _flatten(None, data, found)
+    except ValueError:
+        data = None
+    try:
+        if isinstance(data, tuple):
+            _flatten("", data, found)
+        else:
+            _flatten_loosely("", line, found, 0)
+    except loosejson.Fault as fault:
+        return {**found, ERROR: JSON_ERROR, DETAILS: str(fault)}
     return found
 
 
-def _flatten(prefix: str | None, data: tuple[tuple[str, Any], ...], found: dict[str, str]) -> None:
+def _flatten(prefix: str, data: tuple[tuple[str, Any], ...], found: dict[str, str]) -> None:
     for key, value in data:
-        name = sanitise(key if prefix is None else f"{prefix}_{key}")
+        name = _joined(prefix, key)
         if isinstance(value, tuple):
             _flatten(name, value, found)
         elif isinstance(value, (str, bool)) and name and name not in found:
             found[name] = value if isinstance(value, str) else _word(value)
+
+
+def _flatten_loosely(prefix: str, text: str, found: dict[str, str], depth: int) -> None:
+    if depth > _MOST_NESTED:
+        raise loosejson.Fault("nested too deep")
+    for key, value in loosejson.members(text):
+        name = _joined(prefix, key)
+        if value.startswith("{"):
+            _flatten_loosely(name, value, found, depth + 1)
+        elif not value.startswith("[") and value != "null" and name:
+            found.setdefault(name, _scalar(value))
+
+
+def _joined(prefix: str, key: str) -> str:
+    return f"{prefix}_{_INVALID.sub('_', key.strip(BLANKS))}" if prefix else sanitise(key)
+
+
+def _scalar(text: str) -> str:
+    """A value's text; a string with an escape that is none is empty, as in Loki."""
+    return (loosejson.unescaped(text[1:-1]) or "") if text.startswith('"') else text
 
 
 def _word(value: bool) -> str:
@@ -75,85 +103,50 @@ def unpacked(line: str) -> tuple[str, dict[str, str]]:
 
     A JSON object without `_entry` has no labels; what is not a JSON object gets an error label.
     """
-    try:
-        data = _load(line, _decode_texts)
-    except ValueError as error:
-        return line, {ERROR: JSON_ERROR, DETAILS: str(error)}
-    if not isinstance(data, tuple):
-        return line, {ERROR: JSON_ERROR, DETAILS: "the line is not a JSON object"}
+    if not line:
+        return line, {}
+    if not line.startswith("{"):
+        return line, {ERROR: JSON_ERROR, DETAILS: "expecting json object(6), but it is not"}
     found: dict[str, str] = {}
-    for key, value in data:
-        name = key if key == "_entry" else sanitise(key)
-        if isinstance(value, str) and name:
-            found.setdefault(name, value)
-    return (found.pop("_entry"), found) if "_entry" in found else (line, {})
+    entry = None
+    try:
+        for key, value in loosejson.members(line):
+            if not value.startswith('"'):
+                continue
+            if key != "_entry":
+                found.setdefault(sanitise(key), _scalar(value))
+            elif (entry := loosejson.unescaped(value[1:-1])) is None:
+                raise loosejson.Fault(loosejson.NO_ESCAPE)
+    except loosejson.Fault as fault:
+        return line, {ERROR: JSON_ERROR, DETAILS: str(fault)}
+    found.pop("", None)
+    return (line, {}) if entry is None else (entry, found)
 
 
 _STEP = re.compile(r'\s*(?:\.?\s*([A-Za-z_][A-Za-z0-9_]*)|\[\s*(?:"([^"]*)"|([0-9]+))\s*\])')
-_SPACE = re.compile(r"[ \t\n\r]*")
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s"{}\[\],:]+', re.DOTALL)
+JSON_BEGINNINGS = ('"', "{", "[")
 
 
 def json_value(line: str, path: str) -> str | None:
     """What stands at `a.b[0]["c d"]` in a JSON line: scalars as text, objects and arrays as they are written.
 
-    "" when there is nothing, None when the line is not JSON.
+    "" when there is nothing. None when the value is broken, or when the line does not begin with a bracket or a quote
+    and so, for Loki, is no JSON; of an empty line too.
     """
-    try:
-        _load(line)
-    except ValueError:
+    if line[:1] not in JSON_BEGINNINGS:
         return None
-    at: int | None = _skip(line, 0)
-    for match in _STEP.finditer(path.strip()):
-        at = _member(line, at, match[1] or match[2] or "") if match[3] is None else _item(line, at, int(match[3]))
-        if at is None:
+    at = 0
+    for step in _STEP.finditer(path.strip()):
+        key, index = step[1] or step[2] or "", step[3]
+        found = loosejson.member(line, at, key) if index is None else loosejson.item(line, at, int(index[:10]))
+        if found is None:
             return ""
-    text = line[at : _end(line, at or 0)]
-    if text.startswith('"'):
-        return str(json.loads(text))
-    return "" if text == "null" else text
-
-
-def _skip(text: str, at: int) -> int:
-    """Past blanks and the comma or colon that may stand there."""
-    at = _SPACE.match(text, at).end()  # type: ignore[union-attr]  # it matches nothing too
-    return _skip(text, at + 1) if text[at : at + 1] in (",", ":") else at
-
-
-def _end(text: str, at: int) -> int:
-    """Where the value that begins at `at` ends."""
-    depth = 0
-    for token in _TOKEN.finditer(text, at):
-        depth += (token[0] in "{[") - (token[0] in "}]")
-        if depth == 0:
-            return token.end()
-    return len(text)
-
-
-def _member(text: str, at: int | None, key: str) -> int | None:
-    if at is None or text[at : at + 1] != "{":
+        at = found
+    try:
+        text, _ = loosejson.value(line, at)
+    except loosejson.Fault:
         return None
-    at = _skip(text, at + 1)
-    while text[at : at + 1] == '"':
-        end = _end(text, at)
-        name = json.loads(text[at:end])
-        at = _skip(text, end)
-        if name == key:
-            return at
-        at = _skip(text, _end(text, at))
-    return None
-
-
-def _item(text: str, at: int | None, index: int) -> int | None:
-    if at is None or text[at : at + 1] != "[":
-        return None
-    at = _skip(text, at + 1)
-    while text[at : at + 1] != "]":
-        if index == 0:
-            return at
-        index -= 1
-        at = _skip(text, _end(text, at))
-    return None
+    return "" if text == "null" else _scalar(text)
 
 
 # -- logfmt
@@ -196,7 +189,7 @@ def logfmt_labels(line: str, strict: bool = False, keep_empty: bool = False) -> 
             value = None if line[match.end() : match.end() + 1] in ("=", '"') else match[3] or ""
         if match is None or value is None:
             if strict:
-                return found | {ERROR: LOGFMT_ERROR, DETAILS: f"logfmt syntax error at pos {at + 1}"}
+                return found | {ERROR: LOGFMT_ERROR, DETAILS: _complaint(line, at, match)}
             at = _after_fault(line, at, match)
         else:
             at = match.end()
@@ -205,6 +198,21 @@ def logfmt_labels(line: str, strict: bool = False, keep_empty: bool = False) -> 
                 found[name] = value
         at = _BETWEEN.match(line, at).end()  # type: ignore[union-attr]  # as above
     return found
+
+
+def _complaint(line: str, at: int, match: re.Match[str] | None) -> str:
+    """What is wrong with the pair that begins at `at`, in Loki's words; positions count bytes."""
+    if match is not None and match[2] is not None:
+        at, what = match.end(), "invalid quoted value"
+    elif _OPEN.match(line, at):
+        at, what = len(line), "unterminated quoted value"
+    else:
+        if match is not None:
+            at = match.end()
+            if line[at] == "=":  # a quote stands in the value
+                at = line.index('"', at)
+        what = f"unexpected '{line[at]}'"
+    return f"logfmt syntax error at pos {len(line[:at].encode()) + 1} : {what}"
 
 
 def _after_fault(line: str, at: int, match: re.Match[str] | None) -> int:

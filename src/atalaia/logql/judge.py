@@ -31,11 +31,11 @@ def judge(tree: Condition, get: Callable[[str, str | None], str | None], fault: 
     if isinstance(tree.value, IpMatch):
         value = get(tree.name, None)
         found = value is not None and holds_address(value, tree.value.pattern) == (tree.op == "=")
-        return bool(fault) or found, fault
+        return ERROR in fault or found, fault
     value = None if tree.name in (ERROR, DETAILS) else get(tree.name, None)
     if value is None:
         return False, fault
-    return (True, fault) if fault else _compare(tree, value)
+    return (True, fault) if ERROR in fault else _compare(tree, value)
 
 
 @lru_cache(maxsize=256)

@@ -13,15 +13,21 @@ from .extract import ERROR, JSON_ERROR, LOGFMT_ERROR, sanitise
 from .patterns import capture_sql
 from .tree import Json, Logfmt, Pattern, Regexp
 
+EMPTY = "''"
+
 
 @dataclass(frozen=True, slots=True)
 class Parser:
-    """What one parser finds, as SQL: either a map of all labels, or some labels by name; `error` is NULL for none."""
+    """What one parser finds, as SQL: either a map of all labels, or some labels by name; `error` is NULL for none.
+
+    `fills`: whether a label that it names and does not find, and nobody else has, is empty.
+    """
 
     labels: str | None
     named: Mapping[str, str]
     error: str | None
     is_json: bool = False
+    fills: bool = False
 
     def label(self, name: str) -> str | None:
         """SQL of one label; None when this parser never finds it."""
@@ -57,8 +63,13 @@ def _captured(pattern: str, group: int) -> str:
 # which keys become equal once blanks around them are gone. A line where that may be so is left to the function.
 _UNUSUAL = literal(
     r",\s*[}\]]|[:\[,]\s*[-+]?(?i:nan|inf|infinity)\s*[,}\]]"
-    r'|[{,]\s*"(?:[\s\pZ\x{85}\\])|(?:[\s\pZ\x{85}]|\\\w+)"\s*:'
+    r'|[{,]\s*"(?:[\s\pZ\x{85}\\"])|(?:[\s\pZ\x{85}]|\\\w+)"\s*:'
 )
+
+
+# Of what is no JSON, an object's beginning may still hold labels. Expressions look at the very first character.
+_OBJECT = literal(r"^[ \t\r\n]*\{")
+_CONTAINER = literal(r'^["\[{]')
 
 
 def _in_json(usual: str, unusual: str, invalid: str) -> str:
@@ -79,7 +90,11 @@ def _json_label(name: str) -> str:
         f" WHEN 'OBJECT' THEN {slowly} WHEN 'ARRAY' THEN {slowly} WHEN 'NULL' THEN {slowly}"
         f" ELSE json_extract_string(line, {path}) END"
     )
-    return _in_json(quickly, slowly, "NULL")
+    return _in_json(quickly, slowly, _where(_OBJECT, slowly, "NULL"))
+
+
+def _where(pattern: str, then: str, otherwise: str) -> str:
+    return f"CASE WHEN regexp_matches(line, {pattern}) THEN {then} ELSE {otherwise} END"
 
 
 @parser_of.register
@@ -87,12 +102,13 @@ def _json(stage: Json) -> Parser:
     kind, slowly = literal(JSON_ERROR), f"line_json(line)[{literal(ERROR)}]"
     if not stage.expressions:
         usual = f"CASE WHEN json_type(line) <> 'OBJECT' THEN {kind} END"
-        return Parser("line_json(line)", {}, _in_json(usual, slowly, kind), is_json=True)
-    # An expression finds nothing only where the line is not JSON.
-    named = {name: f"line_json_at(line, {literal(path)})" for name, path in stage.expressions[::-1]}
-    first = next(iter(named.values()))
-    unusual = f"CASE WHEN {first} IS NULL THEN {kind} END"
-    return Parser(None, named, _in_json("NULL", unusual, kind))
+        return Parser("line_json(line)", {}, _in_json(usual, slowly, _where(_OBJECT, slowly, kind)), is_json=True)
+    # An expression gives NULL where what it finds is broken, and where the line does not begin like JSON.
+    found = {name: f"line_json_at(line, {literal(path)})" for name, path in stage.expressions[::-1]}
+    named = {name: f"COALESCE({sql}, {_where(_CONTAINER, EMPTY, 'NULL')})" for name, sql in found.items()}
+    broken = " OR ".join(f"{sql} IS NULL" for sql in found.values())
+    unusual = f"CASE WHEN line <> '' AND ({broken}) THEN {kind} END"
+    return Parser(None, named, _in_json(_where(_CONTAINER, "NULL", kind), unusual, unusual))
 
 
 @parser_of.register
@@ -103,4 +119,4 @@ def _logfmt(stage: Logfmt) -> Parser:
     if not stage.expressions:
         return Parser(whole, {}, error)
     named = {name: f"{whole}[{literal(sanitise(key))}]" for name, key in stage.expressions[::-1]}
-    return Parser(None, named, error)
+    return Parser(None, named, error, fills=True)

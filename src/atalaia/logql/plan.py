@@ -15,7 +15,7 @@ from .conditions import FILTER_ERROR, Inexpressible, conjunction, literal, test
 from .errors import TooComplex
 from .extract import DETAILS, ERROR
 from .linefilters import line_filter
-from .parsers import Parser, parser_of
+from .parsers import EMPTY, Parser, parser_of
 from .tree import (
     Condition,
     Decolorize,
@@ -125,7 +125,7 @@ class Pipeline:
         taken = self.taken(base)
         for parser in self.parsers:  # what is found by the first one stays
             if (found := parser.label(name)) is not None:
-                parts.append(found)
+                parts.append(f"COALESCE({found}, {EMPTY})" if parser.fills else found)
             if base != name and (found := parser.label(base)) is not None:
                 parts.append(f"CASE WHEN {taken} THEN {found} END")
         if base != name and (in_stream := self.stream_label(base)):

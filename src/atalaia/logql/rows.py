@@ -12,7 +12,17 @@ import re2
 
 from . import linefilters, patterns
 from .entry import Entry
-from .extract import DETAILS, ERROR, JSON_ERROR, json_labels, json_value, logfmt_labels, sanitise, unpacked
+from .extract import (
+    DETAILS,
+    ERROR,
+    JSON_BEGINNINGS,
+    JSON_ERROR,
+    json_labels,
+    json_value,
+    logfmt_labels,
+    sanitise,
+    unpacked,
+)
 from .formatting import decolorized, drop, keep, label_format, line_format
 from .judge import judge
 from .tree import (
@@ -110,11 +120,13 @@ def _json(stage: Json) -> Step:
 
     def find(line: str) -> dict[str, str]:
         found: dict[str, str] = {}
+        if line[:1] not in JSON_BEGINNINGS:
+            return {ERROR: JSON_ERROR} if line else found
         for name, path in stage.expressions:
             value = json_value(line, path)
             if value is None:
-                return {ERROR: JSON_ERROR, DETAILS: "the line is not JSON"}
-            found.setdefault(name, value)
+                found[ERROR] = JSON_ERROR
+            found.setdefault(name, value or "")
         return found
 
     return _parsing(find)
@@ -122,14 +134,18 @@ def _json(stage: Json) -> Step:
 
 @step.register
 def _logfmt(stage: Logfmt) -> Step:
-    def find(line: str) -> dict[str, str]:
-        whole = logfmt_labels(line, stage.strict, stage.keep_empty)
-        if not stage.expressions:
-            return whole
-        named = {name: whole[sanitise(key)] for name, key in stage.expressions[::-1] if sanitise(key) in whole}
-        return named | {name: whole[name] for name in (ERROR, DETAILS) if name in whole}
+    keys = [(name, sanitise(key)) for name, key in stage.expressions[::-1]]
 
-    return _parsing(find)
+    def run(entry: Entry) -> bool:
+        found = logfmt_labels(entry.line, stage.strict, stage.keep_empty)
+        if keys:
+            named = {name: found[key] for name, key in keys if key in found}
+            found = named | {name: found[name] for name in (ERROR, DETAILS) if name in found}
+        entry.parse(found)
+        entry.fill(name for name, _ in keys)
+        return True
+
+    return run
 
 
 @step.register

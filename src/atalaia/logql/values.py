@@ -98,7 +98,26 @@ def compare(text: str, kind: str, op: str, wanted: float) -> int:
 def complaint(text: str, kind: str) -> str:
     """Why a label value is UNREADABLE, in Go's words, which people look for."""
     if kind == "duration":
-        return f'time: {"missing unit in" if number(text) is not None else "invalid"} duration "{text}"'
+        return _of_duration(text)
     if kind == "size":
-        text = re.match(r"[0-9.,]*", text)[0]  # type: ignore[index]  # it matches nothing too
-    return f'strconv.ParseFloat: parsing "{text}": invalid syntax'
+        digits, rest = re.match(r"([0-9.,]*)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]  # it matches all
+        if digits.strip(".,") and digits.count(".") < 2:
+            return f"unhandled size name: {rest.strip().lower()}"
+        return f'strconv.ParseFloat: parsing "{digits.replace(",", "")}": invalid syntax'
+    problem = "value out of range" if _DECIMAL.fullmatch(text) or _HEXADECIMAL.fullmatch(text) else "invalid syntax"
+    return f'strconv.ParseFloat: parsing "{text}": {problem}'
+
+
+_AMOUNT = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)([^0-9.]*)")
+
+
+def _of_duration(text: str) -> str:
+    """As Go's time.ParseDuration reads: an amount and its unit, again and again."""
+    at = 1 if text[:1] in ("+", "-") else 0
+    while (part := _AMOUNT.match(text, at)) is not None:
+        if not part[1]:
+            return f'time: missing unit in duration "{text}"'
+        if part[1] not in _NS:
+            return f'time: unknown unit "{part[1]}" in duration "{text}"'
+        at = part.end()
+    return f'time: invalid duration "{text}"'

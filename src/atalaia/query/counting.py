@@ -55,15 +55,13 @@ class Counts:
         """Of streams, cells, entries and bytes, of which a stream and cell may stand there several times."""
         streams, cells, entries, line_bytes = columns
         keys, inverse = np.unique(np.stack([streams, cells]), axis=1, return_inverse=True)
-        found = [np.zeros(keys.shape[1], np.int64) for _ in range(2)]
-        for total, values in zip(found, (entries, line_bytes), strict=True):
-            np.add.at(total, inverse.reshape(-1), values)
-        return cls(keys[0], keys[1], *found, pieces)
+        rows, sizes = np.zeros(keys.shape[1], np.int64), np.zeros(keys.shape[1], np.int64)
+        np.add.at(rows, inverse.reshape(-1), entries)
+        np.add.at(sizes, inverse.reshape(-1), line_bytes)
+        return cls(keys[0], keys[1], rows, sizes, pieces)
 
 
-def count(
-    engine: Engine, ticket: Ticket, parts: Sequence[Part], ids: np.ndarray, window: Window
-) -> Counts:
+def count(engine: Engine, ticket: Ticket, parts: Sequence[Part], ids: np.ndarray, window: Window) -> Counts:
     """What parts hold of the streams `ids` (ascending) in a window; exact, as deletions leave it."""
     some = chosen(parts, ids, window.start, window.end)
     columns = [[np.zeros(0, np.int64)] for _ in range(4)]
@@ -78,10 +76,11 @@ def count(
             unread.setdefault(left.tobytes(), (left, []))[1].append(part)
     with engine.cursor(ticket) as connection:
         for left, alike in unread.values():
-            source = relation(connection, alike, left, window.start, window.end)
+            source = relation(connection, alike, left, window.start, window.end, check=ticket.check)
             ticket.check()
             rows = connection.sql(
-                f"SELECT stream_id, {window.cell_sql()}, count(*), sum(strlen(line))::BIGINT FROM ({source}) GROUP BY ALL"
+                f"SELECT stream_id, {window.cell_sql()}, count(*), sum(strlen(line))::BIGINT FROM ({source})"
+                " GROUP BY ALL"
             ).to_arrow_table()
             for column, found in zip(columns, rows.columns, strict=True):
                 column.append(found.to_numpy().astype(np.int64))
@@ -122,5 +121,4 @@ def present(engine: Engine, ticket: Ticket, parts: Sequence[Part], ids: np.ndarr
             with engine.cursor(ticket) as connection:
                 found = np.fromiter(streams_in(connection, part, start, end), np.int32)
             seen[found[found <= last]] = True
-    return ids[seen[ids]]
-
+    return np.asarray(ids[seen[ids]])

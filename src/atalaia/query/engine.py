@@ -18,10 +18,16 @@ from duckdb.func import FunctionNullHandling, PythonUDFType
 from atalaia.environment.errors import AtalaiaError
 from atalaia.logql import extract, unwrap, values
 from atalaia.logql.addresses import holds_address
-from atalaia.query.ticket import QueryTooExpensive, Ticket
+from atalaia.query.ticket import QueryNeedsMemory, Ticket
+from atalaia.query.watch import Watch
 
 log = logging.getLogger("atalaia.api")
 _MAP = pa.map_(pa.utf8(), pa.utf8())
+
+
+QUICK = 2
+"""Places for questions that read little."""
+_LEAST = 4 << 20  # bytes a place
 
 
 class QueryFailed(AtalaiaError):
@@ -30,10 +36,33 @@ class QueryFailed(AtalaiaError):
 
 @dataclass(frozen=True, slots=True)
 class QueryLimits:
-    """`memory` in bytes for all queries together, `seconds` for one."""
+    """`memory` in bytes for all queries together, `seconds` for one.
 
-    memory: int = 512 << 20
+    `running` queries at once (0: two a core, from 4 to 8); of a tenant, `waiting` ones wait, for `patience` seconds at
+    the most. `answer`: bytes of one answer.
+    """
+
+    memory: int = 1 << 30
     seconds: float = 60.0
+    running: int = 0
+    waiting: int = 10_000
+    patience: float = 600.0
+    answer: int = 128 << 20
+
+    @property
+    def places(self) -> int:
+        """Queries that run at once."""
+        return self.running or min(max(2 * (os.cpu_count() or 1), 4), 8)
+
+    @property
+    def most(self) -> int:
+        """Bytes that one query may take."""
+        return self.memory // 2
+
+    @property
+    def share(self) -> int:
+        """Bytes that a query may take beside others."""
+        return max(self.memory // 2 // (self.places + QUICK), _LEAST)
 
 
 StreamLabels = Callable[[np.ndarray, str], pa.Array]
@@ -46,14 +75,37 @@ class Engine:
     """Runs SQL over relations of the store.
 
     `stream_labels` and `stream_tenants` are the store's; plans ask them when streams are many.
+
+    DuckDB bounds the memory of a database, not that of a query. So each place where a query may run has a database of
+    its own (in memory, empty): place 0 with half of all memory, the others with equal shares of the other half.
     """
 
     def __init__(self, limits: QueryLimits | None = None) -> None:
         self.limits = limits or QueryLimits()
-        self._database = duckdb.connect(
+        self._guard = threading.Lock()
+        self._databases: dict[int, duckdb.DuckDBPyConnection] = {}
+        self._watch = Watch()
+        self.stream_labels: StreamLabels = lambda numbers, _: pa.nulls(len(numbers), pa.utf8())
+        self.stream_tenants: StreamTenants = lambda numbers: pa.nulls(len(numbers), pa.utf8())
+
+    def ticket(self) -> Ticket:
+        """Leave for a query that begins now."""
+        return Ticket(self.limits.seconds)
+
+    def _database(self, place: int) -> duckdb.DuckDBPyConnection:
+        with self._guard:
+            if place not in self._databases:
+                self._databases[place] = self._made(self._memory(place))
+            return self._databases[place]
+
+    def _memory(self, place: int) -> int:
+        return self.limits.share if place else self.limits.most
+
+    def _made(self, memory: int) -> duckdb.DuckDBPyConnection:
+        database = duckdb.connect(
             config={
                 "threads": max(1, os.cpu_count() or 1),
-                "memory_limit": f"{self.limits.memory // 1_000_000}MB",
+                "memory_limit": f"{memory // 1000}KB",
                 # A query beyond its memory fails; it does not go on in files of the working directory.
                 "temp_directory": "",
                 # Nothing is downloaded at run time.
@@ -63,18 +115,13 @@ class Engine:
             }
         )
         # Segments never change: their footers need reading once.
-        self._database.execute("SET GLOBAL parquet_metadata_cache = true")
-        self.stream_labels: StreamLabels = lambda numbers, _: pa.nulls(len(numbers), pa.utf8())
-        self.stream_tenants: StreamTenants = lambda numbers: pa.nulls(len(numbers), pa.utf8())
+        database.execute("SET GLOBAL parquet_metadata_cache = true")
         _register(
-            self._database,
+            database,
             lambda numbers, name: self.stream_labels(numbers, name),
             lambda numbers: self.stream_tenants(numbers),
         )
-
-    def ticket(self) -> Ticket:
-        """Leave for a query that begins now."""
-        return Ticket(self.limits.seconds)
+        return database
 
     @contextmanager
     def cursor(self, ticket: Ticket | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -83,42 +130,32 @@ class Engine:
         Raises QueryTooExpensive when the query exceeded a limit, QueryCancelled when nobody waits for it.
         """
         ticket = ticket or self.ticket()
-        connection = self._database.cursor()
-        done, over = threading.Event(), threading.Event()
-
-        def watch() -> None:
-            if not ticket.wait(done):
-                over.set()
-                connection.interrupt()
-                while not done.wait(0.05):  # an interrupt between two statements is lost
-                    connection.interrupt()
-
-        watching = threading.Thread(target=watch, daemon=True)
-        watching.start()
+        connection = self._database(ticket.place).cursor()
         try:
-            yield connection
+            with self._watch.watching(ticket, connection.interrupt):
+                yield connection
         except (duckdb.Error, OSError) as error:  # OSError: pyarrow's word for an error in the midst of a result
-            raise self._explained(error, ticket if over.is_set() else None) from error
+            raise self._explained(error, ticket) from error
         finally:
-            done.set()
-            watching.join()
             connection.close()
 
-    def _explained(self, error: Exception, over: Ticket | None) -> AtalaiaError:
+    def _explained(self, error: Exception, ticket: Ticket) -> AtalaiaError:
         reason = str(error).splitlines()[0]
-        if over and (isinstance(error, duckdb.InterruptException) or "INTERRUPT" in reason):
-            return over.why()
+        if ticket.over and (isinstance(error, duckdb.InterruptException) or "INTERRUPT" in reason):
+            return ticket.why()
         if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory" in reason:
-            return QueryTooExpensive(
-                f"the query needs more than {self.limits.memory >> 20} MiB of memory",
-                "ask for a shorter time or fewer labels",
+            return QueryNeedsMemory(
+                f"the query needs more than {self._memory(ticket.place) >> 20} MiB of memory",
+                "ask for a shorter time or fewer labels; a query may take half of [logs.limits] query_memory",
             )
         log.error("event=query_failed reason=%r", str(error))
         return QueryFailed(f"the query failed: {reason}", "please report this")
 
     def close(self) -> None:
-        """Release the database."""
-        self._database.close()
+        """Release the databases."""
+        self._watch.close()
+        for database in self._databases.values():
+            database.close()
 
 
 def _register(

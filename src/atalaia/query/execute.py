@@ -15,22 +15,20 @@ from atalaia.logql.entry import Entry
 from atalaia.logql.matrix import Matrix
 from atalaia.logql.plan import Pipeline, Streams, compile_pipeline, without_unread
 from atalaia.logql.printer import print_query
-from atalaia.logql.select import matcher_tests
-from atalaia.logql.tree import Grouping, LineFilter, LogQuery, Metric, RangeAggregation, Selector
+from atalaia.logql.tree import Grouping, LineFilter, LogQuery, Metric, RangeAggregation
 from atalaia.logql.walk import log_queries
 from atalaia.logql.window import Grid
 from atalaia.query.engine import Engine
-from atalaia.query.ranges import RangeQuery, Tenants, line_conditions, selected, streams_at, streams_of
+from atalaia.query.fetch import Found, bounded, fetched
+from atalaia.query.ranges import OfTenants, RangeQuery, Tenants, line_conditions, streams_of
 from atalaia.query.ticket import Ticket
 from atalaia.store.deletion import Deletion
-from atalaia.store.relation import Reading, chosen, numbers, relation, streams_in
+from atalaia.store.relation import Reading, chosen, numbers, relation
 from atalaia.store.snapshot import Part, Snapshot, in_order
 from atalaia.store.store import Store
 
 _PAGE_MOST = 50_000  # rows read at a time where Python decides which of them pass
 _DELETING = ("|=", "!=", "|~", "!~")
-_Found = tuple[int, int, int, str, dict[str, str] | None]
-"""ts, seq, stream, line, metadata."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +71,17 @@ class Executor:
         Equal times are in order of arrival; a backward answer is the exact mirror of a forward one.
         """
         wanted = _Wanted(start, end, limit, backward, ticket or self.ticket())
-        run = rows.pipeline(query)
+        run, most = rows.pipeline(query), self._engine.limits.answer
         with nullcontext(snapshot) if snapshot else self._store.snapshot() as snapshot:
             streams = streams_of(query, tenants, snapshot)
             pipeline = compile_pipeline(query, streams)
 
-            def entry(row: _Found) -> Entry | None:
+            def entry(row: Found) -> Entry | None:
                 ts, _, stream, line, metadata = row
                 return run(ts, line, streams.labels[stream], metadata or {})
 
             parts = in_order(chosen(snapshot.parts, streams.labels, start, end), backward)
-            found: list[_Found] = []
+            found: list[Found] = []
             width = 1
             while some := list(islice(parts, width)):
                 # Parts come in the order of the answer; one that begins behind the last wanted entry cannot add to it.
@@ -95,33 +93,38 @@ class Executor:
                 found += self._first(some, pipeline, wanted, lambda row: entry(row) is not None)
                 found.sort(key=lambda row: (row[0], row[1]), reverse=backward)
                 del found[limit:]
-            return [seen for row in found if (seen := entry(row))]
+                bounded(found, most, most)
+            entries = [seen for row in found if (seen := entry(row))]
+            wanted.ticket.passed = len(entries)
+            return entries
 
     def passing(
         self,
         query: LogQuery,
-        tenants: Tenants,
         streams: Mapping[int, Mapping[str, str]],
         batches: Sequence[pa.RecordBatch],
         ticket: Ticket,
-    ) -> list[_Found]:
-        """The entries of some batches (`memory.SCHEMA`), all of `streams`, that may pass a query, in order of time."""
+        tenanted: bool = False,
+    ) -> list[Found]:
+        """The entries of some batches (`memory.SCHEMA`), all of `streams`, that may pass a query, in order of time.
+
+        `tenanted`: whether the streams are those of several tenants, and their labels say so.
+        """
         first = min(batch.column("seq")[0].as_py() for batch in batches)
         low, high = -(2**63), 2**63 - 1
         part = Part(sum(map(len, batches)), low, high, first, None, batches=tuple(batches))
         wanted = _Wanted(low, high, part.rows, False, ticket)
-        of = Streams(streams)
-        if of.many:
-            of = streams_at(self._store.streams, tenants, streams)
-        return self._page([part], compile_pipeline(query, of), wanted, part.rows, None)
+        return self._page(
+            [part], compile_pipeline(query, (OfTenants if tenanted else Streams)(streams)), wanted, part.rows, None
+        )
 
     def _first(
-        self, parts: Sequence[Part], pipeline: Pipeline, wanted: _Wanted, passes: Callable[[_Found], bool]
-    ) -> list[_Found]:
+        self, parts: Sequence[Part], pipeline: Pipeline, wanted: _Wanted, passes: Callable[[Found], bool]
+    ) -> list[Found]:
         """The first wanted entries of some parts; `passes` decides where the pipeline's SQL does not say all."""
         if pipeline.whole:
             return self._page(parts, pipeline, wanted, wanted.limit, None)
-        found: list[_Found] = []
+        found: list[Found] = []
         most, last = wanted.limit, None
         while True:
             page = self._page(parts, pipeline, wanted, most, last)
@@ -134,8 +137,8 @@ class Executor:
             most, last = min(most * 4, _PAGE_MOST), page[-1]
 
     def _page(
-        self, parts: Sequence[Part], pipeline: Pipeline, wanted: _Wanted, most: int, last: _Found | None
-    ) -> list[_Found]:
+        self, parts: Sequence[Part], pipeline: Pipeline, wanted: _Wanted, most: int, last: Found | None
+    ) -> list[Found]:
         """The first `most` entries behind `last`."""
         order, behind = ("DESC", "<") if wanted.backward else ("ASC", ">")
         streams, start, end = pipeline.streams.labels, wanted.start, wanted.end
@@ -145,30 +148,15 @@ class Executor:
             start, end = (start, last[0] + 1) if wanted.backward else (last[0], end)
         with self._engine.cursor(wanted.ticket) as connection:
             lines = line_conditions(pipeline)
-            source = relation(connection, parts, streams, start, end, lines, keys=pipeline.keys)
+            readings, check = wanted.ticket.readings, wanted.ticket.check
+            source = relation(
+                connection, parts, streams, start, end, lines, keys=pipeline.keys, readings=readings, check=check
+            )
             # Segments may have been verified meanwhile, which no interrupt ends.
-            wanted.ticket.check()
+            check()
             columns = f"SELECT ts, seq, stream_id, line, metadata FROM ({source}){where}"
-            return connection.execute(f"{columns} ORDER BY ts {order}, seq {order} LIMIT {most:d}").fetchall()
-
-    def series(
-        self,
-        tenants: Tenants,
-        selectors: Sequence[Selector],
-        start: int,
-        end: int,
-        ticket: Ticket | None = None,
-    ) -> list[dict[str, str]]:
-        """The label sets of the streams with entries in [start, end] ns that any selector selects; all without one."""
-        with self._store.snapshot() as snapshot:
-            seen: set[int] = set()
-            with self._engine.cursor(ticket) as connection:
-                for part in snapshot.parts:
-                    seen |= streams_in(connection, part, start, end + 1)
-            every = selected(snapshot, tenants)
-            wanted = [selected(snapshot, tenants, matcher_tests(selector)) for selector in selectors]
-            ids = {number for some in wanted or [every] for number in some}
-            return [dict(every[number]) for number in sorted(seen & ids)]
+            wanted.ticket.statements.append(f"{columns} ORDER BY ts {order}, seq {order} LIMIT {most:d}")
+            return fetched(connection.execute(wanted.ticket.statements[-1]), wanted.ticket, self._engine.limits.answer)
 
     def readings(
         self, tree: LogQuery | Metric, tenants: Tenants, start: int, end: int, ticket: Ticket | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -34,7 +34,6 @@ from atalaia.store.decide import LineCondition, LineTest
 from atalaia.store.relation import relation
 from atalaia.store.snapshot import Part, Snapshot
 from atalaia.store.streams import ORIGINAL, TENANT, Selection
-from atalaia.store.streams import Streams as StoredStreams
 
 MAX_SERIES = 20_000
 MAX_POINTS = 10_000_000  # of all series together
@@ -44,6 +43,15 @@ _ENTRIES = "entries"
 _COLUMNS = "ts, seq, stream_id, line, metadata"
 Tenants = tuple[str, ...]
 """The tenants whose entries are asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfTenants(Streams):
+    """Streams of several tenants, whose labels say so (streams.tenanted)."""
+
+    def looked_up(self, name: str) -> str | None:
+        """See Streams."""
+        return _of_tenants(self, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +66,21 @@ class _Selected(Streams):
 
     def looked_up(self, name: str) -> str | None:
         """See Streams."""
-        if not self.labels.tenanted or name not in (TENANT, ORIGINAL):
-            return Streams.looked_up(self, name)
-        if name == TENANT:
-            return "stream_tenant(stream_id)"
-        return f"stream_label(stream_id, {quoted(TENANT)})" if self.having(name) else None
+        return _of_tenants(self, name) if self.labels.tenanted else Streams.looked_up(self, name)
+
+
+def _of_tenants(streams: Streams, name: str) -> str | None:
+    """SQL that looks a label up: what tells tenants apart is no label in the store."""
+    if name == TENANT:
+        return "stream_tenant(stream_id)"
+    if name == ORIGINAL:
+        return f"stream_label(stream_id, {quoted(TENANT)})" if streams.having(name) else None
+    return Streams.looked_up(streams, name)
 
 
 def streams_of(query: LogQuery, tenants: Tenants, snapshot: Snapshot) -> Streams:
     """The streams that a query selects."""
     return _Selected(selected(snapshot, tenants, matcher_tests(query.selector)))
-
-
-def streams_at(streams: StoredStreams, tenants: Tenants, ids: Collection[int]) -> Streams:
-    """Some streams of the tenants, by number."""
-    return _Selected(Selection(streams, np.array(sorted(ids), np.int32), tenanted=len(tenants) > 1))
 
 
 def selected(
@@ -142,6 +150,7 @@ class RangeQuery:
             )
         series = np.repeat(numbers, counts)
         columns = tuple(part.to_numpy() for part in pc.list_flatten(lists).flatten())
+        self.ticket.passed += len(series) if states is None else int(columns[1].sum())
         self._check(len(labels))
         if states is None:
             return slide_samples(self.grid, labels, series, columns, of_samples(self.tree))
@@ -151,10 +160,15 @@ class RangeQuery:
         """A statement over _ENTRIES, with what that stands for; by now the pipeline has named all it needs of it."""
         first, last = self.grid.first + 1, self.grid.last + 1
         ids, lines = self.streams.labels, line_conditions(pipeline)
-        source = relation(connection, self.parts, ids, first, last, lines, keys=pipeline.keys)
+        readings, check = self.ticket.readings, self.ticket.check
+        source = relation(
+            connection, self.parts, ids, first, last, lines, keys=pipeline.keys, readings=readings, check=check
+        )
         # Segments may have been verified meanwhile, which no interrupt ends.
-        self.ticket.check()
-        return f"WITH {_ENTRIES} AS NOT MATERIALIZED ({source}) {sql}"
+        check()
+        statement = f"WITH {_ENTRIES} AS NOT MATERIALIZED ({source}) {sql}"
+        self.ticket.statements.append(statement)
+        return statement
 
     def _by_series(self, samples: Samples) -> str:
         """SQL of a row a series: its keys, what is kept of its samples, and whether an entry fails the query."""

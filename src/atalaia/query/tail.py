@@ -18,7 +18,7 @@ from atalaia.query.execute import Executor
 from atalaia.query.ranges import Tenants
 from atalaia.query.ticket import Ticket
 from atalaia.store.store import Store
-from atalaia.store.streams import Stream
+from atalaia.store.streams import Stream, tenanted
 
 _MOST_BYTES = 64 << 20  # of batches that wait for the pipeline
 _MOST_ROWS = 20_000  # that are taken at once, so that what was found is told soon
@@ -78,7 +78,8 @@ class Tail:
         """Whether entries of a stream may be asked for."""
         if stream.tenant not in self._question.tenants:
             return False
-        labels = stream.seen(tenanted=len(self._question.tenants) > 1)
+        several = len(self._question.tenants) > 1
+        labels = tenanted(stream.tenant, stream.text) if several else stream.labels
         if not all(test(labels.get(name, "")) for name, test in self._tests):
             return False
         self._labels[stream.id] = labels
@@ -146,8 +147,8 @@ class Tail:
         table = pa.Table.from_batches([batch for batch in wanted if len(batch)], batches[0][0].schema)
         if len(table) > _FEW:
             labels = {number: self._labels[number] for number in pc.unique(table.column("stream_id")).to_pylist()}
-            question = self._question
-            found = self._executor.passing(question.query, question.tenants, labels, table.to_batches(), ticket)
+            several = len(self._question.tenants) > 1
+            found = self._executor.passing(self._question.query, labels, table.to_batches(), ticket, several)
         else:
             found = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
             found.sort(key=lambda row: (row[0], row[1]))

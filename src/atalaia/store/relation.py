@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from atalaia.store import metadata, sql
 from atalaia.store.decide import LineCondition, Verdict
 from atalaia.store.memory import SCHEMA
 from atalaia.store.prune import Choice, Question, choose, verdicts
+from atalaia.store.segment import Segment
 from atalaia.store.snapshot import Part
 from atalaia.store.streams import Selection
 
@@ -23,13 +25,19 @@ _BLOCKS_MOST = 2_000  # row groups written into the SQL one by one
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What is read of one part. `passed_over`: row groups that are not read, by time, streams, templates, tokens."""
+    """What is read of one part. `passed_over`: row groups that are not read, by time, streams, templates, tokens.
+
+    `line_bytes`: of the lines of the `rows` entries; `file_bytes`: of their part of the file (0: in memory). Where not
+    all of a segment is read, both are the segment's by its entries' number.
+    """
 
     name: str
     rows: int
     groups: int
     read: int
     passed_over: dict[str, int]
+    line_bytes: int = 0
+    file_bytes: int = 0
 
 
 def numbers(ids: Collection[int] | np.ndarray) -> np.ndarray:
@@ -69,25 +77,26 @@ def relation(
     keys: Mapping[str, str] | None = None,
     templates: bool = False,
     readings: list[Reading] | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> str:
     """A SELECT of ts, seq, stream_id, line, metadata: entries of `parts`, of `ids`, in [start, end), that pass `lines`.
 
     For each metadata key of `keys` it has a column more, of the name given there, in SQL: faster than the map. With
     `templates` it also has the column `template`, null where the store keeps none. Memory tables are registered with
     `connection`, which must not be shared with another query. `readings` takes what is read of each part. Segments that
-    turn out to be damaged are left out.
+    turn out to be damaged are left out; before each that has to be looked at `check` is called, which may raise.
     """
     question = Question(numbers(ids), start, end, lines)
     reader = _Reader(connection, question, keys or {}, templates)
     indexed = [(part, index) for part in parts if (index := part.index) is not None]
     known = verdicts([index for _, index in indexed], lines) if lines else {}
     choices = [choose(part, index, question, known) for part, index in indexed]
-    choices = [choice for choice in choices if not choice.read.any() or choice.part.readable()]
+    choices = [choice for choice in choices if not choice.read.any() or _readable(choice.part, check)]
     by_keys: dict[tuple[str, ...], list[Choice]] = {}
     for choice in choices:
         by_keys.setdefault(choice.part.segment.keys if choice.part.segment else (), []).append(choice)
     branches = [branch for some in by_keys.values() for branch in reader.indexed(some, known)]
-    plain = [part for part in parts if part.path is not None and part.index is None and part.readable()]
+    plain = [part for part in parts if part.path is not None and part.index is None and _readable(part, check)]
     by_plain: dict[tuple[str, ...], list[Part]] = {}
     for part in plain:
         by_plain.setdefault(part.segment.keys if part.segment else (), []).append(part)
@@ -98,7 +107,7 @@ def relation(
         branches.append(reader.select("memory_entries", memory, (), [condition.sql for condition in lines]))
     if readings is not None:
         readings += [_reading(choice) for choice in choices]
-        readings += [Reading(p.path.name if p.path else "memory", p.rows, 0, 0, {}) for p in (*plain, *memory)]
+        readings += [_whole(part) for part in (*plain, *memory)]
     return " UNION ALL ".join(branches)
 
 
@@ -106,7 +115,29 @@ def _reading(choice: Choice) -> Reading:
     name = choice.part.path.name if choice.part.path else ""
     considered = len(choice.index) if choice.part.groups is None else len(choice.part.groups)
     rows = int(choice.index.rows[choice.read].sum())
-    return Reading(name, rows, considered, int(choice.read.sum()), dict(choice.passed_over))
+    return Reading(
+        name, rows, considered, int(choice.read.sum()), dict(choice.passed_over), *_sizes(choice.part.segment, rows)
+    )
+
+
+def _whole(part: Part) -> Reading:
+    """Of a part without an index."""
+    if part.segment is not None:
+        return Reading(part.segment.name, part.rows, 0, 0, {}, *_sizes(part.segment, part.rows))
+    lines = pa.chunked_array([batch.column("line") for batch in part.batches], pa.utf8())
+    return Reading("memory", part.rows, 0, 0, {}, pc.sum(pc.binary_length(lines)).as_py() or 0)
+
+
+def _sizes(segment: Segment | None, rows: int) -> tuple[int, int]:
+    if segment is None or not segment.rows:
+        return 0, 0
+    return segment.line_bytes * rows // segment.rows, segment.size * rows // segment.rows
+
+
+def _readable(part: Part, check: Callable[[], None]) -> bool:
+    if part.intact is not None:
+        check()
+    return part.readable()
 
 
 class _Reader:

@@ -30,10 +30,6 @@ class Stream:
     text: str
     labels: Mapping[str, str]
 
-    def seen(self, *, tenanted: bool) -> Mapping[str, str]:
-        """Its labels; where several tenants are read at once (`tenanted`), with the label TENANT."""
-        return _tenanted(self.tenant, self.text) if tenanted else self.labels
-
 
 class _Column:
     """A text for each stream number, or none. One thread writes, any may read what was there before."""
@@ -165,6 +161,20 @@ class Streams:
         column = self._labels.get(name)
         return int((column.codes(len(self._texts))[numbers] != _ABSENT).sum()) if column else 0
 
+    def names_of(self, numbers: np.ndarray) -> list[str]:
+        """The labels that any of some streams has, sorted."""
+        count = len(self._texts)
+        columns = list(self._labels.items())  # the writer may add one meanwhile
+        return sorted(name for name, column in columns if (column.codes(count)[numbers] != _ABSENT).any())
+
+    def distinct(self, numbers: np.ndarray, name: str) -> list[str]:
+        """The values that some streams have for a label, sorted."""
+        column = self._labels.get(name)
+        if column is None:
+            return []
+        used = np.unique(column.codes(len(self._texts))[numbers])
+        return sorted(column.values[code] for code in used.tolist() if code != _ABSENT)
+
     def values_of(self, numbers: np.ndarray, name: str) -> pa.Array:
         """A label of some streams (utf8), null where they have none."""
         return self._values(self._labels.get(name), numbers)
@@ -203,7 +213,8 @@ class Selection(Mapping[int, Mapping[str, str]]):
     def __getitem__(self, number: int) -> Mapping[str, str]:
         if number not in self:
             raise KeyError(number)
-        return self._streams[number].seen(tenanted=self.tenanted)
+        stream = self._streams[number]
+        return tenanted(stream.tenant, stream.text) if self.tenanted else stream.labels
 
     def having(self, name: str) -> int:
         """How many of them have a label."""
@@ -225,7 +236,8 @@ class Selection(Mapping[int, Mapping[str, str]]):
 
 
 @lru_cache(maxsize=1 << 12)
-def _tenanted(tenant: str, text: str) -> Mapping[str, str]:
+def tenanted(tenant: str, text: str) -> Mapping[str, str]:
+    """The labels of a stream where several tenants are read at once."""
     labels = _labels(text)
     own = {ORIGINAL: labels[TENANT]} if TENANT in labels else {}
     return {**labels, **own, TENANT: tenant}

@@ -14,11 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atalaia.api import push
+from atalaia.api.bounds import NoStreams
 from atalaia.api.push import read_json, read_push, unambiguous, unpack
 from atalaia.store.batch import CONTENT_TYPE, METADATA, SCHEMA, BatchError, encode
 
 from .bodies import json_push, protobuf
 
+NOW = 1_700_000_000_000_000_000
 PROTOBUF, JSON = "application/x-protobuf", "application/json; charset=utf-8"
 
 
@@ -130,7 +132,7 @@ GOOD = ["1", "x"]
         ('{"streams": [{"stream": []}]}', "stream 0"),
         ('{"streams": [{"stream": {"a": 1}, "values": []}]}', "'1' is not a string"),
         ('{"streams": [{"stream": {"a": "b"}}]}', "'values' is missing"),
-        (json.dumps({"streams": [{"stream": {"a": "b"}, "values": [GOOD, ["2"]]}]}), "entry 1: it is too short"),
+        (json.dumps({"streams": [{"stream": {"a": "b"}, "values": [GOOD, ["2"]]}]}), "entry 1: .* is not a time, a line"),
         (json.dumps({"streams": [{"stream": {"a": "b"}, "values": [GOOD, GOOD, [None, "x"]]}]}), "entry 2: 'None'"),
         (json.dumps({"streams": [{"stream": {"a": "b"}, "values": [["1.5", "x"]]}]}), "'1.5' is not a time"),
         (json.dumps({"streams": [{"stream": {"a": "b"}, "values": [["1_0", "x"]]}]}), "'1_0' is not a time"),
@@ -139,7 +141,13 @@ GOOD = ["1", "x"]
         (json.dumps({"streams": [{"stream": {"a": "b"}, "values": [["9" * 19, "x"]]}]}), "is not a time"),
         (json.dumps({"streams": [{"stream": {"a": "b"}, "values": [["1", 5]]}]}), "'5' is not a string"),
         (json.dumps({"streams": [{"stream": {"a": "b"}, "values": [["1", "x", {"k": 1}]]}]}), "'1' is not a string"),
-        (json.dumps({"streams": [{"stream": {"a": "b"}, "values": [["1", "x", "k"]]}]}), "entry 0"),
+        (json.dumps({"streams": [{"stream": {"a": "b"}, "values": [["1", "x", "k"]]}]}), "entry 0: metadata 'k'"),
+        (json.dumps({"streams": [{"stream": {"a": "b"}, "values": [["1", "x", []]]}]}), "entry 0: metadata"),
+        (json.dumps({"streams": [{"stream": {"a": "b"}, "values": [["1", "x", {}, 1]]}]}), "entry 0"),
+        (json.dumps({"streams": [{"stream": {"a": "b"}, "values": [[1, "x"]]}]}), "'1' is not a time.* as a string"),
+        (json.dumps({"streams": [{"labels": "{}", "entries": [{"line": "x"}]}]}), "'ts' is missing"),
+        (json.dumps({"streams": [{"labels": "{}", "entries": [{"ts": "x", "line": "x"}]}]}), "ts='x' is not a time"),
+        (json.dumps({"streams": [{"labels": "{}", "entries": [["1", "x"]]}]}), "entry 0"),
     ],
 )  # fmt: skip
 def test_bad_json_names_the_place(body: str, message: str) -> None:
@@ -224,5 +232,32 @@ def test_an_unknown_content_type_is_named() -> None:
         read_push(b"", "text/plain", "")
 
 
-def test_empty_pushes_have_no_entries() -> None:
-    assert rows(protobuf({})) == rows(protobuf({'{a="b"}': []})) == rows(b'{"streams": []}', JSON) == []
+def test_pushes_of_empty_streams_have_no_entries() -> None:
+    assert rows(protobuf({'{a="b"}': []})) == rows(b'{"streams": [{"stream": {"a": "b"}, "values": []}]}', JSON) == []
+
+
+@pytest.mark.parametrize(("body", "kind"), [(protobuf({}), PROTOBUF), (b'{"streams": []}', JSON)])
+def test_pushes_of_no_streams_are_refused(body: bytes, kind: str) -> None:
+    with pytest.raises(NoStreams, match="error at least one valid stream is required for ingestion"):
+        read_push(body, kind, "")
+
+
+def test_the_old_form_of_entries() -> None:
+    entries = [{"ts": "2023-11-14T22:13:20.000000001Z", "line": "x"}, {"ts": "2023-11-14T23:13:20+01:00", "line": ""}]
+    body = json.dumps({"streams": [{"labels": '{a="b"}', "entries": entries}]}).encode()
+    assert rows(body, JSON) == [(NOW + 1, '{"a":"b"}', "x", None), (NOW, '{"a":"b"}', "", None)]
+
+
+@pytest.mark.parametrize("codec", ["zstd", "lz4"])
+def test_encodings_that_are_unpacked_piece_by_piece(codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = json_push({"a": "b"}, [(5, "x" * 1000)])
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, codec) as packer:
+        packer.write(body)
+    packed = sink.getvalue().to_pybytes()
+    assert len(rows(packed, JSON, codec)) == 1
+    with pytest.raises(BatchError, match=f"not {codec}"):
+        rows(b"no" + packed, JSON, codec)
+    monkeypatch.setattr(push, "MOST", 500)
+    with pytest.raises(BatchError, match="more than 500 bytes"):
+        rows(packed, JSON, codec)

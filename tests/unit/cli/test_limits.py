@@ -26,13 +26,15 @@ def test_every_limit_arrives_in_its_unit() -> None:
         [
             "labels=1", "label_name_size=2B", "label_value_size=3B", "line_size=1KiB", "metadata_size=5B",
             "metadata_keys=6", "clock_ahead=7s", "memory_table=1MiB", "disk_floor=9B", "query_memory=1GiB",
-            "query_time=1500ms",
+            "query_time=1500ms", "queries_running=3", "queries_waiting=4", "query_wait=2s", "answer_size=2MiB",
         ]
     )  # fmt: skip
     entries = Limits(line=1024, labels=1, label_name=2, label_value=3, metadata=5, metadata_keys=6, ahead=7_000_000_000)
     expected = Options(flush_bytes=1 << 20, limits=entries, disk_floor=9, retention=Retention(size=1))
     assert store_options(limits, Retention(size=1)) == expected
-    assert query_limits(limits) == QueryLimits(memory=1 << 30, seconds=1.5)
+    assert query_limits(limits) == QueryLimits(
+        memory=1 << 30, seconds=1.5, running=3, waiting=4, patience=2, answer=2 << 20
+    )
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def _parses_or_is_refused(text):
     lines = text.split("\n")
     assert 1 <= error.line <= len(lines)
     assert 1 <= error.column <= len(lines[error.line - 1]) + 1
-    assert str(error).startswith(f"line {error.line}, column {error.column}: ")
+    assert str(error).startswith(f"parse error at line {error.line}, col {error.column}: ")
 
 
 def test_a_bare_dropped_name_before_a_negated_line_filter_cannot_be_said():

@@ -51,13 +51,17 @@ def test_labels(stages: str, expected: str) -> None:
     assert " ".join(f"{name}={value}" for name, value in sorted(after(stages).all().items())) == expected
 
 
-def test_a_renamed_label_stays_of_its_origin() -> None:
+def test_a_renamed_label_is_a_parsed_one() -> None:
     seen = after("| logfmt | label_format s=k, n=m, p=x")
     assert (dict(seen.stream), seen.metadata, seen.parsed) == (
-        {"app": "a", "s": "s"},
-        {"k_extracted": "2", "n": "1"},
-        {"p": "1", "y": "2"},
+        {"app": "a"},
+        {"k_extracted": "2"},
+        {"p": "1", "y": "2", "s": "s", "n": "1"},
     )
+
+
+def test_a_label_renamed_to_its_own_name_is_gone() -> None:
+    assert "app" not in after("| label_format app=app").all()
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,22 @@ def test_lines(engine: Engine, line: str, found: dict[str, str], faultless: bool
 
 def test_strict_keeps_what_came_before_the_fault() -> None:
     found = logfmt_labels("a=1 =x b=2", strict=True)
-    assert found == {"a": "1", "__error__": "LogfmtParserErr", "__error_details__": "logfmt syntax error at pos 5"}
+    details = "logfmt syntax error at pos 5 : unexpected '='"
+    assert found == {"a": "1", "__error__": "LogfmtParserErr", "__error_details__": details}
+
+
+@pytest.mark.parametrize(
+    ("line", "place", "what"),
+    [
+        ("é=1 =x", 6, "unexpected '='"),
+        ('a"b=1', 2, "unexpected '\"'"),
+        ('a=1 b=x"y', 8, "unexpected '\"'"),
+        ('a=1 b="x', 9, "unterminated quoted value"),
+        (r'a="\d" b=1', 7, "invalid quoted value"),
+    ],
+)
+def test_details_of_a_fault(line: str, place: int, what: str) -> None:
+    assert logfmt_labels(line, strict=True)["__error_details__"] == f"logfmt syntax error at pos {place} : {what}"
 
 
 def test_keep_empty(engine: Engine) -> None:
@@ -77,7 +92,14 @@ def test_expressions(engine: Engine) -> None:
     found = select(engine, log_query(query), [Entry("a-b=1 c=2 y=3 z=4")], ["x", "app", "app_extracted", "y", "z"])
     assert found == [[0, "1", "a", "2", "3", None, None]]
     assert labels(query, Entry("a-b=1 c=2 y=3 z=4")) == {"x": "1", "app": "a", "app_extracted": "2", "y": "3"}
-    assert labels(query, Entry("q=1")) == {"app": "a"}
+
+    # What is not found is empty, unless the stream or metadata have it; a later parser does not change that.
+    assert labels(query, Entry("q=1")) == {"app": "a", "x": "", "y": ""}
+    assert labels(query, Entry("q=1", metadata={"y": "m"})) == {"app": "a", "x": "", "y": "m"}
+    assert labels(f"{query} | logfmt", Entry("x=1 y=2")) == {"app": "a", "x": "", "y": "2"}
+    entries = [Entry("q=1"), Entry("q=1", metadata={"y": "m"}), Entry("x=1 y=2")]
+    found = select(engine, log_query(f"{query} | logfmt"), entries, ["x", "y", "y_extracted", "q"])
+    assert found == [[0, "", "", None, "1", None], [1, "", "m", None, "1", None], [2, "", "2", None, None, None]]
 
 
 KEYS = st.from_regex(r"[a-z_]{1,4}", fullmatch=True)

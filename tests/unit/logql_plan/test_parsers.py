@@ -75,6 +75,12 @@ def test_unpack(line: str, inner: str, found: dict[str, str]) -> None:
     assert labels(query, Entry(line, {})) == {"line": inner, **found}
 
 
-@pytest.mark.parametrize("line", ["no", "[1]", '"x"', ""])
+@pytest.mark.parametrize("line", ["no", "[1]", '"x"', ' {"_entry":"x"}', '{"a":"b","_entry":"x'])
 def test_what_is_no_object_is_not_unpacked(line: str) -> None:
-    assert labels('{app="a"} | unpack', Entry(line, {}))["__error__"] == "JSONParserErr"
+    found = labels('{app="a"} | unpack', Entry(line, {}))
+    assert found.pop("__error_details__")
+    assert found == {"__error__": "JSONParserErr"}
+
+
+def test_an_empty_line_is_not_unpacked_and_no_error() -> None:
+    assert labels('{app="a"} | unpack', Entry("", {})) == {}

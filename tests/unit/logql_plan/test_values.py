@@ -64,9 +64,15 @@ def test_sizes(text: str, found: int | None) -> None:
     ("text", "kind", "reason"),
     [
         ("90", "duration", 'missing unit in duration "90"'),
-        ("1d", "duration", 'invalid duration "1d"'),
+        ("1d", "duration", 'unknown unit "d" in duration "1d"'),
+        ("1h5", "duration", 'missing unit in duration "1h5"'),
+        ("", "duration", 'invalid duration ""'),
+        ("-x", "duration", 'invalid duration "-x"'),
         ("x", "number", 'parsing "x": invalid syntax'),
-        ("12 parsecs", "size", 'parsing "12": invalid syntax'),
+        ("1e999", "number", 'parsing "1e999": value out of range'),
+        ("12 Parsecs", "size", "unhandled size name: parsecs"),
+        ("big", "size", 'parsing "": invalid syntax'),
+        ("1.2.3kB", "size", 'parsing "1.2.3": invalid syntax'),
     ],
 )
 def test_complaints(text: str, kind: str, reason: str) -> None:

@@ -13,11 +13,15 @@ from atalaia.environment.errors import ConfigurationError, InputError, Problem
 
 @dataclass(slots=True)
 class Node:
-    """A value at a line (from 1); `value` is a scalar, a list of Nodes, or a dictionary of key -> Node."""
+    """A value at a line (from 1); `value` is a scalar, a list of Nodes, or a dictionary of key -> Node.
+
+    `written`: a scalar as it stands in the file. `text_line`: where its own first line stands.
+    """
 
     value: Any
     line: int
-    written: str | None = None  # a scalar as it stands in the file
+    written: str | None = None
+    text_line: int = 0
 
     def plain(self) -> Any:
         """The value without positions."""
@@ -39,7 +43,10 @@ class Reader:
         """The root node; raises ConfigurationError when the text is not YAML."""
         try:
             root = yaml.compose(text, Loader=yaml.SafeLoader)
-            return _node(root, yaml.SafeLoader("")) if root is not None else Node({}, 1)
+            if root is None:
+                return Node({}, 1)
+            self._find_repeated(root)
+            return _node(root, yaml.SafeLoader(""))
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             line = mark.line + 1 if mark else 0
@@ -51,6 +58,26 @@ class Reader:
             raise ConfigurationError(
                 [Problem(self.path, 0, f"a value cannot be read: {error}", "put quotes around it")]
             ) from error
+
+    def _find_repeated(self, root: yaml.Node) -> None:
+        waiting, seen = [root], set[int]()
+        while waiting:
+            node = waiting.pop()
+            if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+                continue
+            seen.add(id(node))  # an alias is the same node again
+            if isinstance(node, yaml.SequenceNode):
+                waiting += node.value
+                continue
+            keys = set[str]()
+            for key, value in node.value:
+                waiting.append(value)
+                if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                    if key.value in keys:
+                        line = key.start_mark.line + 1
+                        message = f"the key {key.value!r} stands twice in one mapping"
+                        self.problems.append(Problem(self.path, line, message, "leave one of them out"))
+                    keys.add(key.value)
 
     def problem(self, node: Node, message: str, remedy: str) -> None:
         """Note a problem at a node's line."""
@@ -87,7 +114,11 @@ class Reader:
         if isinstance(node.value, (dict, list)):
             self.problem(node, f"{what} is not a single value", "write one value")
             return None
-        return node.written if node.written is not None else str(node.value)
+        text = node.written if node.written is not None else str(node.value)
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            self.problem(node, f"{what} has half a character", "a \\ud800 to \\udfff stands for none by itself")
+            return None
+        return text
 
     def flag(self, node: Node | None, what: str) -> bool:
         """The node as yes or no; false for none."""
@@ -117,7 +148,9 @@ def _node(node: yaml.Node, loader: yaml.SafeLoader) -> Node:
         return Node({str(_node(key, loader).value): _at(_node(value, loader), key) for key, value in node.value}, line)
     if isinstance(node, yaml.SequenceNode):
         return Node([_node(item, loader) for item in node.value], line)
-    return Node(loader.construct_object(node), line, node.value)
+    # The text of a block (`|`, `>`) begins behind the line of its sign.
+    block = isinstance(node, yaml.ScalarNode) and node.style in ("|", ">")
+    return Node(loader.construct_object(node), line, node.value, line + block)
 
 
 def _at(node: Node, key: yaml.Node) -> Node:
