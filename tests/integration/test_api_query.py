@@ -22,9 +22,9 @@ def test_a_log_query(tenant: Tenant) -> None:
     tenant.push({"app": "a", "env": "x"}, [(NOW, "one"), (NOW + 1, "two", {"pid": "7"})])
     tenant.push({"app": "a", "env": "y"}, [(NOW + 2, "three")])
     assert tenant.streams('{app="a"}') == [
-        {"stream": {"app": "a", "env": "y"}, "values": [[str(NOW + 2), "three"]]},
         {"stream": {"app": "a", "env": "x", "pid": "7"}, "values": [[str(NOW + 1), "two"]]},
         {"stream": {"app": "a", "env": "x"}, "values": [[str(NOW), "one"]]},
+        {"stream": {"app": "a", "env": "y"}, "values": [[str(NOW + 2), "three"]]},
     ]
     assert tenant.lines('{app="a"} |= "t" |~ "^t" != "three"') == ["two"]
     assert tenant.lines('{app="a"} | pid="7"') == ["two"]
@@ -42,8 +42,8 @@ def test_categorised_labels(tenant: Tenant) -> None:
     assert labels == {"structuredMetadata": {"pid": "7"}, "parsed": {"k": "1.50", "app_extracted": "p"}}
     assert broken["parsed"]["__error__"] == "JSONParserErr"
     plain = tenant.streams('{app="a"} | json')
-    assert plain[0]["stream"] == {"app": "a", "pid": "7", "k": "1.50", "app_extracted": "p"}
-    assert plain[0]["values"] == [[str(NOW), line]]
+    assert plain[1]["stream"] == {"app": "a", "pid": "7", "k": "1.50", "app_extracted": "p"}
+    assert plain[1]["values"] == [[str(NOW), line]]
 
 
 def test_start_is_included_and_end_is_not(tenant: Tenant) -> None:

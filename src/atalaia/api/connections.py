@@ -119,6 +119,7 @@ class Connection(HttpToolsProtocol):
         self.since = self.progress = self.loop.time()
         self.below: asyncio.Transport | None = None
         """What carries a secured connection."""
+        self._early = bytearray()  # what came with the end of the handshake
         self._head = 0
         self._left = 0  # bytes of an answer at the last sweep
         self.waiting_since = 0.0
@@ -128,11 +129,15 @@ class Connection(HttpToolsProtocol):
         """See asyncio.Protocol."""
         super().connection_made(transport)
         self._all.add(self)
+        if early := bytes(self._early):
+            self._early.clear()
+            self.data_received(early)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
         self._all.open.discard(self)
-        super().connection_lost(exc)
+        if self.transport is not None:
+            super().connection_lost(exc)
 
     @property
     def unsent(self) -> int:
@@ -146,6 +151,9 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
+        if self.transport is None:
+            self._early += data
+            return
         if self.phase is Phase.IDLE:
             self._enter(Phase.HEAD)
         if self.phase is Phase.BODY:
@@ -246,7 +254,7 @@ class Handshake(asyncio.Protocol):
             return
         finally:
             self._all.open.discard(self)
-        if secure is not None:
+        if secure is not None and not secure.is_closing():
             self._inner.below = self._transport
             self._inner.connection_made(secure)
 

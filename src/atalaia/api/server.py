@@ -27,7 +27,7 @@ from atalaia.query.engine import Engine, QueryLimits
 from atalaia.query.execute import Executor
 from atalaia.query.explore import Explorer
 from atalaia.query.scheduler import Scheduler
-from atalaia.rules.publisher import Plan
+from atalaia.rules.plan import Plan
 from atalaia.rules.ruler import Ruler
 from atalaia.store.options import Options
 from atalaia.store.store import Store

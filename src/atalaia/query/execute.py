@@ -20,7 +20,7 @@ from atalaia.logql.walk import log_queries
 from atalaia.logql.window import Grid
 from atalaia.query.engine import Engine
 from atalaia.query.fetch import Found, bounded, fetched
-from atalaia.query.ranges import OfTenants, RangeQuery, Tenants, line_conditions, streams_of
+from atalaia.query.ranges import RangeQuery, Tenants, line_conditions, streams_at, streams_of
 from atalaia.query.ticket import Ticket
 from atalaia.store.deletion import Deletion
 from atalaia.store.relation import Reading, chosen, numbers, relation
@@ -54,6 +54,12 @@ class Executor:
     def ticket(self) -> Ticket:
         """Leave for a query that begins now; every method takes one, and makes its own without."""
         return self._engine.ticket()
+
+    def ticket_for_rules(self) -> Ticket:
+        """The same for a rule: at a place of its own, so that it waits for no query, and no query for it."""
+        ticket = self._engine.ticket()
+        ticket.place = self._engine.limits.for_rules
+        return ticket
 
     def logs(
         self,
@@ -101,22 +107,20 @@ class Executor:
     def passing(
         self,
         query: LogQuery,
+        tenants: Tenants,
         streams: Mapping[int, Mapping[str, str]],
         batches: Sequence[pa.RecordBatch],
         ticket: Ticket,
-        tenanted: bool = False,
     ) -> list[Found]:
-        """The entries of some batches (`memory.SCHEMA`), all of `streams`, that may pass a query, in order of time.
-
-        `tenanted`: whether the streams are those of several tenants, and their labels say so.
-        """
+        """The entries of some batches (`memory.SCHEMA`), all of `streams`, that may pass a query, in order of time."""
         first = min(batch.column("seq")[0].as_py() for batch in batches)
         low, high = -(2**63), 2**63 - 1
         part = Part(sum(map(len, batches)), low, high, first, None, batches=tuple(batches))
         wanted = _Wanted(low, high, part.rows, False, ticket)
-        return self._page(
-            [part], compile_pipeline(query, (OfTenants if tenanted else Streams)(streams)), wanted, part.rows, None
-        )
+        of = Streams(streams)
+        if of.many:
+            of = streams_at(self._store.streams, tenants, streams)
+        return self._page([part], compile_pipeline(query, of), wanted, part.rows, None)
 
     def _first(
         self, parts: Sequence[Part], pipeline: Pipeline, wanted: _Wanted, passes: Callable[[Found], bool]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 from atalaia.environment.errors import InputError
 from atalaia.logql import rows
 from atalaia.logql.conditions import Inexpressible
-from atalaia.logql.conditions import literal as quoted
 from atalaia.logql.entry import Entry
 from atalaia.logql.extract import ERROR
 from atalaia.logql.linefilters import needed
@@ -26,6 +25,7 @@ from atalaia.logql.samples import Samples, fails, samples_of
 from atalaia.logql.select import matcher_tests
 from atalaia.logql.series import grouping_of, labels_of
 from atalaia.logql.slide import slide, slide_samples
+from atalaia.logql.sqltext import literal as quoted
 from atalaia.logql.tree import Grouping, LogQuery, RangeAggregation
 from atalaia.logql.window import Grid
 from atalaia.query.engine import Engine
@@ -34,6 +34,7 @@ from atalaia.store.decide import LineCondition, LineTest
 from atalaia.store.relation import relation
 from atalaia.store.snapshot import Part, Snapshot
 from atalaia.store.streams import ORIGINAL, TENANT, Selection
+from atalaia.store.streams import Streams as StoredStreams
 
 MAX_SERIES = 20_000
 MAX_POINTS = 10_000_000  # of all series together
@@ -43,15 +44,6 @@ _ENTRIES = "entries"
 _COLUMNS = "ts, seq, stream_id, line, metadata"
 Tenants = tuple[str, ...]
 """The tenants whose entries are asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class OfTenants(Streams):
-    """Streams of several tenants, whose labels say so (streams.tenanted)."""
-
-    def looked_up(self, name: str) -> str | None:
-        """See Streams."""
-        return _of_tenants(self, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +73,11 @@ def _of_tenants(streams: Streams, name: str) -> str | None:
 def streams_of(query: LogQuery, tenants: Tenants, snapshot: Snapshot) -> Streams:
     """The streams that a query selects."""
     return _Selected(selected(snapshot, tenants, matcher_tests(query.selector)))
+
+
+def streams_at(streams: StoredStreams, tenants: Tenants, ids: Collection[int]) -> Streams:
+    """Some streams of the tenants, by number."""
+    return _Selected(Selection(streams, np.array(sorted(ids), np.int32), tenanted=len(tenants) > 1))
 
 
 def selected(
@@ -126,7 +123,7 @@ class RangeQuery:
             try:
                 samples = samples_of(pipeline, self.tree, self.grouping, _ENTRIES)
                 sql = self._over_entries(connection, pipeline, self._by_series(samples))
-                tables = [connection.sql(sql).to_arrow_table()]
+                tables: list[pa.Table] = [connection.sql(sql).to_arrow_table()]
                 self._check(len(tables[0]))
                 if pc.any(tables[0].column("fault")).as_py():
                     sql = f"SELECT {_COLUMNS} FROM ({samples.sql}) WHERE fault ORDER BY ts, seq LIMIT 1"

@@ -20,7 +20,7 @@ from atalaia.query.fetch import Found
 from atalaia.query.ranges import Tenants
 from atalaia.query.ticket import QueryNeedsMemory, Ticket
 from atalaia.store.store import Store
-from atalaia.store.streams import Stream, tenanted
+from atalaia.store.streams import Stream
 
 _MOST_BYTES = 64 << 20  # of batches that wait for the pipeline
 _MOST_ROWS = 20_000  # that are taken at once, so that what was found is told soon
@@ -80,8 +80,7 @@ class Tail:
         """Whether entries of a stream may be asked for."""
         if stream.tenant not in self._question.tenants:
             return False
-        several = len(self._question.tenants) > 1
-        labels = tenanted(stream.tenant, stream.text) if several else stream.labels
+        labels = stream.seen(tenanted=len(self._question.tenants) > 1)
         if not all(test(labels.get(name, "")) for name, test in self._tests):
             return False
         self._labels[stream.id] = labels
@@ -158,10 +157,10 @@ class Tail:
         """The rows that may pass, in order of time."""
         if len(table) > _FEW:
             labels = {number: self._labels[number] for number in pc.unique(table.column("stream_id")).to_pylist()}
-            several = len(self._question.tenants) > 1
+            question = self._question
             # Where SQL has no memory, Python looks at all of them.
             with contextlib.suppress(QueryNeedsMemory):
-                return self._executor.passing(self._question.query, labels, table.to_batches(), ticket, several)
+                return self._executor.passing(question.query, question.tenants, labels, table.to_batches(), ticket)
         found: list[Found] = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
         return sorted(found, key=lambda row: (row[0], row[1]))
 
