@@ -18,6 +18,7 @@ from duckdb.func import FunctionNullHandling, PythonUDFType
 from atalaia.environment.errors import AtalaiaError
 from atalaia.logql import extract, unwrap, values
 from atalaia.logql.addresses import holds_address
+from atalaia.logql.macros import MACROS
 from atalaia.query.ticket import QueryNeedsMemory, Ticket
 from atalaia.query.watch import Watch
 
@@ -169,6 +170,8 @@ def _register(
     connection: duckdb.DuckDBPyConnection, stream_labels: StreamLabels, stream_tenants: StreamTenants
 ) -> None:
     """The functions that plans call; each works on a column of the rows that are left."""
+    for macro in MACROS:
+        connection.execute(macro)
     text, boolean, integer = duckdb.type("VARCHAR"), duckdb.type("BOOLEAN"), duckdb.type("INTEGER")
     labels = duckdb.type("MAP(VARCHAR, VARCHAR)")
 

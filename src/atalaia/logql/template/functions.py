@@ -14,6 +14,7 @@ from urllib.parse import quote_plus, unquote_plus
 import re2
 
 from .. import values
+from ..checks import compile_quietly
 from ..relabel import expand
 from . import arithmetic, gotimes
 from .compare import ORDER
@@ -39,7 +40,7 @@ def _text(value: Any) -> str:
 @lru_cache(maxsize=256)
 def _regex(pattern: str) -> Any:
     try:
-        return re2.compile(pattern)
+        return compile_quietly(pattern)
     except re2.error as error:
         raise TemplateError(f"error parsing regexp: {pattern[:200]!r}") from error
 
