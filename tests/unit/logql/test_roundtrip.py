@@ -7,6 +7,7 @@ import typing
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from tests.conftest import soak
 
 from atalaia.logql import checks
 from atalaia.logql import tree as t
@@ -14,8 +15,6 @@ from atalaia.logql.errors import LogQLError
 from atalaia.logql.parse import parse
 from atalaia.logql.pretty import pretty
 from atalaia.logql.printer import print_query
-
-from tests.conftest import soak
 
 from . import strategies
 from .accepted import ACCEPTED
