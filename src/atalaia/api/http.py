@@ -9,6 +9,7 @@ from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
 
 from atalaia.api.pieces import TooMuchUnsent
+from atalaia.api.rate import TooFast
 from atalaia.api.served import Handler
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.logql.errors import LogQLError
@@ -35,6 +36,7 @@ class TooLarge(InputError):
 
 _STATUS = (
     (TooLarge, 413),
+    (TooFast, 429),
     (LogQLError, 400),
     (InputError, 400),
     (QueueFull, 429),
@@ -110,7 +112,10 @@ def _parse_error(error: LogQLError) -> str:
 def refusal(error: AtalaiaError | LogQLError) -> Response:
     """The answer that refuses, as plain text; 400 for the caller's fault."""
     status, text = refused(error)
-    return PlainTextResponse(f"{text}\n", status)
+    answer = PlainTextResponse(f"{text}\n", status)
+    if isinstance(error, TooFast):
+        answer.headers["Retry-After"] = str(error.seconds)
+    return answer
 
 
 def guarded(handler: Handler) -> Handler:

@@ -162,6 +162,7 @@ class _Session:
             came.clear()
             batches, dropped = tail.take()
             if batches:
+                came.set()  # there may be more
                 self._ticket = self._served.executor.ticket()
                 delay.put(await loop.run_in_executor(self._threads, tail.entries, batches, self._ticket))
             self._outbox.put(delay.due())

@@ -149,6 +149,12 @@ def json_value(line: str, path: str) -> str | None:
     return "" if text == "null" else _scalar(text)
 
 
+def member_path(path: str) -> list[str] | None:
+    """The names of a path that goes through objects alone; None for others."""
+    steps = list(_STEP.finditer(path.strip()))
+    return [m[1] or m[2] or "" for m in steps] if steps and all(m[3] is None for m in steps) else None
+
+
 # -- logfmt
 
 # A key and what may follow it; blanks are all characters up to the space. An unquoted value may hold = but no quote.

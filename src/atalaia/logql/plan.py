@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from .conditions import FILTER_ERROR, Inexpressible, conjunction, literal, test
+from .conditions import FILTER_ERROR, Inexpressible, Test, conjunction, test
 from .errors import TooComplex
 from .extract import DETAILS, ERROR
 from .linefilters import line_filter
 from .parsers import EMPTY, Parser, parser_of
+from .sqltext import literal
 from .tree import (
     Condition,
     Decolorize,
@@ -81,9 +82,9 @@ def by_stream(values: Mapping[int, str]) -> str:
 class Pipeline:
     """A compiled pipeline: line filters with their SQL, other WHERE conditions, the SQL of any label and of an error.
 
-    `dropped`: labels that a stage took away; no parser comes behind it. `whole`: whether this is all of the pipeline;
-    otherwise it lets through more than it should. `keys`: the columns that the relation must have for metadata keys.
-    The SQL calls functions that the engine registers.
+    `marks`: the errors among them that label filters gave. `dropped`: labels that a stage took away; no parser comes
+    behind it. `whole`: whether this is all of the pipeline; otherwise it lets through more than it should. `keys`: the
+    columns that the relation must have for metadata keys. The SQL calls functions that the engine registers.
     """
 
     streams: Streams
@@ -92,6 +93,7 @@ class Pipeline:
     line_sql: list[str] = field(default_factory=list)
     parsers: list[Parser] = field(default_factory=list)
     error: str | None = None
+    marks: str | None = None
     dropped: set[str] = field(default_factory=set)
     whole: bool = True
     keys: dict[str, str] = field(default_factory=dict)
@@ -169,22 +171,35 @@ class Pipeline:
             case Drop(items) if all(isinstance(item, str) for item in items):
                 self.dropped.update(str(item) for item in items if item not in (ERROR, DETAILS))
                 if ERROR in items:
-                    self.error = None
+                    self.error = self.marks = None
             case _:
                 raise Inexpressible(type(stage).__name__)
 
     def _filter(self, tree: Condition) -> None:
-        tests = [(part, test(part, self)) for part in conjunction(tree)]
-        for part, _ in tests:
-            found = test(part, self)  # again: what was before it may have marked entries
-            before = self.error
-            if before is None or found.marked == found.passes:
-                self.conditions.append(found.passes)
-            else:
-                self.conditions.append(f"CASE WHEN {before} IS NOT NULL THEN {found.marked} ELSE {found.passes} END")
+        parts = conjunction(tree)
+        for part in parts:
+            test(part, self)  # raises before anything is changed
+        for part in parts:
+            found = test(part, self)  # what was before it may have marked entries
+            self.conditions.append(self._passing(part, found))
             if found.fault is not None:
                 marked = f"CASE WHEN {found.fault} THEN {literal(FILTER_ERROR)} END"
-                self.error = marked if before is None else f"COALESCE({before}, {marked})"
+                self.error = _first(self.error, marked)
+                self.marks = _first(self.marks, marked)
+
+    def _passing(self, tree: Condition, found: Test) -> str:
+        """SQL of whether an entry passes."""
+        if self.error is None or found.marked == found.passes:
+            return found.passes
+        passes = f"CASE WHEN {self.error} IS NOT NULL THEN {found.marked} ELSE {found.passes} END"
+        if len(self.parsers) != 1 or (usual := self.parsers[0].usual) is None:
+            return passes
+        quick = replace(self, parsers=[usual[1]], error=self.marks)
+        return f"CASE WHEN {usual[0]} THEN {quick._passing(tree, test(tree, quick))} ELSE {passes} END"
+
+
+def _first(before: str | None, error: str) -> str:
+    return error if before is None else f"COALESCE({before}, {error})"
 
 
 def compile_pipeline(query: LogQuery, streams: Streams) -> Pipeline:

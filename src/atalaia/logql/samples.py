@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import amounts
 from .conditions import Inexpressible, names_in
 from .extract import ERROR
 from .matrix import Labels
 from .plan import Pipeline, needs_parsing
 from .series import grouping_of, keys_of
 from .tree import Grouping, RangeAggregation, Unwrap
-from .unwrap import kind_of, sample_error, value_sql
+from .unwrap import kind_of, sample_error
 from .window import Grid
 
 
@@ -91,7 +92,7 @@ def _unwrapped(pipeline: Pipeline, tree: RangeAggregation, stage: Unwrap, named:
     for filter_ in tree.unwrap_filters:
         after.add(filter_)
     passes = " AND ".join(["u IS NOT NULL", *after.conditions])
-    values = f"SELECT *, {value_sql('u', kind_of(stage))} AS w FROM (SELECT {named} *, {made} {text} {entries})"
+    values = f"SELECT *, {amounts.read('u', kind_of(stage))} AS w FROM (SELECT {named} *, {made} {text} {entries})"
     return (
         f"SELECT *, CASE WHEN {passes} THEN w END AS v, {passes} AND {after.error} IS NOT NULL AS fault FROM ({values})"
     )

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .conditions import literal
 from .entry import Entry
 from .matrix import Labels, label_key
 from .parsers import Parser
 from .plan import Pipeline, by_stream
+from .sqltext import literal
 from .tree import Grouping, RangeAggregation
 
 

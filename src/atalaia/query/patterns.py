@@ -54,7 +54,9 @@ def patterns(engine: Engine, ticket: Ticket, parts: list[Part], asked: Asked) ->
         return []
     with engine.cursor(ticket) as connection:
         window = asked.window
-        source = relation(connection, parts, asked.ids, window.start, window.end, asked.lines, templates=True)
+        source = relation(
+            connection, parts, asked.ids, window.start, window.end, asked.lines, templates=True, check=ticket.check
+        )
         ticket.check()
         tables = [_stored(connection, source, window), *_made(connection, source, window, ticket)]
     return _found(pa.concat_tables(tables), asked.limit)
@@ -103,6 +105,8 @@ def _frequent(counted: pa.Table, most: int) -> pa.Table:
 
 
 def _found(counted: pa.Table, limit: int) -> list[Found]:
+    if not len(counted):
+        return []
     if pc.count_distinct(counted.column("template")).as_py() > _MOST:
         counted = _frequent(counted, _MOST)
     templates = counted.column("template").combine_chunks().dictionary_encode()

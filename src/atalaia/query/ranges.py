@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 from atalaia.environment.errors import InputError
 from atalaia.logql import rows
 from atalaia.logql.conditions import Inexpressible
-from atalaia.logql.conditions import literal as quoted
 from atalaia.logql.entry import Entry
 from atalaia.logql.extract import ERROR
 from atalaia.logql.linefilters import needed
@@ -26,6 +25,7 @@ from atalaia.logql.samples import Samples, fails, samples_of
 from atalaia.logql.select import matcher_tests
 from atalaia.logql.series import grouping_of, labels_of
 from atalaia.logql.slide import slide, slide_samples
+from atalaia.logql.sqltext import literal as quoted
 from atalaia.logql.tree import Grouping, LogQuery, RangeAggregation
 from atalaia.logql.window import Grid
 from atalaia.query.engine import Engine
@@ -34,6 +34,7 @@ from atalaia.store.decide import LineCondition, LineTest
 from atalaia.store.relation import relation
 from atalaia.store.snapshot import Part, Snapshot
 from atalaia.store.streams import ORIGINAL, TENANT, Selection
+from atalaia.store.streams import Streams as StoredStreams
 
 MAX_SERIES = 20_000
 MAX_POINTS = 10_000_000  # of all series together
@@ -57,16 +58,26 @@ class _Selected(Streams):
 
     def looked_up(self, name: str) -> str | None:
         """See Streams."""
-        if not self.labels.tenanted or name not in (TENANT, ORIGINAL):
-            return Streams.looked_up(self, name)
-        if name == TENANT:
-            return "stream_tenant(stream_id)"
-        return f"stream_label(stream_id, {quoted(TENANT)})" if self.having(name) else None
+        return _of_tenants(self, name) if self.labels.tenanted else Streams.looked_up(self, name)
+
+
+def _of_tenants(streams: Streams, name: str) -> str | None:
+    """SQL that looks a label up: what tells tenants apart is no label in the store."""
+    if name == TENANT:
+        return "stream_tenant(stream_id)"
+    if name == ORIGINAL:
+        return f"stream_label(stream_id, {quoted(TENANT)})" if streams.having(name) else None
+    return Streams.looked_up(streams, name)
 
 
 def streams_of(query: LogQuery, tenants: Tenants, snapshot: Snapshot) -> Streams:
     """The streams that a query selects."""
     return _Selected(selected(snapshot, tenants, matcher_tests(query.selector)))
+
+
+def streams_at(streams: StoredStreams, tenants: Tenants, ids: Collection[int]) -> Streams:
+    """Some streams of the tenants, by number."""
+    return _Selected(Selection(streams, np.array(sorted(ids), np.int32), tenanted=len(tenants) > 1))
 
 
 def selected(
@@ -112,7 +123,7 @@ class RangeQuery:
             try:
                 samples = samples_of(pipeline, self.tree, self.grouping, _ENTRIES)
                 sql = self._over_entries(connection, pipeline, self._by_series(samples))
-                tables = [connection.sql(sql).to_arrow_table()]
+                tables: list[pa.Table] = [connection.execute(sql).to_arrow_table()]
                 self._check(len(tables[0]))
                 if pc.any(tables[0].column("fault")).as_py():
                     sql = f"SELECT {_COLUMNS} FROM ({samples.sql}) WHERE fault ORDER BY ts, seq LIMIT 1"
@@ -197,7 +208,7 @@ class RangeQuery:
     ) -> pa.Table:
         with contextlib.closing(connection.cursor()) as another:  # the first one is being read from
             another.register("python_samples", _sample_table(found))
-            return another.sql(self._by_series(samples)).to_arrow_table()
+            return another.execute(self._by_series(samples)).to_arrow_table()
 
     def _check(self, series: int) -> None:
         if series > MAX_SERIES:

@@ -6,13 +6,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, TypeVar
 
 import httpx
 
 from atalaia.environment.errors import InputError
+from atalaia.rules.plan import Patience
 
 log = logging.getLogger("atalaia.rules")
 Item = TypeVar("Item")
@@ -41,15 +41,6 @@ def post(client: httpx.Client, url: str, body: bytes, headers: dict[str, str]) -
     if 400 <= answer.status_code < 500 and answer.status_code not in (408, 429):
         raise Refused(said)
     raise Unreachable(said)
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """`least` to `most` s between attempts, twice as long each time; `stop` s for what waits when we end."""
-
-    least: float = 1.0
-    most: float = 60.0
-    stop: float = 2.0
 
 
 class Outbox(Generic[Item]):
