@@ -81,7 +81,7 @@ def test_volume_range(filled: Tenant) -> None:
         ("index/stats", {}, "'query' is missing"),
         ("index/stats", {"query": "{}"}, "at least one regexp or equality matcher"),
         ("index/stats", {"query": '{a="b"} | json'}, "not a stream selector"),
-        ("index/stats", {"query": '{a="b"}', "start": "2", "end": "1"}, "end is before start"),
+        ("index/stats", {"query": '{a="b"}', "start": "2", "end": "1"}, "end timestamp must not be before start time"),
         ("index/volume", {"query": '{a="b"}', "aggregateBy": "job"}, "invalid aggregation option"),
         ("index/volume", {"query": '{a="b"}', "limit": "-1"}, "not a number"),
         ("index/volume_range", {"query": '{a="b"}', "step": "1ms"}, "11,000 points"),

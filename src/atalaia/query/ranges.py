@@ -123,7 +123,7 @@ class RangeQuery:
             try:
                 samples = samples_of(pipeline, self.tree, self.grouping, _ENTRIES)
                 sql = self._over_entries(connection, pipeline, self._by_series(samples))
-                tables: list[pa.Table] = [connection.execute(sql).to_arrow_table()]
+                tables: list[pa.Table] = [connection.sql(sql).to_arrow_table()]
                 self._check(len(tables[0]))
                 if pc.any(tables[0].column("fault")).as_py():
                     sql = f"SELECT {_COLUMNS} FROM ({samples.sql}) WHERE fault ORDER BY ts, seq LIMIT 1"
@@ -211,7 +211,7 @@ class RangeQuery:
     ) -> pa.Table:
         with contextlib.closing(connection.cursor()) as another:  # the first one is being read from
             another.register("python_samples", _sample_table(found))
-            return another.execute(self._by_series(samples)).to_arrow_table()
+            return another.sql(self._by_series(samples)).to_arrow_table()
 
     def _check(self, series: int) -> None:
         if series > MAX_SERIES:
