@@ -83,7 +83,8 @@ class Pipeline:
     """A compiled pipeline: line filters with their SQL, other WHERE conditions, the SQL of any label and of an error.
 
     `marks`: the errors among them that label filters gave. `dropped`: labels that a stage took away; no parser comes
-    behind it. `whole`: whether this is all of the pipeline; otherwise it lets through more than it should. `keys`: the columns that the relation must have for metadata keys.
+    behind it. `whole`: whether this is all of the pipeline; otherwise it lets through more than it should.
+    `keys`: the columns that the relation must have for metadata keys.
     The SQL calls functions that the engine registers.
     """
 
