@@ -74,7 +74,7 @@ def samples_of(pipeline: Pipeline, tree: RangeAggregation, grouping: Grouping | 
     if tree.unwrap is not None:
         sql = _unwrapped(pipeline, tree, tree.unwrap, named, entries)
     else:
-        value = "strlen(line)::DOUBLE" if tree.op.startswith("bytes") else "1::DOUBLE"
+        value = f"strlen({pipeline.line})::DOUBLE" if tree.op.startswith("bytes") else "1::DOUBLE"
         fault = f"({pipeline.error}) IS NOT NULL" if pipeline.error and fails(tree, grouping) else "false"
         sql = f"SELECT {named} *, {value} AS v, {fault} AS fault {entries}"
     return Samples(sql, len(keys.columns), keys.labels)
