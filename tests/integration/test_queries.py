@@ -29,7 +29,7 @@ IN_SQL = "|~ `(?:[ab ]+[^k]{3,15}){8}z`"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server of this module's own, with one query at a time beside the spare place."""
-    limits = ("queries_running=2", "answer_size=1MiB", "queries_waiting=12")
+    limits = ("queries_running=2", "answer_size=1MiB", "queries_waiting=12", "memory_table=1GiB")
     options = [text for limit in limits for text in ("--limit", limit)]
     found = Served(tmp_path_factory.mktemp("queries"), *options)
     try:
@@ -84,7 +84,6 @@ def counted(tenant: str, server: Served) -> Any:
 
 @pytest.mark.parametrize("stages", [IN_PYTHON + ' |= "y"', IN_SQL], ids=["python", "sql"])
 def test_a_query_ends_when_its_client_leaves(server: Served, stages: str) -> None:
-    # Of entries in memory: DuckDB looks up from a Parquet file only after a row group of which nothing passes.
     fill(server, ["fresh"])
     with begin(server, path(stages), "fresh"):
         wait_for(lambda: states(server) == ["running"], what="the query runs")
