@@ -15,12 +15,12 @@ import httpx
 from tests.conftest import soak
 from tests.integration.api_support import NOW, S, Served, Tenant, assert_quiet
 
-LINES = 40_000
+LINES = 30_000
 WIDE = "w" * 200
 ANSWERS = 64 << 20
 BOUND = 1600 << 20
 """Bytes of resident memory: 768 MiB for DuckDB, a few answers in Python and as JSON, the memory table, the programs."""
-LIMITS = ("query_memory=768MiB", "query_time=1s", "answer_size=64MiB", "queries_running=4")
+LIMITS = ("query_memory=768MiB", "query_time=4s", "answer_size=64MiB", "queries_running=4")
 
 HOSTILE = (
     # Memory of SQL: as many groups as entries, with long keys; sorting of whole lines.
@@ -96,7 +96,7 @@ def test_hostile_queries_fail_alone_and_memory_stays_bounded(tmp_path: Path) -> 
             refused[ask(server, "hostile", question)] += 1
 
     def work(number: int) -> None:
-        for question in itertools.islice(itertools.cycle(ORDINARY), number, number + (50 if soak() else 2)):
+        for question in itertools.islice(itertools.cycle(ORDINARY), number, number + (50 if soak() else 1)):
             answered[ask(server, "ordinary", question)] += 1
 
     try:

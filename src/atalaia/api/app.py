@@ -52,6 +52,7 @@ def create(served: Served, access: Access | None = None) -> Starlette:
         *QueryApi(served).routes(),
         *NamesApi(served).routes(),
         *StoreApi(served).routes(),
+        *ExplainApi(served).routes(),
         *RunningApi(served).routes(),
         *tails.routes(),
         *RulesApi(served).routes(),
