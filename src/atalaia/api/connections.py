@@ -21,6 +21,7 @@ from atalaia.runtime.renewed import Renewed
 log = logging.getLogger("atalaia.api")
 _HEAD_MOST = 64 << 10  # bytes
 _SWEEP = 0.25  # seconds, at the most
+_GRACE = 5.0  # seconds that every answer may take, however little memory is left
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,14 @@ class Connections:
                 return
             self.end(min(waiting, key=lambda c: c.waiting_since), "answers take too much memory")
 
+    def make_room(self) -> bool:
+        """Cut off who has been at an answer for longest, if that is long; whether there was one."""
+        before = asyncio.get_running_loop().time() - _GRACE
+        slow = [c for c in self.open if isinstance(c, Connection) and 0 < c.waiting_since < before]
+        if slow:
+            self.end(min(slow, key=lambda c: c.waiting_since), "others wait for its answer's memory")
+        return bool(slow)
+
     def close(self) -> None:
         """At the end of the server: handshakes that nobody finishes."""
         for connection in list(self.open):
@@ -119,6 +128,7 @@ class Connection(HttpToolsProtocol):
         self.since = self.progress = self.loop.time()
         self.below: asyncio.Transport | None = None
         """What carries a secured connection."""
+        self._early = bytearray()  # what came with the end of the handshake
         self._head = 0
         self._left = 0  # bytes of an answer at the last sweep
         self.waiting_since = 0.0
@@ -128,11 +138,15 @@ class Connection(HttpToolsProtocol):
         """See asyncio.Protocol."""
         super().connection_made(transport)
         self._all.add(self)
+        if early := bytes(self._early):
+            self._early.clear()
+            self.data_received(early)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
         self._all.open.discard(self)
-        super().connection_lost(exc)
+        if self.transport is not None:
+            super().connection_lost(exc)
 
     @property
     def unsent(self) -> int:
@@ -146,6 +160,9 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
+        if self.transport is None:
+            self._early += data
+            return
         if self.phase is Phase.IDLE:
             self._enter(Phase.HEAD)
         if self.phase is Phase.BODY:
@@ -180,6 +197,11 @@ class Connection(HttpToolsProtocol):
         """See uvicorn. From here on the websocket's own pings watch over it."""
         self._all.open.discard(self)
         super().handle_websocket_upgrade()
+
+    def resume_writing(self) -> None:
+        """See asyncio.Protocol: the client has taken most of what there was."""
+        super().resume_writing()
+        self.progress = self.loop.time()
 
     def overdue(self, now: float) -> bool:
         """Whether the client has let us wait too long."""
@@ -246,7 +268,7 @@ class Handshake(asyncio.Protocol):
             return
         finally:
             self._all.open.discard(self)
-        if secure is not None:
+        if secure is not None and not secure.is_closing():
             self._inner.below = self._transport
             self._inner.connection_made(secure)
 

@@ -16,6 +16,7 @@ import uvicorn
 from atalaia.api.access import Access
 from atalaia.api.app import create
 from atalaia.api.connections import Connections, Patience
+from atalaia.api.metrics import Metrics
 from atalaia.api.pieces import Unsent
 from atalaia.api.rate import PushRate
 from atalaia.api.served import Served
@@ -24,8 +25,9 @@ from atalaia.api.websockets import Websockets
 from atalaia.environment.errors import InputError
 from atalaia.query.engine import Engine, QueryLimits
 from atalaia.query.execute import Executor
+from atalaia.query.explore import Explorer
 from atalaia.query.scheduler import Scheduler
-from atalaia.rules.publisher import Plan
+from atalaia.rules.plan import Plan
 from atalaia.rules.ruler import Ruler
 from atalaia.store.options import Options
 from atalaia.store.store import Store
@@ -122,7 +124,15 @@ def serve(
         ruler.start()
         log.info("event=listening address=%s directory=%s", address, directory)
         served = Served(
-            store, executor, scheduler, Unsent(_UNSENT * queries.answer), ruler, pushes=PushRate(front.push_rate)
+            store,
+            executor,
+            Explorer(store, engine),
+            scheduler,
+            Unsent(_UNSENT * queries.answer, connections.make_room),
+            ruler,
+            Metrics(store),
+            {"directory": directory, "listen": str(address), "store": options, "queries": queries},
+            pushes=PushRate(front.push_rate),
         )
         asyncio.run(_run(served, access, listening, connections))
     finally:

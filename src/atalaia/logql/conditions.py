@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from . import values
+from . import amounts, values
 from .extract import ERROR
+from .sqltext import literal
 from .tree import And, Comparison, Condition, IpMatch, Or
 
 FILTER_ERROR = "LabelFilterErr"
@@ -26,12 +27,6 @@ class Labels(Protocol):
     def label(self, name: str) -> str:
         """The SQL."""
         ...
-
-
-def literal(text: str) -> str:
-    """A string as a SQL literal; NUL, which SQL text cannot hold, by way of chr(0)."""
-    quoted = "'" + text.replace("'", "''") + "'"
-    return f"({quoted})".replace("\0", "' || chr(0) || '") if "\0" in text else quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +84,11 @@ def _boolean(tree: Condition, labels: Labels, error: str | None = None) -> str:
         return "true"
     if not isinstance(tree.value, str):
         return "false" if tree.name == ERROR else f"({labels.label(tree.name)} IS NOT NULL)"
-    return _text(tree.op, tree.value, error if error and tree.name == ERROR else labels.label(tree.name))
+    return text_test(tree.op, tree.value, error if error and tree.name == ERROR else labels.label(tree.name))
 
 
-def _text(op: str, value: str, label: str) -> str:
+def text_test(op: str, value: str, label: str) -> str:
+    """SQL of whether a label's text, "" for none, is or matches a value."""
     text = f"COALESCE({label}, '')"
     if op in ("=", "!="):
         return f"({text} {'=' if op == '=' else '<>'} {literal(value)})"
@@ -123,20 +119,6 @@ def _code(tree: Condition, labels: Labels) -> str:
         found = f"holds_address({label}, {literal(tree.value.pattern)})"
         return f"COALESCE({found if tree.op == '=' else f'NOT {found}'}, false)::INTEGER"
     if isinstance(tree.value, str):
-        return f"{_text(tree.op, tree.value, label)}::INTEGER"
-    return _compared(tree, label)
-
-
-# Decimals that DuckDB's own cast reads, and reads to something finite.
-PLAIN_NUMBER = r"^[+-]?(?:[0-9]{1,99}(?:\.[0-9]{0,99})?|\.[0-9]{1,99})(?:[eE][+-]?[0-9]{1,2})?$"
-
-
-def _compared(tree: Comparison, label: str) -> str:
-    """SQL of the number of a comparison that is not of text."""
-    operator = {"==": "=", "!=": "<>"}.get(tree.op, tree.op)
+        return f"{text_test(tree.op, tree.value, label)}::INTEGER"
     kind, wanted = values.kind_of(tree.value)
-    slowly = f"compare_label({label}, {literal(kind)}, {literal(tree.op)}, {literal(repr(wanted))})"
-    if kind != "number":
-        return slowly
-    quickly = f"(TRY_CAST(regexp_extract({label}, {literal(PLAIN_NUMBER)}) AS DOUBLE) {operator} {wanted!r}::DOUBLE)"
-    return f"COALESCE({quickly}::INTEGER, {slowly})"
+    return amounts.code(label, kind, tree.op, wanted)

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import re2
 
 from . import addresses
-from .conditions import literal
 from .errors import TooComplex
 from .patterns import is_like, like_expression, like_sql
+from .sqltext import literal
 from .tree import LineFilter, LineMatch
 
 MAX_ALTERNATIVES = 500

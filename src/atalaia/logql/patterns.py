@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-from .conditions import literal
+from .sqltext import literal
 
 _CAPTURE = re.compile(r"<([A-Za-z_][A-Za-z0-9_]*)>")
 
@@ -83,7 +83,7 @@ def is_like(pattern: str, line: str) -> bool:
 
 def like_expression(pattern: str) -> str:
     """A regular expression (RE2) that every line matches that is like the pattern."""
-    inside = "".join(r"[\s\S]+" if is_capture else _quoted(text) for text, is_capture in pieces(pattern))
+    inside = "".join(r"[\s\S]+" if is_capture else quoted(text) for text, is_capture in pieces(pattern))
     return f"^{inside}$"
 
 
@@ -97,6 +97,6 @@ def like_sql(pattern: str) -> str:
     return f"COALESCE({rest}[1] {'<>' if parts and parts[-1][1] else '='} '', false)"
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """A regular expression (RE2) of just this text."""
     return re.sub(r"[\\.+*?()|\[\]{}^$]", r"\\\g<0>", text)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from . import values
-from .conditions import PLAIN_NUMBER, literal
 from .entry import Entry
 from .extract import DETAILS, ERROR
+from .sqltext import literal
 from .tree import Unwrap
 
 SAMPLE_ERROR = "SampleExtractionErr"
@@ -22,14 +22,6 @@ def read(text: str, kind: str) -> float | None:
     """A sample: a number, seconds or bytes; None for what cannot be read."""
     found = values.READERS[kind](text)
     return found / 1e9 if kind == "duration" and found is not None else found
-
-
-def value_sql(text: str, kind: str) -> str:
-    """SQL of the same for the SQL of a text; NULL for none and for what cannot be read."""
-    found = f"read_label({text}, {literal(kind)})"
-    if kind == "number":
-        found = f"COALESCE(TRY_CAST(regexp_extract({text}, {literal(PLAIN_NUMBER)}) AS DOUBLE), {found})"
-    return f"CASE WHEN {text} IS NOT NULL THEN {found} END"
 
 
 def sample_error(text: str, value: str) -> str:

@@ -18,6 +18,7 @@ from duckdb.func import FunctionNullHandling, PythonUDFType
 from atalaia.environment.errors import AtalaiaError
 from atalaia.logql import extract, unwrap, values
 from atalaia.logql.addresses import holds_address
+from atalaia.logql.macros import MACROS
 from atalaia.query.ticket import QueryNeedsMemory, Ticket
 from atalaia.query.watch import Watch
 
@@ -27,6 +28,8 @@ _MAP = pa.map_(pa.utf8(), pa.utf8())
 
 QUICK = 2
 """Places for questions that read little."""
+RULES = 1
+"""Places for rules, which wait for nobody."""
 _LEAST = 4 << 20  # bytes a place
 
 
@@ -62,7 +65,12 @@ class QueryLimits:
     @property
     def share(self) -> int:
         """Bytes that a query may take beside others."""
-        return max(self.memory // 2 // (self.places + QUICK), _LEAST)
+        return max(self.memory // 2 // (self.places + QUICK + RULES), _LEAST)
+
+    @property
+    def for_rules(self) -> int:
+        """The place where rules run."""
+        return self.places + QUICK + RULES
 
 
 StreamLabels = Callable[[np.ndarray, str], pa.Array]
@@ -162,6 +170,8 @@ def _register(
     connection: duckdb.DuckDBPyConnection, stream_labels: StreamLabels, stream_tenants: StreamTenants
 ) -> None:
     """The functions that plans call; each works on a column of the rows that are left."""
+    for macro in MACROS:
+        connection.execute(macro)
     text, boolean, integer = duckdb.type("VARCHAR"), duckdb.type("BOOLEAN"), duckdb.type("INTEGER")
     labels = duckdb.type("MAP(VARCHAR, VARCHAR)")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -14,18 +14,18 @@ import pyarrow.compute as pc
 from atalaia.environment.errors import InputError
 from atalaia.logql import rows
 from atalaia.logql.conditions import Inexpressible
-from atalaia.logql.conditions import literal as quoted
 from atalaia.logql.entry import Entry
-from atalaia.logql.extract import ERROR
+from atalaia.logql.extract import ERROR, PARSER_ERRORS
 from atalaia.logql.linefilters import needed
 from atalaia.logql.literals import quote
 from atalaia.logql.matrix import Labels, Matrix, absent
 from atalaia.logql.overtime import kept, of_samples
 from atalaia.logql.plan import Pipeline, Streams, compile_pipeline
-from atalaia.logql.samples import Samples, fails, samples_of
+from atalaia.logql.samples import Samples, fails, keeps_errors, samples_of
 from atalaia.logql.select import matcher_tests
 from atalaia.logql.series import grouping_of, labels_of
 from atalaia.logql.slide import slide, slide_samples
+from atalaia.logql.sqltext import literal as quoted
 from atalaia.logql.tree import Grouping, LogQuery, RangeAggregation
 from atalaia.logql.window import Grid
 from atalaia.query.engine import Engine
@@ -34,6 +34,7 @@ from atalaia.store.decide import LineCondition, LineTest
 from atalaia.store.relation import relation
 from atalaia.store.snapshot import Part, Snapshot
 from atalaia.store.streams import ORIGINAL, TENANT, Selection
+from atalaia.store.streams import Streams as StoredStreams
 
 MAX_SERIES = 20_000
 MAX_POINTS = 10_000_000  # of all series together
@@ -43,15 +44,6 @@ _ENTRIES = "entries"
 _COLUMNS = "ts, seq, stream_id, line, metadata"
 Tenants = tuple[str, ...]
 """The tenants whose entries are asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class OfTenants(Streams):
-    """Streams of several tenants, whose labels say so (streams.tenanted)."""
-
-    def looked_up(self, name: str) -> str | None:
-        """See Streams."""
-        return _of_tenants(self, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +73,11 @@ def _of_tenants(streams: Streams, name: str) -> str | None:
 def streams_of(query: LogQuery, tenants: Tenants, snapshot: Snapshot) -> Streams:
     """The streams that a query selects."""
     return _Selected(selected(snapshot, tenants, matcher_tests(query.selector)))
+
+
+def streams_at(streams: StoredStreams, tenants: Tenants, ids: Collection[int]) -> Streams:
+    """Some streams of the tenants, by number."""
+    return _Selected(Selection(streams, np.array(sorted(ids), np.int32), tenanted=len(tenants) > 1))
 
 
 def selected(
@@ -153,8 +150,8 @@ class RangeQuery:
         self.ticket.passed += len(series) if states is None else int(columns[1].sum())
         self._check(len(labels))
         if states is None:
-            return slide_samples(self.grid, labels, series, columns, of_samples(self.tree))
-        return slide(self.grid, labels, series, columns[0], columns[1:], states)
+            return slide_samples(self.grid, labels, series, columns, of_samples(self.tree), self.ticket.check)
+        return slide(self.grid, labels, series, columns[0], columns[1:], states, self.ticket.check)
 
     def _over_entries(self, connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, sql: str) -> str:
         """A statement over _ENTRIES, with what that stands for; by now the pipeline has named all it needs of it."""
@@ -181,6 +178,7 @@ class RangeQuery:
     ) -> tuple[Samples, list[pa.Table]]:
         """The same where SQL cannot say all of the pipeline, part by part; what it can say chooses the entries."""
         grouping = grouping_of(self.tree, self.grouping)
+        kept_errors = keeps_errors(self.tree, self.grouping)
         failing, sized = fails(self.tree, self.grouping), self.tree.op.startswith("bytes")
         numbers: dict[Labels, int] = {}
         labels: list[Labels] = []
@@ -189,13 +187,17 @@ class RangeQuery:
         sql = f"SELECT {_COLUMNS} FROM {_ENTRIES}{pipeline.where(lines=False)}"
         for batch in connection.sql(self._over_entries(connection, pipeline, sql)).to_arrow_reader(_BATCH):
             found: list[tuple[int, int, int, float]] = []
-            for ts, seq, stream, line, metadata in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                self.ticket.check()
+            entries = zip(*(column.to_pylist() for column in batch.columns), strict=True)
+            for nth, (ts, seq, stream, line, metadata) in enumerate(entries):
+                if nth % 256 == 0:
+                    self.ticket.check()
                 entry = run(ts, line, self.streams.labels[stream], dict(metadata or ()))
                 if entry is None:
                     continue
-                if failing and entry.fault:
+                if failing and (error := entry.fault.get(ERROR)) and not (kept_errors and error in PARSER_ERRORS):
                     raise _failed(entry)
+                if not kept_errors:
+                    entry.fault = {}
                 value = float(len(entry.line.encode())) if sized else entry.value
                 key = labels_of(entry, grouping)
                 if key not in numbers:

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 
 from atalaia.logql import rows
-from atalaia.logql.conditions import literal
 from atalaia.logql.parse import parse
 from atalaia.logql.plan import Pipeline, Streams, compile_pipeline
 from atalaia.logql.printer import print_query
+from atalaia.logql.sqltext import literal
 from atalaia.logql.tree import LogQuery
 from atalaia.query.engine import Engine
 from atalaia.store.memory import SCHEMA
