@@ -272,6 +272,16 @@ def test_rule_files_receivers_and_a_kill(tmp_path: Path, atalaia: Called) -> Non
         try:
             with httpx.Client(base_url=server.url, trust_env=False) as http:
                 (again,) = settled(Tenant(http, "fake"), lambda found: found[0]["rules"][0]["health"] == "ok")
+                text_of = http.get("/metrics").text
+            for line in (
+                'loki_prometheus_rule_group_rules{rule_group="fake/pg.yaml;pg"} 2',
+                'atalaia_alerts{state="pending"} 1',
+                "atalaia_rules_failing 0",
+                "atalaia_rule_files_unreadable 0",
+                f'atalaia_receiver_up{{receiver="{got.url}/write"}} 1',
+                f'loki_prometheus_notifications_dropped_total{{receiver="{got.url}/api/v2/alerts"}} 0',
+            ):
+                assert f"\n{line}\n" in text_of
             # `for` goes on counting where it was.
             assert [alert["activeAt"] for alert in again["rules"][0]["alerts"]] == [pending["activeAt"]]
             code, listed, complaint = atalaia("rules", "list", "--url", server.url)

@@ -14,7 +14,7 @@ from atalaia.logql.matrix import Labels
 from atalaia.logql.tree import Metric
 from atalaia.query.execute import Executor
 from atalaia.query.ticket import Ticket
-from atalaia.rules import statefile
+from atalaia.rules import measured, statefile
 from atalaia.rules.alerts import Alert
 from atalaia.rules.evaluation import Evaluated, Known, Vector, asked_in_template, evaluate, vector
 from atalaia.rules.files import RuleFiles
@@ -24,6 +24,7 @@ from atalaia.rules.plan import Plan
 from atalaia.rules.publisher import Publisher
 from atalaia.rules.running import Running, View
 from atalaia.rules.templates import Surroundings
+from atalaia.runtime.measures import Family
 from atalaia.store.store import Store
 
 log = logging.getLogger("atalaia.rules")
@@ -71,6 +72,12 @@ class Ruler:
     def problems(self) -> list[str]:
         """What is wrong with rule files now."""
         return list(self._files.problems.values())
+
+    def families(self) -> list[Family]:
+        """What there is to measure."""
+        with self._guard:
+            views = [running.view() for running in self._running.values()]
+        return measured.families(views, self._publisher.outboxes(), len(self._files.problems))
 
     # -- changes
 
