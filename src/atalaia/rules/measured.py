@@ -38,5 +38,5 @@ def families(views: Sequence[View], outboxes: Sequence[Outbox[object]], problems
         Family(f"{_QUEUE}_dropped_total", "counter", "What a receiver never got.",
                [Sample(box.lost, labels) for box, labels in receivers]),
         Family("atalaia_receiver_up", "gauge", "Whether a receiver took what it was sent last.",
-               [Sample(float(box.error is None), labels) for box, labels in receivers]),
+               [Sample(int(box.error is None), labels) for box, labels in receivers]),
     ]  # fmt: skip
