@@ -130,7 +130,7 @@ def serve(
             executor,
             Explorer(store, engine),
             scheduler,
-            Unsent(_UNSENT * queries.answer),
+            Unsent(_UNSENT * queries.answer, connections.make_room),
             ruler,
             metrics,
             {"directory": directory, "listen": str(address), "store": options, "queries": queries},

@@ -111,8 +111,12 @@ class Executor:
         streams: Mapping[int, Mapping[str, str]],
         batches: Sequence[pa.RecordBatch],
         ticket: Ticket,
+        tenanted: bool = False,
     ) -> list[Found]:
-        """The entries of some batches (`memory.SCHEMA`), all of `streams`, that may pass a query, in order of time."""
+        """The entries of some batches (`memory.SCHEMA`), all of `streams`, that may pass a query, in order of time.
+
+        `tenanted`: whether the streams are those of several tenants, and their labels say so.
+        """
         first = min(batch.column("seq")[0].as_py() for batch in batches)
         low, high = -(2**63), 2**63 - 1
         part = Part(sum(map(len, batches)), low, high, first, None, batches=tuple(batches))
@@ -132,8 +136,9 @@ class Executor:
         most, last = wanted.limit, None
         while True:
             page = self._page(parts, pipeline, wanted, most, last)
-            for row in page:
-                wanted.ticket.check()
+            for nth, row in enumerate(page):
+                if nth % 256 == 0:
+                    wanted.ticket.check()
                 if passes(row):
                     found.append(row)
             if len(page) < most or len(found) >= wanted.limit:
@@ -200,4 +205,4 @@ class Executor:
                 parts = chosen(snapshot.parts, streams.labels, grid.first + 1, grid.last + 1)
                 return RangeQuery(self._engine, ticket, parts, streams, aggregation, grouping, grid).matrix()
 
-            return evaluate.evaluate(tree, leaf, steps)
+            return evaluate.evaluate(tree, leaf, steps, ticket.check)

@@ -15,13 +15,13 @@ from atalaia.environment.errors import InputError
 from atalaia.logql import rows
 from atalaia.logql.conditions import Inexpressible
 from atalaia.logql.entry import Entry
-from atalaia.logql.extract import ERROR
+from atalaia.logql.extract import ERROR, PARSER_ERRORS
 from atalaia.logql.linefilters import needed
 from atalaia.logql.literals import quote
 from atalaia.logql.matrix import Labels, Matrix, absent
 from atalaia.logql.overtime import kept, of_samples
 from atalaia.logql.plan import Pipeline, Streams, compile_pipeline
-from atalaia.logql.samples import Samples, fails, samples_of
+from atalaia.logql.samples import Samples, fails, keeps_errors, samples_of
 from atalaia.logql.select import matcher_tests
 from atalaia.logql.series import grouping_of, labels_of
 from atalaia.logql.slide import slide, slide_samples
@@ -150,8 +150,8 @@ class RangeQuery:
         self.ticket.passed += len(series) if states is None else int(columns[1].sum())
         self._check(len(labels))
         if states is None:
-            return slide_samples(self.grid, labels, series, columns, of_samples(self.tree))
-        return slide(self.grid, labels, series, columns[0], columns[1:], states)
+            return slide_samples(self.grid, labels, series, columns, of_samples(self.tree), self.ticket.check)
+        return slide(self.grid, labels, series, columns[0], columns[1:], states, self.ticket.check)
 
     def _over_entries(self, connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, sql: str) -> str:
         """A statement over _ENTRIES, with what that stands for; by now the pipeline has named all it needs of it."""
@@ -178,6 +178,7 @@ class RangeQuery:
     ) -> tuple[Samples, list[pa.Table]]:
         """The same where SQL cannot say all of the pipeline, part by part; what it can say chooses the entries."""
         grouping = grouping_of(self.tree, self.grouping)
+        kept_errors = keeps_errors(self.tree, self.grouping)
         failing, sized = fails(self.tree, self.grouping), self.tree.op.startswith("bytes")
         numbers: dict[Labels, int] = {}
         labels: list[Labels] = []
@@ -186,13 +187,17 @@ class RangeQuery:
         sql = f"SELECT {_COLUMNS} FROM {_ENTRIES}{pipeline.where(lines=False)}"
         for batch in connection.sql(self._over_entries(connection, pipeline, sql)).to_arrow_reader(_BATCH):
             found: list[tuple[int, int, int, float]] = []
-            for ts, seq, stream, line, metadata in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                self.ticket.check()
+            entries = zip(*(column.to_pylist() for column in batch.columns), strict=True)
+            for nth, (ts, seq, stream, line, metadata) in enumerate(entries):
+                if nth % 256 == 0:
+                    self.ticket.check()
                 entry = run(ts, line, self.streams.labels[stream], dict(metadata or ()))
                 if entry is None:
                     continue
-                if failing and entry.fault:
+                if failing and (error := entry.fault.get(ERROR)) and not (kept_errors and error in PARSER_ERRORS):
                     raise _failed(entry)
+                if not kept_errors:
+                    entry.fault = {}
                 value = float(len(entry.line.encode())) if sized else entry.value
                 key = labels_of(entry, grouping)
                 if key not in numbers:
