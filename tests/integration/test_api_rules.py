@@ -199,9 +199,9 @@ def test_a_server_evaluates_in_time(tenant: Tenant) -> None:  # noqa: F811
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     assert '# TYPE lines:count10m gauge\nlines:count10m{server="a",team="db"} 2\n' in answer.text
     assert 'ALERTS{alertname="Fatal",alertstate="firing",server="a",severity="page",team="db"} 1\n' in answer.text
-    (line,) = tenant.lines(
-        '{job="atalaia", event="alert"} | alertstate="firing"', start=now - 10**9, end=now + 60 * 10**9
-    )
+    query, end = '{job="atalaia", event="alert"} | alertstate="firing"', now + 60 * 10**9
+    wait_for(lambda: tenant.lines(query, start=now - 10**9, end=end), what="the alert is recorded")
+    (line,) = tenant.lines(query, start=now - 10**9, end=end)
     assert line.startswith("alertname=Fatal alertstate=firing value=2 server=a")
     text(tenant, f"{RULES}/ns", 202, "DELETE")
     wait_for(lambda: text(tenant, "/atalaia/v1/recorded") == "", what="nothing is recorded any more")
