@@ -231,3 +231,24 @@ def test_before_and_behind_all_entries(filled: Tenant) -> None:
     for times in ({"start": 0, "end": NOW - 1}, {"start": NOW + 4 * S, "end": NOW + HOUR}):
         for path in ("labels", "label/job/values", "series"):
             assert filled.get(path, **times) == []
+
+
+def test_several_tenants_at_once(tenant: Tenant) -> None:
+    other = Tenant(tenant.http, f"{tenant.name}-other")
+    tenant.push({"job": "app", "env": "a"}, [(NOW, "line 1", {"trace": "t"})])
+    other.push({"job": "app", "env": "b"}, [(NOW, "line 22"), (NOW + S, "line 3")])
+    both = Tenant(tenant.http, f"{tenant.name}|{other.name}")
+    names = [tenant.name, other.name]
+    assert plain(both, "index/stats", query='{job="app"}') == {"streams": 2, "chunks": 2, "bytes": 19, "entries": 3}
+    assert volumes(both, query='{job="app"}') == [({"job": "app"}, "19")]
+    assert volumes(both, query='{job="app"}', targetLabels="env") == [({"env": "b"}, "13"), ({"env": "a"}, "6")]
+    assert both.get("patterns", query='{job="app"}', **RANGE, step="1h")[0]["samples"] == [
+        [NOW // (3600 * S) * 3600, 3]
+    ]
+    assert set(fields(both, '{job="app"}')) == {"trace"}
+    assert both.get("labels", **RANGE) == ["__tenant_id__", "env", "job"]
+    assert both.get("label/__tenant_id__/values", **RANGE) == names
+    assert both.get("label/env/values", query=f'{{__tenant_id__="{other.name}"}}', **RANGE) == ["b"]
+    assert [one["__tenant_id__"] for one in both.get("series", **RANGE)] == names
+    assert {one["label"] for one in plain(both, "detected_labels")["detectedLabels"]} == {"__tenant_id__", "env", "job"}
+    assert plain(both, "index/stats", query=f'{{__tenant_id__="{other.name}"}}')["entries"] == 2

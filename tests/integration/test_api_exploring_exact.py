@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.conftest import soak
 from tests.integration.logs_support import opened, wait_for
 
 from atalaia.logql.parse import parse
@@ -147,7 +148,7 @@ def check(explorer: Explorer, engine: Engine, entries: list[Stored], text: str, 
 
 
 @pytest.mark.usefixtures("tiny")
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200 if soak() else 8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(ENTRIES, min_size=3, max_size=3),
     st.lists(st.tuples(SELECTORS, WINDOWS), min_size=2, max_size=2),
@@ -200,6 +201,31 @@ def test_too_many_streams_to_be_listed(
             check(explorer, engine, entries, '{app=~".+"}', window)
         assert explorer.labels(TENANT, [], 0, 1, engine.ticket()) == {"app": ["a", "b"]}
         assert explorer.labels(TENANT, [selector('{app="c"}')], 0, 1, engine.ticket()) == {}
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+def test_a_deleted_stream_is_no_longer_offered(tmp_path: Path, engine: Engine, flushed: bool) -> None:
+    with opened(tmp_path / "store", Options(idle_seconds=60)) as store:
+        push(store, [Stored(ts, app, None, f"line {ts}") for ts, app in enumerate("abab")])
+        if flushed:
+            store.flush()
+        explorer, executor = Explorer(store, engine), Executor(store, engine)
+
+        def apps() -> list[str]:
+            return explorer.labels(TENANT, [], 0, 100, engine.ticket()).get("app", [])
+
+        def delete(query: str, start: int, end: int) -> None:
+            tree = parse(query)
+            assert isinstance(tree, LogQuery)
+            executor.delete(tree, "fake", start, end)
+
+        delete('{app="b"}', 0, 3)  # one of its entries is left
+        delete('{app="b"} |= "line"', 3, 4)  # nothing is, but only reading tells
+        assert apps() == ["a", "b"]
+        delete('{app="b"}', 0, 4)
+        assert apps() == ["a"]
+        push(store, [Stored(1, "b", None, "again")])
+        assert apps() == ["a", "b"]
 
 
 def test_rare_patterns_are_counted_together(tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

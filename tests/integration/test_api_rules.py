@@ -18,6 +18,8 @@ from api_support import Served, Tenant, assert_quiet, served, tenant  # noqa: F4
 from logs_support import wait_for
 from rules_support import Received, receiver
 
+from atalaia.cli.main import run
+
 RULES = "/loki/api/v1/rules"
 STATES = "/prometheus/api/v1/rules"
 GROUP = """\
@@ -218,16 +220,31 @@ def test_tenants_do_not_see_each_others_rules(tenant: Tenant, served: Served) ->
 FILE = "groups:\n- " + GROUP.replace("> 1", "> 1\n    for: 1h", 1).replace("\n", "\n  ").rstrip() + "\n"
 
 
-def atalaia(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error", "-m", "atalaia", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+Called = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def atalaia(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Called:
+    """The command in this process: its exit code, what it printed, what it complained of."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("LOKI_ADDR", "LOKI_ORG_ID"):
+        monkeypatch.delenv(name, raising=False)
+
+    def called(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["atalaia", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            run()
+        return (int(ended.value.code or 0), *capsys.readouterr())
+
+    return called
 
 
 def _has_lines(received: Received) -> bool:
     return received.path == "/write" and any(("__name__", "lines:count10m") in labels for labels in received.series())
 
 
-def test_rule_files_receivers_and_a_kill(tmp_path: Path) -> None:
+def test_rule_files_receivers_and_a_kill(tmp_path: Path, atalaia: Called) -> None:
     (tmp_path / "pg.yaml").write_text(FILE)
     with receiver() as got:
         options = ("--rules", str(tmp_path / "*.yaml"), "--remote-write", f"{got.url}/write", "--alertmanager", got.url)
@@ -257,44 +274,41 @@ def test_rule_files_receivers_and_a_kill(tmp_path: Path) -> None:
                 (again,) = settled(Tenant(http, "fake"), lambda found: found[0]["rules"][0]["health"] == "ok")
             # `for` goes on counting where it was.
             assert [alert["activeAt"] for alert in again["rules"][0]["alerts"]] == [pending["activeAt"]]
-            listed = atalaia("rules", "list", "--url", server.url, folder=tmp_path)
-            assert (listed.returncode, listed.stderr) == (0, "")
-            assert [line.split()[:5] for line in listed.stdout.splitlines()] == [
+            code, listed, complaint = atalaia("rules", "list", "--url", server.url)
+            assert (code, complaint) == (0, "")
+            assert [line.split()[:5] for line in listed.splitlines()] == [
                 ["STATE", "HEALTH", "RULE", "GROUP", "FILE"],
                 ["pending", "ok", "Fatal", "pg", "pg.yaml"],
                 ["recording", "ok", "lines:count10m", "pg", "pg.yaml"],
             ]
-            shown = atalaia("alerts", "--url", server.url, folder=tmp_path)
-            assert "pending" in shown.stdout
-            assert "server=[b], severity=page, team=db" in shown.stdout
-            assert "2 on [b]" in shown.stdout
-            assert json.loads(atalaia("alerts", "--json", "--url", server.url, folder=tmp_path).stdout) == [
-                again["rules"][0]["alerts"][0]
-            ]
-            nothing = atalaia("rules", "list", "--url", server.url, "--tenant", "x", folder=tmp_path)
-            assert "there are no rules" in nothing.stderr
+            _, shown, _ = atalaia("alerts", "--url", server.url)
+            for part in ("pending", "server=[b], severity=page, team=db", "2 on [b]"):
+                assert part in shown
+            _, shown, _ = atalaia("alerts", "--json", "--url", server.url)
+            assert json.loads(shown) == [again["rules"][0]["alerts"][0]]
+            _, _, complaint = atalaia("rules", "list", "--url", server.url, "--tenant", "x")
+            assert "there are no rules" in complaint
         finally:
             assert server.stop() == 0
     assert_quiet(server)
 
 
-def test_rule_files_are_checked_without_a_server(tmp_path: Path) -> None:
-    example = atalaia("rules", "example", folder=tmp_path).stdout
+def test_rule_files_are_checked_without_a_server(tmp_path: Path, atalaia: Called) -> None:
+    _, example, _ = atalaia("rules", "example")
     (tmp_path / "good.yaml").write_text(example)
     (tmp_path / "bad.yaml").write_text("groups:\n- name: a\n  rules:\n  - alert: A\n    expr: sum(\n- rules: 5\n")
     (tmp_path / "atalaia.toml").write_text('[logs]\nrules = ["*.yaml"]\n')
-    bad = atalaia("rules", "check", folder=tmp_path)
-    assert (bad.returncode, bad.stdout) == (2, "")
-    places = [line.split(": ")[0] for line in bad.stderr.splitlines()[::2]]
+    code, printed, complaint = atalaia("rules", "check")
+    assert (code, printed) == (2, "")
+    places = [line.split(": ")[0] for line in complaint.splitlines()[::2]]
     assert places == [f"{tmp_path / 'bad.yaml'}:{line}" for line in (5, 6, 6)]
-    up = atalaia("up", folder=tmp_path)
-    assert up.returncode == 2
-    assert "bad.yaml:5" in up.stderr
-    assert "nothing was started" in up.stderr
-    refused = atalaia("serve", "--data", "d", "--rules", "bad.yaml", folder=tmp_path)
+    code, _, complaint = atalaia("up")
+    assert code == 2
+    assert "nothing was started" in complaint
+    assert "bad.yaml:5" in complaint
+    code, printed, _ = atalaia("rules", "check", "good.yaml")
+    assert (code, printed) == (0, "good.yaml is good: 4 groups, 15 alerting and 3 recording rules\n")
+    command = [sys.executable, "-m", "atalaia", "serve", "--data", "d", "--rules", "bad.yaml"]
+    refused = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert (refused.returncode, (tmp_path / "d").exists()) == (2, False)
     assert "bad.yaml:5" in refused.stderr
-    good = atalaia("rules", "check", "good.yaml", folder=tmp_path)
-    assert (good.returncode, good.stdout) == (
-        0, "good.yaml is good: 4 groups, 15 alerting and 3 recording rules\n",
-    )  # fmt: skip

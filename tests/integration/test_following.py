@@ -20,7 +20,8 @@ from tests.integration.api_support import NOW, Served, Tenant, served, tenant
 from tests.integration.logs_support import Server, wait_for
 
 from atalaia.client.follow import follow
-from atalaia.client.loki import LogsUnreachable, LokiClient
+from atalaia.client.loki import LogsUnreachable, LokiClient, NotAllowed
+from atalaia.client.tail import Followed, Tail
 from atalaia.environment.connection import Connection
 from atalaia.environment.errors import InputError
 
@@ -166,6 +167,26 @@ def test_the_first_question_says_what_is_wrong(served: Served, tenant: Tenant) -
     with pytest.raises(LogsUnreachable):
         next(follow(gone, '{app="a"}', start=0, limit=5))
     gone.close()
+
+
+def test_only_those_who_may(tmp_path: Path) -> None:
+    """A tail is let in, or not, as any question is; the client shows its token."""
+    access = tmp_path / "access.toml"
+    command = [sys.executable, "-m", "atalaia", "access", "add", "reader", "--tenant", "mine", "--access", access]
+    token = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    server = Served(tmp_path / "store", "--access", str(access))
+    try:
+        for connection in (Connection(server.url), Connection(server.url, "other", token=token)):
+            client = LokiClient(connection)
+            with pytest.raises(NotAllowed):
+                next(follow(client, '{app="a"}', start=0, limit=5))
+            client.close()
+        with pytest.raises(NotAllowed):
+            Tail(Connection(server.url, token="wrong"), Followed('{app="a"}', 0, 5))
+        with Tail(Connection(server.url, token=token), Followed('{app="a"}', 0, 5)):
+            pass
+    finally:
+        assert server.stop() == 0
 
 
 @pytest.mark.parametrize("form", ["default", "jsonl"])

@@ -241,9 +241,19 @@ def test_lines_over_time(query: Query, tenant: Tenant) -> None:
 
 
 def test_statistics(query: Query, tenant: Tenant) -> None:
-    tenant.push({"job": "pg"}, [(NOW, "x")])
-    said = query('{job="pg"}', *BETWEEN, "--stats").err
-    assert "answers: 1" in said or "no statistics" in said
+    """What the server tells of all pages, added up."""
+    for start in range(0, 6000, 3000):
+        tenant.push({"job": "pg"}, [(NOW + i, "x") for i in range(start, start + 3000)])
+    said = query('{job="pg"}', *BETWEEN, "--stats", "--limit", "0", "-o", "raw").err
+    assert "answers: 2" in said
+    # The second page begins with the last line of the first.
+    assert "lines returned: 6,001" in said
+    assert re.search(r"seconds of work: 0\.\d\d\d", said)
+
+
+def test_lines_some_time_apart(query: Query, tenant: Tenant) -> None:
+    tenant.push({"job": "pg"}, [(NOW + i * S, str(i)) for i in range(10)])
+    assert query('{job="pg"}', *BETWEEN, "--interval", "4s", "--forward", "-o", "raw").out.split() == ["0", "4", "8"]
 
 
 def test_explain(query: Query, tenant: Tenant) -> None:
@@ -255,7 +265,7 @@ def test_explain(query: Query, tenant: Tenant) -> None:
     ("arguments", "names"),
     [
         ((), ["there is no query"]),
-        (('{job="pg"', "--since", "soon", "--limit", "-2"), ["3 things", "line 1, column 10", "--since", "--limit -2"]),
+        (('{job="pg"', "--since", "soon", "--limit", "-2"), ["3 things", "line 1, col 10", "--since", "--limit -2"]),
         (('{a="b"}', "-o", "parquet"), ["give --out FILE.parquet"]),
         (('{a="b"}', "-o", "table", "--limit", "0"), ["at most 5000", "csv or jsonl"]),
         (('{a="b"}', "--follow", "--forward", "-o", "parquet"), ["never ends", "leave --forward out"]),

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from logs_support import wait_for
+from logs_support import opened, wait_for
 from rules_support import BEGIN, MINUTE, Receiver, S, World, receiver, world
 
 from atalaia.environment.connection import Connection
@@ -23,6 +23,7 @@ from atalaia.rules.plan import Plan
 from atalaia.rules.reading import read_group
 from atalaia.rules.remote_write import is_stale
 from atalaia.rules.ruler import ReadOnly, Ruler
+from atalaia.store.copying import snapshot
 
 FATAL = """\
 groups:
@@ -314,6 +315,20 @@ def test_groups_of_the_api_are_kept(place: World) -> None:
     assert found[1].placed.group == group
     ruler.remove("team.1", "a/b", "own")
     assert [view.placed.group.name for view in place.ruler().groups(["team.1"])] == ["own", "second"]
+
+
+def test_a_snapshot_of_the_store_has_the_rules_and_their_alerts(place: World, tmp_path: Path) -> None:
+    ruler = place.ruler()
+    ruler.put("team.1", "a/b", read_group("name: own\nrules:\n- alert: A\n  expr: vector(1)\n", Path("body")))
+    place.now += 2 * MINUTE
+    ruler.run_due()
+    snapshot(place.store.directory, tmp_path / "copy")
+    with opened(tmp_path / "copy") as copy:
+        again = Ruler(copy, place.executor, clock=lambda: place.now)
+        (view,) = again.groups(["team.1"])
+        again.stop()
+    assert view.placed.namespace == "a/b"
+    assert [alert.state.value for alert in view.known[0].alerts.values()] == ["firing"]
 
 
 def test_a_file_of_the_api_that_is_damaged_stops_nothing(place: World, caplog: pytest.LogCaptureFixture) -> None:

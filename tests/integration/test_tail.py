@@ -169,7 +169,7 @@ def test_delay_puts_late_entries_in_order(served: Served, tenant: Tenant) -> Non
     ("parameters", "message"),
     [
         ({"query": ""}, "the parameter 'query' is missing"),
-        ({"query": "{"}, "line 1, col 2"),
+        ({"query": "{"}, "parse error at line 1, col 2"),
         ({"query": 'rate({a="b"}[1m])'}, "only lines can be followed"),
         ({"query": '{a="b"} | line_format "{{"'}, "invalid template"),
         ({"query": '{a="b"}', "limit": "0"}, "limit='0' is not a whole number from 1 to"),

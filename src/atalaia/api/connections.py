@@ -21,6 +21,7 @@ from atalaia.runtime.renewed import Renewed
 log = logging.getLogger("atalaia.api")
 _HEAD_MOST = 64 << 10  # bytes
 _SWEEP = 0.25  # seconds, at the most
+_GRACE = 5.0  # seconds that every answer may take, however little memory is left
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,14 @@ class Connections:
             if sum(c.unsent for c in waiting) <= self.patience.answers:
                 return
             self.end(min(waiting, key=lambda c: c.waiting_since), "answers take too much memory")
+
+    def make_room(self) -> bool:
+        """Cut off who has been at an answer for longest, if that is long; whether there was one."""
+        before = asyncio.get_running_loop().time() - _GRACE
+        slow = [c for c in self.open if isinstance(c, Connection) and 0 < c.waiting_since < before]
+        if slow:
+            self.end(min(slow, key=lambda c: c.waiting_since), "others wait for its answer's memory")
+        return bool(slow)
 
     def close(self) -> None:
         """At the end of the server: handshakes that nobody finishes."""
@@ -188,6 +197,11 @@ class Connection(HttpToolsProtocol):
         """See uvicorn. From here on the websocket's own pings watch over it."""
         self._all.open.discard(self)
         super().handle_websocket_upgrade()
+
+    def resume_writing(self) -> None:
+        """See asyncio.Protocol: the client has taken most of what there was."""
+        super().resume_writing()
+        self.progress = self.loop.time()
 
     def overdue(self, now: float) -> bool:
         """Whether the client has let us wait too long."""

@@ -26,6 +26,7 @@ MOST_LINES = 10_000
 MOST_FIELDS = 100_000
 _DEFAULT = 1_000
 _SECOND = 10**9
+_Shown = Callable[[list[Entry], int, Ticket], dict[str, object]]
 
 
 class DetectingApi:
@@ -61,8 +62,8 @@ class DetectingApi:
     async def fields(self, request: Request) -> Response:
         """/loki/api/v1/detected_fields: the fields of the newest lines of a query."""
 
-        def shown(entries: list[Entry], limit: int) -> dict[str, object]:
-            return {"fields": [_field(one) for one in fields(entries, limit)], "limit": limit}
+        def shown(entries: list[Entry], limit: int, ticket: Ticket) -> dict[str, object]:
+            return {"fields": [_field(one) for one in fields(entries, limit, ticket.check)], "limit": limit}
 
         return await self._of_entries(request, shown)
 
@@ -70,12 +71,12 @@ class DetectingApi:
         """/loki/api/v1/detected_field/{name}/values: one field's values in those lines."""
         name = request.path_params["name"]
 
-        def shown(entries: list[Entry], limit: int) -> dict[str, object]:
-            return {"values": values(entries, name, limit), "limit": limit}
+        def shown(entries: list[Entry], limit: int, ticket: Ticket) -> dict[str, object]:
+            return {"values": values(entries, name, limit, ticket.check), "limit": limit}
 
         return await self._of_entries(request, shown)
 
-    async def _of_entries(self, request: Request, shown: Callable[[list[Entry], int], dict[str, object]]) -> Response:
+    async def _of_entries(self, request: Request, shown: _Shown) -> Response:
         parameters = single(await parameters_of(request))
         limit = count_of(parameters, ("limit", "field_limit"), _DEFAULT, MOST_FIELDS)
         query = _log_query(needed(parameters, "query"))
@@ -85,7 +86,7 @@ class DetectingApi:
 
         def work(ticket: Ticket) -> Response:
             entries = self._served.executor.logs(query, tenants, start, end, lines, True, ticket)
-            return json_response(shown(entries, limit))
+            return json_response(shown(entries, limit, ticket))
 
         return await asked(request, self._served, work)
 

@@ -68,7 +68,7 @@ class ExploringApi:
     async def volume_range(self, request: Request) -> Response:
         """/loki/api/v1/index/volume_range: the same by steps, each told at its end."""
         parameters = single(await parameters_of(request))
-        window = stepped(parameters)
+        window = stepped(parameters, _MILLISECOND)
         return await self._volumes(request, parameters, window, lambda found: _matrix(found, window))
 
     async def _volumes(
@@ -103,7 +103,7 @@ def _matrix(found: list[Volume], window: Window) -> Response:
     return success({"resultType": "matrix", "result": result, "stats": {}})
 
 
-def stepped(parameters: Mapping[str, str], least: int = 1) -> Window:
+def stepped(parameters: Mapping[str, str], least: int) -> Window:
     """The time that is asked for, in steps of at least `least` ns. Raises InputError for too many of them."""
     start, end = bounds(parameters)
     step = parse_step(parameters["step"], "step") if parameters.get("step") else default_step(start, end)

@@ -98,15 +98,8 @@ def needed(parameters: dict[str, str], name: str) -> str:
 def refused(error: AtalaiaError | LogQLError) -> tuple[int, str]:
     """The status and the text of an answer that refuses, without repeating a long request as a whole."""
     status = next(status for kind, status in _STATUS if isinstance(error, kind))
-    text = _parse_error(error) if type(error) is LogQLError else str(error)
+    text = str(error)
     return status, text if len(text) <= 2000 else text[:2000] + "…"
-
-
-def _parse_error(error: LogQLError) -> str:
-    """Where a query is wrong, in the words that Loki's clients look for."""
-    text = str(error).partition(": ")[2] if error.line else str(error)
-    kind = "syntax error: " if error.message.startswith("unexpected") else ""
-    return f"parse error at line {error.line}, col {error.column}: {kind}{text}"
 
 
 def refusal(error: AtalaiaError | LogQLError) -> Response:

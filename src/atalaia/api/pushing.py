@@ -24,6 +24,7 @@ async def append(
 ) -> Appended:
     """Hand a push to the store and count it. Raises StoreUnavailable."""
     await run_in_threadpool(served.metrics.received, tenant, table)
+    served.pushes.spend(tenant, table.nbytes)
     future = await run_in_threadpool(served.store.append, table, tenant, sources, payload)
     appended = await asyncio.wrap_future(future)
     if appended.refused is not None:
@@ -53,7 +54,6 @@ class PushApi:
         pushed = await run_in_threadpool(
             read_push, body, headers.get("content-type", ""), headers.get("content-encoding", "")
         )
-        self._served.pushes.spend(tenant, pushed.table.nbytes)
         appended = await append(self._served, pushed.table, tenant, pushed.sources, pushed.payload)
         if appended.conflict is not None:
             return json_response({"positions": dict(appended.conflict)}, 409)

@@ -128,7 +128,7 @@ def serve(
             executor,
             Explorer(store, engine),
             scheduler,
-            Unsent(_UNSENT * queries.answer),
+            Unsent(_UNSENT * queries.answer, connections.make_room),
             ruler,
             Metrics(store),
             {"directory": directory, "listen": str(address), "store": options, "queries": queries},

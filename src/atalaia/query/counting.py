@@ -155,7 +155,7 @@ def present(engine: Engine, ticket: Ticket, parts: Sequence[Part], ids: np.ndarr
     unknown = [part for part in parts if part.max_ts >= start and part.min_ts < end]
     for part in unknown:
         if part.held is not None:
-            found = part.held.streams[part.held.within(start, end)]
+            found = part.held.streams[part.held.within(start, end) & ~_gone(part, part.held)]
             seen[found[found <= last]] = True
     for part in unknown:
         if part.held is None and not seen[ids].all():
@@ -163,3 +163,14 @@ def present(engine: Engine, ticket: Ticket, parts: Sequence[Part], ids: np.ndarr
                 found = np.fromiter(streams_in(connection, part, start, end), np.int32)
             seen[found[found <= last]] = True
     return np.asarray(ids[seen[ids]])
+
+
+def _gone(part: Part, held: Held) -> np.ndarray:
+    """Which streams of a part have no entry left, since a deletion takes all that they had."""
+    gone = np.zeros(len(held), bool)
+    for deletion in part.hidden:
+        last = part.segment.last_seq if part.segment else part.batches[-1].column("seq")[-1].as_py()
+        if not deletion.conditions and last <= deletion.seq:
+            covered = (held.min_ts >= deletion.start) & (held.max_ts < deletion.end)
+            gone |= covered & np.isin(held.streams, deletion.streams)
+    return gone

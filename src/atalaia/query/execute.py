@@ -111,8 +111,12 @@ class Executor:
         streams: Mapping[int, Mapping[str, str]],
         batches: Sequence[pa.RecordBatch],
         ticket: Ticket,
+        tenanted: bool = False,
     ) -> list[Found]:
-        """The entries of some batches (`memory.SCHEMA`), all of `streams`, that may pass a query, in order of time."""
+        """The entries of some batches (`memory.SCHEMA`), all of `streams`, that may pass a query, in order of time.
+
+        `tenanted`: whether the streams are those of several tenants, and their labels say so.
+        """
         first = min(batch.column("seq")[0].as_py() for batch in batches)
         low, high = -(2**63), 2**63 - 1
         part = Part(sum(map(len, batches)), low, high, first, None, batches=tuple(batches))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-
-import orjson
+from typing import Any
 
 from atalaia.logql.entry import Entry
-from atalaia.logql.extract import ERROR, json_labels, logfmt_labels, sanitise
+from atalaia.logql.extract import BLANKS, ERROR, json_labels, logfmt_labels, sanitise
 from atalaia.logql.values import duration, number, size
 
 _INT = re.compile(r"[+-]?[0-9]+")
@@ -38,13 +38,14 @@ class _Seen:
     path: _Path = ()
 
 
-def fields(entries: Sequence[Entry], limit: int) -> list[Field]:
-    """The first `limit` fields of some entries, by name: structured metadata, what the query parsed, and what a parser
+def fields(entries: Sequence[Entry], limit: int, check: Callable[[], None] = lambda: None) -> list[Field]:
+    """The first `limit` fields of some entries, by name; `check` is called for each entry, and may raise.
 
-    finds in the lines that the query leaves.
+    Structured metadata, what the query parsed, and what a parser finds in the lines that the query leaves.
     """
     seen: dict[str, _Seen] = {}
     for entry in entries:
+        check()
         for name, value, parser, path in _found(entry):
             if name not in seen and len(seen) >= limit:
                 continue
@@ -59,10 +60,11 @@ def fields(entries: Sequence[Entry], limit: int) -> list[Field]:
     ]
 
 
-def values(entries: Sequence[Entry], name: str, limit: int) -> list[str]:
-    """The first `limit` values of one field, sorted."""
+def values(entries: Sequence[Entry], name: str, limit: int, check: Callable[[], None] = lambda: None) -> list[str]:
+    """The first `limit` values of one field, sorted; `check` as above."""
     seen: set[str] = set()
     for entry in entries:
+        check()
         seen.update(value for label, value, _, _ in _found(entry) if label == name and len(seen) < limit)
     return sorted(seen)
 
@@ -71,14 +73,15 @@ def _found(entry: Entry) -> Iterator[tuple[str, str, str, _Path]]:
     """Names and values, with the parser that finds them and the path in a JSON line."""
     for name, value in (*entry.metadata.items(), *entry.parsed.items()):
         yield name, value, "", ()
-    parser, paths = "json", {}
+    parser = "json"
+    paths: dict[str, _Path] = {}
     labels = json_labels(entry.line)
     if ERROR in labels:
         parser, labels = "logfmt", logfmt_labels(entry.line, False, False)
         if ERROR in labels:
             return
     elif labels:
-        paths = dict(_paths(orjson.loads(entry.line), ()))
+        paths = _paths(entry.line)
     # A label of the stream keeps its name; what the query parsed is found again.
     parsed = Entry(entry.ts, entry.line, {k: v for k, v in entry.stream.items() if k not in entry.parsed}, {})
     parsed.parse(labels)
@@ -87,14 +90,26 @@ def _found(entry: Entry) -> Iterator[tuple[str, str, str, _Path]]:
         yield name, value, parser, path
 
 
-def _paths(data: dict[str, object], above: _Path, prefix: str = "") -> Iterator[tuple[str, _Path]]:
-    """The label and the path of each value of a JSON object."""
-    for key, value in data.items():
-        name = sanitise(f"{prefix}_{key}" if above else key)
-        if isinstance(value, dict):
-            yield from _paths(value, (*above, key), name)
-        else:
-            yield name, (*above, key)
+def _paths(line: str) -> dict[str, _Path]:
+    """The path to each label of a JSON line; none where the line has a fault."""
+    try:
+        data = json.loads(line, object_pairs_hook=tuple)
+    except (ValueError, RecursionError):
+        return {}
+    found: dict[str, _Path] = {}
+    waiting: list[tuple[str, _Path, Any]] = [("", (), data)]
+    while waiting:
+        name, path, value = waiting.pop()
+        if isinstance(value, tuple):
+            waiting += [(_joined(name, key), (*path, key), inner) for key, inner in value[::-1]]
+        elif value is not None and not isinstance(value, list):
+            found.setdefault(name, path)
+    return found
+
+
+def _joined(prefix: str, key: str) -> str:
+    """As `json` names what is in an object: there, a digit that begins a key does not begin a label."""
+    return f"{prefix}_{sanitise('x' + key.strip(BLANKS))[1:]}" if prefix else sanitise(key)
 
 
 def type_of(found: set[str]) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -15,8 +16,9 @@ from atalaia.logql.entry import Entry
 from atalaia.logql.select import matcher_tests
 from atalaia.logql.tree import LogQuery
 from atalaia.query.execute import Executor
+from atalaia.query.fetch import Found
 from atalaia.query.ranges import Tenants
-from atalaia.query.ticket import Ticket
+from atalaia.query.ticket import QueryNeedsMemory, Ticket
 from atalaia.store.store import Store
 from atalaia.store.streams import Stream
 
@@ -144,19 +146,23 @@ class Tail:
             known = min(max(self._from - batch.column("seq")[0].as_py(), 0), len(batch))
             wanted.append(_of(batch.slice(known), streams))
         table = pa.Table.from_batches([batch for batch in wanted if len(batch)], batches[0][0].schema)
-        if len(table) > _FEW:
-            labels = {number: self._labels[number] for number in pc.unique(table.column("stream_id")).to_pylist()}
-            question = self._question
-            found = self._executor.passing(question.query, question.tenants, labels, table.to_batches(), ticket)
-        else:
-            found = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
-            found.sort(key=lambda row: (row[0], row[1]))
         arrived = []
-        for ts, seq, stream, line, metadata in found:
+        for ts, seq, stream, line, metadata in self._narrowed(table, ticket):
             ticket.check()
             if entry := self._run(ts, line, self._labels[stream], dict(metadata) if metadata else {}):
                 arrived.append(Arrived(entry, seq))
         return arrived
+
+    def _narrowed(self, table: pa.Table, ticket: Ticket) -> Sequence[Found]:
+        """The rows that may pass, in order of time."""
+        if len(table) > _FEW:
+            labels = {number: self._labels[number] for number in pc.unique(table.column("stream_id")).to_pylist()}
+            question = self._question
+            # Where SQL has no memory, Python looks at all of them.
+            with contextlib.suppress(QueryNeedsMemory):
+                return self._executor.passing(question.query, question.tenants, labels, table.to_batches(), ticket)
+        found: list[Found] = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+        return sorted(found, key=lambda row: (row[0], row[1]))
 
 
 def _of(batch: pa.RecordBatch, streams: set[int] | None) -> pa.RecordBatch:

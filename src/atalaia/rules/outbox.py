@@ -97,6 +97,7 @@ class Outbox(Generic[Item]):
             except Refused as error:
                 log.error("event=receiver_refused receiver=%s items=%d reason=%r", self.name, len(batch), str(error))
                 self.lost += len(batch)
+                self.error = None
             except Unreachable as error:
                 if self.error is None:
                     log.warning("event=receiver_unreachable receiver=%s reason=%r", self.name, str(error))
@@ -105,6 +106,9 @@ class Outbox(Generic[Item]):
                     return
                 wait = min(wait * 2, self._patience.most)
                 continue
+            except Exception:  # what cannot be sent must not stop what comes after it
+                log.exception("event=receiver_failed receiver=%s items=%d", self.name, len(batch))
+                self.lost += len(batch)
             wait = self._patience.least
             with self._guard:
                 for key, item in batch.items():

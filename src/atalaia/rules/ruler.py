@@ -167,6 +167,8 @@ class Ruler:
                 if found.known.error and found.known.error != before.error:
                     log.warning("event=rule_error rule=%r reason=%r", rule.name, found.known.error)
                 changed |= _traits(before.alerts.values()) != _traits(known.alerts.values())
+        except Exception:  # nobody looks at what a pool's work raises; the next evaluation comes all the same
+            log.exception("event=evaluation_failed rule_group=%r", placed.group.name)
         finally:
             with self._guard:
                 running.busy, running.moment, running.took = False, moment, time.monotonic() - began
