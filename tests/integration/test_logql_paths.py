@@ -34,7 +34,7 @@ from atalaia.store.batch import METADATA, SCHEMA, canonical
 from atalaia.store.store import Options, Store
 
 numbers = itertools.count()
-PYTHON = "| label_format nothing=nowhere"
+PYTHON = '| drop __error_details__="no such"'
 LONG = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
@@ -112,7 +112,7 @@ LINES = st.one_of(
     PAIRS.map(lambda d: " ".join(f"{k}={v}" for k, v in d.items())),
     PAIRS.map(lambda d: "{" + ",".join(f'"{k}":"{v}"' for k, v in d.items()) + "}"),
     st.sampled_from(
-        ["", "GET /a 200", "GET  200", "x", "from 10.0.0.7:80", '{"_entry":"x=1","pod":"p"}', "\x1b[1mx=2\x1b[0m"]
+        ['x="2s" y=1 y=2', 'x="a\\"b" y', '{"x":1.50,"y":{"z":2}}', '{"x":{"extracted":3},"y":null,"pod":"\\n"}', '{"x":1', '{"a":{"x":[1],"x":2},"y":"2s"}', "pod-=1 x.extracted=4 é=5", 'y="x=1" =x x=3', "", "GET /a 200", "GET  200", "x", "from 10.0.0.7:80", '{"_entry":"x=1","pod":"p"}', "\x1b[1mx=2\x1b[0m"]
     ),
 )
 ENTRIES = st.lists(
@@ -130,7 +130,9 @@ STAGES = st.lists(
             '| y != ip("10.0.0.7")', '| x > 1', "| x <= 2s or y > 1", '| y > 1kB and x = "1"', '| x_extracted != ""',
             '| __error__ = ""', '| __error__ != "LabelFilterErr"', "| drop x", "| drop __error__", "| drop y, pod",
             '| drop x="1"', "| keep x, pod", "| decolorize", "| label_format x=y", '| label_format y="{{.x}}!"',
-            '| line_format "x={{.y}}"',
+            '| line_format "x={{.y}}"', '| line_format "{{.pod}} {{.x}}"', '| label_format pod="{{.x}}{{.y}}", y=x',
+            '| label_format x=x', "| label_format x=y, y=x", '| keep x="1", y', '| drop pod=~"1.*", y', "| keep y",
+            '| label_format z=x, x_extracted="{{.z}}"', "| x >= 150ms", "| y < 3kB", '| json x="a.x", y', "| drop z",
         ]
     ),
     max_size=4,

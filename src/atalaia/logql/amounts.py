@@ -47,7 +47,8 @@ def _plain(text: str, kind: str) -> str:
     if kind == "number":
         return f"TRY_CAST(regexp_extract({text}, {_NUMBER}) AS DOUBLE)"
     if kind == "duration":
-        whole = _per_unit(text, lambda count, ns: f"TRY_CAST(floor({count} * {ns}) AS BIGINT)")
+        product = "floor({}::DECIMAL(24, 9) * {}::DECIMAL(14, 0))".format
+        whole = _per_unit(text, lambda count, ns: f"TRY_CAST({product(count, ns)} AS BIGINT)")
         return f"({whole} / 1e9::DOUBLE)"
     cases = " ".join(f"WHEN {literal(unit)} THEN {factor}" for unit, factor in _BYTES.items())
     unit = f"CASE lower(trim(ltrim(d, '0123456789.'))) {cases} END"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
 from .errors import Impossible
-from .matrix import Labels, Matrix, grouped, label_key
+from .matrix import Check, Labels, Matrix, grouped, label_key, unchecked
 from .tree import Binary, Grouping, Matching
 
 Operation = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -24,10 +24,13 @@ _ARITHMETIC: Mapping[str, Operation] = {
 _COMPARISONS: Mapping[str, Operation] = {
     "==": np.equal, "!=": np.not_equal, ">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal,
 }  # fmt: skip
+MAX_POINTS = 10_000_000  # of the result of an operation
+Row = tuple[Labels, np.ndarray, np.ndarray]
+"""Labels, values, present."""
 _ONE_TO_ONE = Matching(on=False, labels=())
 
 
-def binary(tree: Binary, left: Matrix, right: Matrix) -> Matrix:
+def binary(tree: Binary, left: Matrix, right: Matrix, check: Check = unchecked) -> Matrix:
     """The result of an operation. Raises Impossible where series cannot be told apart."""
     with np.errstate(all="ignore"):  # infinities and NaN are values like any other
         if left.scalar or right.scalar:
@@ -35,7 +38,7 @@ def binary(tree: Binary, left: Matrix, right: Matrix) -> Matrix:
         matching = tree.matching or _ONE_TO_ONE
         if tree.op in ("and", "or", "unless"):
             return _sets(tree.op, matching, left, right)
-        return _matched(tree, matching, left, right)
+        return _matched(tree, matching, left, right, check)
 
 
 def _with_number(tree: Binary, left: Matrix, right: Matrix) -> Matrix:
@@ -87,7 +90,7 @@ def _sets(op: str, matching: Matching, left: Matrix, right: Matrix) -> Matrix:
     return Matrix(left.labels, left.values, present, left.ordered)
 
 
-def _matched(tree: Binary, matching: Matching, left: Matrix, right: Matrix) -> Matrix:
+def _matched(tree: Binary, matching: Matching, left: Matrix, right: Matrix, check: Check) -> Matrix:
     """Each series of the side that may have many beside the one of the other side."""
     flipped = matching.group == "right"
     many, one = (right, left) if flipped else (left, right)
@@ -98,7 +101,13 @@ def _matched(tree: Binary, matching: Matching, left: Matrix, right: Matrix) -> M
                 f"found duplicate series on the {'left' if flipped else 'right'} hand-side;"
                 "many-to-many matching not allowed: matching labels must be unique on one side"
             )
-    found: list[tuple[Labels, np.ndarray, np.ndarray]] = []
+    pairs = _pairs(tree, matching, many, one, partners, check)
+    return collected(pairs, left.values.shape[1])
+
+
+def _pairs(
+    tree: Binary, matching: Matching, many: Matrix, one: Matrix, partners: dict[Labels, list[int]], check: Check
+) -> Iterator[Row]:
     for signature, rows in _signatures(matching, many).items():
         others = partners.get(signature, [])
         if others and matching.group is None:
@@ -108,14 +117,16 @@ def _matched(tree: Binary, matching: Matching, left: Matrix, right: Matrix) -> M
                     "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)"
                 )
         for row in rows:
+            check()
             for other in others:
-                ours, theirs = (
-                    (one.values[other], many.values[row]) if flipped else (many.values[row], one.values[other])
-                )
+                there = many.present[row] & one.present[other]
+                if not there.any():
+                    continue
+                ours, theirs = many.values[row], one.values[other]
+                if matching.group == "right":
+                    ours, theirs = theirs, ours
                 values, passes = _applied(tree, ours, theirs, ours)
-                labels = _result_labels(matching, many.labels[row], one.labels[other])
-                found.append((labels, values, many.present[row] & one.present[other] & passes))
-    return collected(found, left.values.shape[1])
+                yield _result_labels(matching, many.labels[row], one.labels[other]), values, there & passes
 
 
 def _result_labels(matching: Matching, many: Labels, one: Labels) -> Labels:
@@ -125,11 +136,11 @@ def _result_labels(matching: Matching, many: Labels, one: Labels) -> Labels:
     return label_key({**{name: value for name, value in many if name not in matching.include}, **included})
 
 
-def _rows(matrix: Matrix) -> Iterable[tuple[Labels, np.ndarray, np.ndarray]]:
+def _rows(matrix: Matrix) -> Iterable[Row]:
     return zip(matrix.labels, matrix.values, matrix.present, strict=True)
 
 
-def collected(rows: Iterable[tuple[Labels, np.ndarray, np.ndarray]], moments: int) -> Matrix:
+def collected(rows: Iterable[Row], moments: int) -> Matrix:
     """Series of (labels, values, present), those of the same labels as one. Raises Impossible where two are there."""
     found: dict[Labels, tuple[np.ndarray, np.ndarray]] = {}
     for labels, values, present in rows:
@@ -139,6 +150,8 @@ def collected(rows: Iterable[tuple[Labels, np.ndarray, np.ndarray]], moments: in
                 raise Impossible("multiple matches for labels: grouping labels must ensure unique matches")
             values, present = np.where(present, values, others), there | present
         found[labels] = values, present
+        if len(found) * moments > MAX_POINTS:
+            raise Impossible(f"the operation gives more than {MAX_POINTS} points: ask for a larger step")
     if not found:
         return Matrix.empty(moments)
     columns = list(found.values())

@@ -84,10 +84,11 @@ def _boolean(tree: Condition, labels: Labels, error: str | None = None) -> str:
         return "true"
     if not isinstance(tree.value, str):
         return "false" if tree.name == ERROR else f"({labels.label(tree.name)} IS NOT NULL)"
-    return _text(tree.op, tree.value, error if error and tree.name == ERROR else labels.label(tree.name))
+    return text_test(tree.op, tree.value, error if error and tree.name == ERROR else labels.label(tree.name))
 
 
-def _text(op: str, value: str, label: str) -> str:
+def text_test(op: str, value: str, label: str) -> str:
+    """SQL of whether a label's text, "" for none, is or matches a value."""
     text = f"COALESCE({label}, '')"
     if op in ("=", "!="):
         return f"({text} {'=' if op == '=' else '<>'} {literal(value)})"
@@ -118,6 +119,6 @@ def _code(tree: Condition, labels: Labels) -> str:
         found = f"holds_address({label}, {literal(tree.value.pattern)})"
         return f"COALESCE({found if tree.op == '=' else f'NOT {found}'}, false)::INTEGER"
     if isinstance(tree.value, str):
-        return f"{_text(tree.op, tree.value, label)}::INTEGER"
+        return f"{text_test(tree.op, tree.value, label)}::INTEGER"
     kind, wanted = values.kind_of(tree.value)
     return amounts.code(label, kind, tree.op, wanted)

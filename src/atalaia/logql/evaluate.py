@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from .binary import binary
-from .matrix import Matrix, aggregate
+from .matrix import Check, Matrix, aggregate, unchecked
 from .relabel import label_replace
 from .tree import Binary, Grouping, LabelReplace, Metric, RangeAggregation, Scalar, VectorAggregation
 
@@ -16,21 +16,24 @@ _AT_ONCE = {"sum": (*COUNTING, "sum_over_time"), "min": ("min_over_time",), "max
 Leaf = Callable[[RangeAggregation, Grouping | None], Matrix]
 
 
-def evaluate(tree: Metric, leaf: Leaf, moments: int) -> Matrix:
+def evaluate(tree: Metric, leaf: Leaf, moments: int, check: Check = unchecked) -> Matrix:
     """The series of a metric query at all its moments, or its number. Raises Impossible.
 
-    `leaf` computes a range aggregation, its series grouped by the given labels, or by all labels for None.
+    `leaf` computes a range aggregation, its series grouped by the given labels, or by all labels for None;
+    `check` is called now and then.
     """
     if isinstance(tree, RangeAggregation):
         return leaf(tree, tree.grouping)
     if isinstance(tree, VectorAggregation):
         if (inner := _at_once(tree)) is not None:
             return leaf(inner, tree.grouping or Grouping(False, ()))
-        return aggregate(tree, _as_series(evaluate(tree.inner, leaf, moments)))
+        return aggregate(tree, _as_series(evaluate(tree.inner, leaf, moments, check)), check)
     if isinstance(tree, LabelReplace):
-        return label_replace(tree, _as_series(evaluate(tree.inner, leaf, moments)))
+        return label_replace(tree, _as_series(evaluate(tree.inner, leaf, moments, check)))
     if isinstance(tree, Binary):
-        return binary(tree, evaluate(tree.left, leaf, moments), evaluate(tree.right, leaf, moments))
+        return binary(
+            tree, evaluate(tree.left, leaf, moments, check), evaluate(tree.right, leaf, moments, check), check
+        )
     return Matrix.constant(tree.value, moments, scalar=isinstance(tree, Scalar))
 
 

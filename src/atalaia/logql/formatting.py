@@ -101,10 +101,7 @@ def line_format(stage: LineFormat) -> Step:
 
 def compiled(template: str) -> Callable[[Entry, LabelMap], str]:
     """A template as a function, which raises TemplateError. Raises LogQLError for what is no template."""
-    try:
-        tree = parse(template, _NAMES)
-    except ValueError as error:
-        raise BadTemplate(f"invalid template {quote(template[:200])}: {error}") from error
+    tree = _parsed(template)
     if (parts := _simple(tree)) is not None:
         return lambda _, data: "".join([data.get(name, "") if is_label else name for name, is_label in parts])
 
@@ -115,8 +112,19 @@ def compiled(template: str) -> Callable[[Entry, LabelMap], str]:
     return text
 
 
+def fields(template: str) -> list[tuple[str, bool]] | None:
+    """Texts, and names of labels with True, of a template that has nothing else. Raises LogQLError for no template."""
+    return _simple(_parsed(template))
+
+
+def _parsed(template: str) -> TemplateTree:
+    try:
+        return parse(template, _NAMES)
+    except ValueError as error:
+        raise BadTemplate(f"invalid template {quote(template[:200])}: {error}") from error
+
+
 def _simple(tree: TemplateTree) -> list[tuple[str, bool]] | None:
-    """Texts, and names of labels with True, of a template that has nothing else."""
     parts = []
     for node in tree.nodes:
         match node:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,13 @@ import numpy as np
 from .tree import Grouping, Selector, VectorAggregation
 
 Labels = tuple[tuple[str, str], ...]
+Check = Callable[[], None]
+"""Raises when the query is to end; work that takes long calls it now and then."""
+_CELLS = 1_000_000  # samples of several series that are worked on at once
+
+
+def unchecked() -> None:
+    """A query that nobody ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +64,13 @@ def absent(selector: Selector, matrix: Matrix) -> Matrix:
     return Matrix((label_key(labels),), np.where(present, 1.0, np.nan), present)
 
 
-def aggregate(tree: VectorAggregation, matrix: Matrix) -> Matrix:
+def aggregate(tree: VectorAggregation, matrix: Matrix, check: Check = unchecked) -> Matrix:
     """sum, avg, count, min, max, stddev, stdvar, topk, bottomk, sort, sort_desc over series."""
     if tree.op in ("sort", "sort_desc"):
         return _sorted(matrix, tree.op == "sort_desc")
     keys = [grouped(labels, tree.grouping) for labels in matrix.labels]
     if tree.op in ("topk", "bottomk", "approx_topk"):
-        return _top(matrix, keys, int(tree.parameter or 0), tree.op != "bottomk")
+        return _top(matrix, keys, int(tree.parameter or 0), tree.op != "bottomk", check)
     distinct = list(dict.fromkeys(keys))
     rows = {key: [] for key in distinct}  # type: dict[Labels, list[int]]
     for row, key in enumerate(keys):
@@ -71,9 +78,17 @@ def aggregate(tree: VectorAggregation, matrix: Matrix) -> Matrix:
     values = np.full((len(distinct), matrix.values.shape[1]), np.nan)
     present = np.zeros(values.shape, bool)
     for number, key in enumerate(distinct):
-        part, there = matrix.values[rows[key]], matrix.present[rows[key]]
-        values[number], present[number] = _reduced(tree.op, part, there), there.any(axis=0)
+        check()
+        for some in _columns(len(rows[key]), matrix.values.shape[1]):
+            part, there = matrix.values[rows[key], some], matrix.present[rows[key], some]
+            values[number, some], present[number, some] = _reduced(tree.op, part, there), there.any(axis=0)
     return Matrix(tuple(distinct), values, present)
+
+
+def _columns(rows: int, columns: int) -> Iterator[slice]:
+    """Some moments after the other, so that what is made of them stays small."""
+    width = max(1, _CELLS // rows)
+    return (slice(first, first + width) for first in range(0, columns, width))
 
 
 def _reduced(op: str, part: np.ndarray, there: np.ndarray) -> np.ndarray:
@@ -97,19 +112,20 @@ def _reduced(op: str, part: np.ndarray, there: np.ndarray) -> np.ndarray:
     return np.where(count > 0, result, np.nan)
 
 
-def _top(matrix: Matrix, keys: Sequence[Labels], most: int, largest: bool) -> Matrix:
+def _top(matrix: Matrix, keys: Sequence[Labels], most: int, largest: bool, check: Check) -> Matrix:
     """At each moment the `most` largest (or smallest) samples of each group; series keep their labels."""
     kept = np.zeros(matrix.present.shape, bool)
     groups: dict[Labels, list[int]] = {}
     for row, key in enumerate(keys):
         groups.setdefault(key, []).append(row)
     for members in groups.values():
+        check()
         rows = np.array(members)
-        worth = matrix.values[rows] if largest else -matrix.values[rows]
-        worth = np.where(matrix.present[rows], np.nan_to_num(worth, nan=-np.inf), -np.inf)
-        order = np.argsort(-worth, axis=0, kind="stable")[:most]
-        for at in range(matrix.values.shape[1]):
-            kept[rows[order[:, at]], at] = True
+        for some in _columns(len(rows), matrix.values.shape[1]):
+            worth = matrix.values[rows, some] if largest else -matrix.values[rows, some]
+            worth = np.where(matrix.present[rows, some], np.nan_to_num(worth, nan=-np.inf), -np.inf)
+            order = np.argsort(-worth, axis=0, kind="stable")[:most]
+            kept[rows[order], np.arange(matrix.values.shape[1])[some]] = True
     kept &= matrix.present
     alive = np.flatnonzero(kept.any(axis=1))
     found = Matrix(tuple(matrix.labels[i] for i in alive), matrix.values[alive], kept[alive])

@@ -54,7 +54,8 @@ def _spread(left: State, right: State) -> State:
     total = n + m
     weight = m / np.maximum(total, 1)
     apart = other - mean
-    return total, mean + apart * weight, squares + more + apart * apart * n * weight
+    # Infinite samples have no spread: their distances are not numbers.
+    return total, mean + apart * weight, squares + more + apart * m * (apart - apart * weight)
 
 
 def _chosen(latest: bool) -> Merge:

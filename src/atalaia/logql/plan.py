@@ -16,6 +16,7 @@ from .errors import TooComplex
 from .extract import DETAILS, ERROR
 from .linefilters import line_filter
 from .parsers import EMPTY, Parser, parser_of
+from .relabelled import NOTHING, drop, keep, label_format, line_format
 from .sqltext import literal
 from .tree import (
     Condition,
@@ -82,9 +83,11 @@ def by_stream(values: Mapping[int, str]) -> str:
 class Pipeline:
     """A compiled pipeline: line filters with their SQL, other WHERE conditions, the SQL of any label and of an error.
 
-    `marks`: the errors among them that label filters gave. `dropped`: labels that a stage took away; no parser comes
-    behind it. `whole`: whether this is all of the pipeline; otherwise it lets through more than it should. `keys`: the
-    columns that the relation must have for metadata keys. The SQL calls functions that the engine registers.
+    `marks`: the errors among them that label filters gave. `dropped`: labels that a stage took away; `changed`: SQL of
+    those that a stage gave another value; `only`: the labels that there still are, unless it is all; `line`: SQL of the
+    line. No parser comes behind any of those. `whole`: whether this is all of the pipeline; otherwise it lets through
+    more than it should. `keys`: the columns that the relation must have for metadata keys.
+    The SQL calls functions that the engine registers.
     """
 
     streams: Streams
@@ -95,6 +98,9 @@ class Pipeline:
     error: str | None = None
     marks: str | None = None
     dropped: set[str] = field(default_factory=set)
+    changed: dict[str, str] = field(default_factory=dict)
+    only: frozenset[str] | None = None
+    line: str = "line"
     whole: bool = True
     keys: dict[str, str] = field(default_factory=dict)
 
@@ -107,7 +113,18 @@ class Pipeline:
 
     def on_every_stream(self, name: str) -> bool:
         """Whether no entry can have the label from elsewhere, or not have it."""
-        return name not in self.dropped and self.streams.having(name) == len(self.streams.labels)
+        if name in self.dropped or name in self.changed or (self.only is not None and name not in self.only):
+            return False
+        return self.streams.having(name) == len(self.streams.labels)
+
+    @property
+    def relabelled(self) -> bool:
+        """Whether labels are others than the stream's, the metadata's and what parsers found."""
+        return bool(self.changed) or self.only is not None
+
+    def with_labels(self, changed: dict[str, str]) -> Pipeline:
+        """The same with other labels changed."""
+        return replace(self, changed=changed)
 
     def label(self, name: str) -> str:
         """SQL of a label's value, NULL where an entry has no such label. Raises Inexpressible."""
@@ -115,8 +132,10 @@ class Pipeline:
             return self.error or "NULL::VARCHAR"
         if name == DETAILS:
             raise Inexpressible(name)
-        if name in self.dropped:
-            return "NULL::VARCHAR"
+        if (value := self.changed.get(name)) is not None:
+            return value
+        if name in self.dropped or (self.only is not None and name not in self.only):
+            return NOTHING
         own = self.stream_label(name)
         if own is not None and self.on_every_stream(name):
             return own
@@ -158,20 +177,26 @@ class Pipeline:
     def add(self, stage: Stage) -> None:
         """Put a stage behind the others. Raises Inexpressible, and is as before then, or TooComplex."""
         match stage:
-            case LineFilter():
+            case LineFilter() if self.line == "line":
                 self.line_sql.append(line_filter(stage))
                 self.lines.append(stage)
-            case Json() | Logfmt() | Regexp() | Pattern() if not self.dropped:
+            case Json() | Logfmt() | Regexp() | Pattern() if (
+                not (self.dropped or self.relabelled) and self.line == "line"
+            ):
                 parser = parser_of(stage)
                 self.parsers.append(parser)
                 if parser.error is not None:
                     self.may_fail(parser.error)
             case LabelFilter():
                 self._filter(stage.condition)
-            case Drop(items) if all(isinstance(item, str) for item in items):
-                self.dropped.update(str(item) for item in items if item not in (ERROR, DETAILS))
-                if ERROR in items:
-                    self.error = self.marks = None
+            case Drop():
+                drop(self, stage)
+            case Keep():
+                keep(self, stage)
+            case LabelFormat():
+                label_format(self, stage)
+            case LineFormat(template):
+                line_format(self, template)
             case _:
                 raise Inexpressible(type(stage).__name__)
 

@@ -77,7 +77,7 @@ def samples_of(pipeline: Pipeline, tree: RangeAggregation, grouping: Grouping | 
     if tree.unwrap is not None:
         sql = _unwrapped(pipeline, tree, grouping, named, entries)
     else:
-        value = "strlen(line)::DOUBLE" if tree.op.startswith("bytes") else "1::DOUBLE"
+        value = f"strlen({pipeline.line})::DOUBLE" if tree.op.startswith("bytes") else "1::DOUBLE"
         fault = _fault(pipeline.error, tree, grouping) if pipeline.error and fails(tree, grouping) else "false"
         sql = f"SELECT {named} *, {value} AS v, {fault} AS fault {entries}"
     return Samples(sql, len(keys.columns), keys.labels)

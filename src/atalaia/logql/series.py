@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .conditions import Inexpressible
 from .entry import Entry
 from .extract import PRESERVED
 from .matrix import Labels, label_key
@@ -44,6 +45,11 @@ def labels_of(entry: Entry, grouping: Grouping) -> Labels:
 def keys_of(pipeline: Pipeline, grouping: Grouping) -> Keys:
     """How the entries of a pipeline are grouped. Raises Inexpressible."""
     streams = pipeline.streams.labels
+    if grouping.without and pipeline.relabelled:
+        if pipeline.only is None:
+            raise Inexpressible("labels that are not known by name")
+        names = sorted({*pipeline.only, *pipeline.changed}.difference(grouping.labels))
+        return keys_of(pipeline, Grouping(False, tuple(names)))
     if grouping.without:
         return _keys_without(pipeline, Grouping(True, (*grouping.labels, *pipeline.dropped)))
     if not grouping.labels:

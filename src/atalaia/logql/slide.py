@@ -7,14 +7,22 @@ from itertools import pairwise
 
 import numpy as np
 
-from .matrix import Labels, Matrix
+from .matrix import Check, Labels, Matrix, unchecked
 from .overtime import Kept
 from .window import Grid, State, fold
 
 _CHUNK = 2_000_000  # cells at a time
 
 
-def slide(grid: Grid, labels: list[Labels], series: np.ndarray, cells: np.ndarray, state: State, kept: Kept) -> Matrix:
+def slide(
+    grid: Grid,
+    labels: list[Labels],
+    series: np.ndarray,
+    cells: np.ndarray,
+    state: State,
+    kept: Kept,
+    check: Check = unchecked,
+) -> Matrix:
     """Partial states to windows. `series`, `cells` and each part of `state`: one row a (series number, cell)."""
     values = np.full((len(labels), grid.steps), np.nan)
     present = np.zeros(values.shape, bool)
@@ -22,6 +30,7 @@ def slide(grid: Grid, labels: list[Labels], series: np.ndarray, cells: np.ndarra
     series, cells, state = series[order], cells[order], tuple(part[order] for part in state)
     height = max(1, _CHUNK // grid.cells)
     for first in range(0, len(labels), height):
+        check()
         rows = slice(*np.searchsorted(series, (first, first + height)))
         count = min(height, len(labels) - first)
         at = (series[rows] - first) * grid.cells + cells[rows]
@@ -53,9 +62,10 @@ def slide_samples(
     series: np.ndarray,
     samples: State,
     result: Callable[[np.ndarray, np.ndarray, int], float],
+    check: Check = unchecked,
 ) -> Matrix:
     """Samples to windows. `samples`: times, order of arrival, values; `result`: of the times and values of a window
-    that ends at a time.
+    that ends at a time. `check` is called now and then.
     """
     order = np.lexsort((samples[1], samples[0], series))
     series, ts, values = series[order], samples[0][order], samples[2][order]
@@ -68,8 +78,12 @@ def slide_samples(
         low = begin + np.searchsorted(own, ends - grid.range, side="right")
         high = begin + np.searchsorted(own, ends, side="right")
         present[number] = high > low
+        if number % 64 == 0:
+            check()
         with np.errstate(invalid="ignore", over="ignore"):  # as above
-            for step in present[number].nonzero()[0]:
+            for nth, step in enumerate(present[number].nonzero()[0]):
+                if nth % 256 == 255:
+                    check()
                 window = slice(low[step], high[step])
                 found[number, step] = result(ts[window], values[window], int(ends[step]))
     return Matrix(tuple(labels), found, present)

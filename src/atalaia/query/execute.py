@@ -136,8 +136,9 @@ class Executor:
         most, last = wanted.limit, None
         while True:
             page = self._page(parts, pipeline, wanted, most, last)
-            for row in page:
-                wanted.ticket.check()
+            for nth, row in enumerate(page):
+                if nth % 256 == 0:
+                    wanted.ticket.check()
                 if passes(row):
                     found.append(row)
             if len(page) < most or len(found) >= wanted.limit:
@@ -204,4 +205,4 @@ class Executor:
                 parts = chosen(snapshot.parts, streams.labels, grid.first + 1, grid.last + 1)
                 return RangeQuery(self._engine, ticket, parts, streams, aggregation, grouping, grid).matrix()
 
-            return evaluate.evaluate(tree, leaf, steps)
+            return evaluate.evaluate(tree, leaf, steps, ticket.check)

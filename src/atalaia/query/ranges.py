@@ -150,8 +150,8 @@ class RangeQuery:
         self.ticket.passed += len(series) if states is None else int(columns[1].sum())
         self._check(len(labels))
         if states is None:
-            return slide_samples(self.grid, labels, series, columns, of_samples(self.tree))
-        return slide(self.grid, labels, series, columns[0], columns[1:], states)
+            return slide_samples(self.grid, labels, series, columns, of_samples(self.tree), self.ticket.check)
+        return slide(self.grid, labels, series, columns[0], columns[1:], states, self.ticket.check)
 
     def _over_entries(self, connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, sql: str) -> str:
         """A statement over _ENTRIES, with what that stands for; by now the pipeline has named all it needs of it."""
@@ -187,8 +187,10 @@ class RangeQuery:
         sql = f"SELECT {_COLUMNS} FROM {_ENTRIES}{pipeline.where(lines=False)}"
         for batch in connection.sql(self._over_entries(connection, pipeline, sql)).to_arrow_reader(_BATCH):
             found: list[tuple[int, int, int, float]] = []
-            for ts, seq, stream, line, metadata in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                self.ticket.check()
+            entries = zip(*(column.to_pylist() for column in batch.columns), strict=True)
+            for nth, (ts, seq, stream, line, metadata) in enumerate(entries):
+                if nth % 256 == 0:
+                    self.ticket.check()
                 entry = run(ts, line, self.streams.labels[stream], dict(metadata or ()))
                 if entry is None:
                     continue
