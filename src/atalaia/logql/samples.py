@@ -68,9 +68,12 @@ def samples_of(pipeline: Pipeline, tree: RangeAggregation, grouping: Grouping | 
     """The samples of the entries of `source`, with its columns too. Raises Inexpressible where SQL is not enough."""
     if not pipeline.whole:
         raise Inexpressible
+    entries = f"FROM {source}{pipeline.where(lines=False)}"
+    pipeline, column = pipeline.decided("usual")
+    if column:
+        entries = f"FROM (SELECT *{column} {entries})"
     keys = keys_of(pipeline, Grouping(False, ()) if tree.op == "absent_over_time" else grouping_of(tree, grouping))
     named = "".join(f"{sql} AS k{n}, " for n, sql in enumerate(keys.columns))
-    entries = f"FROM {source}{pipeline.where(lines=False)}"
     if tree.unwrap is not None:
         sql = _unwrapped(pipeline, tree, tree.unwrap, named, entries)
     else:
