@@ -222,7 +222,7 @@ def test_a_query_beyond_its_memory_fails_and_the_next_one_works(
     assert len(place.lines('{app="a"}', tenant, 0, 10, 25_000, True)) == 25_000
 
 
-@pytest.mark.parametrize("stages", ["| json", "| json | label_format z=y"])  # in SQL, in Python
+@pytest.mark.parametrize("stages", ["| json", "| json | drop __error_details__=`x`"])  # in SQL, in Python
 def test_a_query_of_too_many_series_or_samples_is_refused(
     place: Place, monkeypatch: pytest.MonkeyPatch, stages: str
 ) -> None:
@@ -246,6 +246,16 @@ def test_a_query_of_too_many_series_or_samples_is_refused(
     monkeypatch.setattr(ranges, "MAX_SAMPLES", 89)
     with pytest.raises(InputError, match="quantile_over_time looks at more than 89 samples at once"):
         place.series(quantile, tenant, 100, 1, 1)
+
+
+def test_a_query_of_too_many_points_in_all_its_parts_is_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    tenant = f"t{next(numbers)}"
+    place.push(tenant, [(n, "a", "x") for n in range(9)])
+    count = 'count_over_time({app="a"}[1m])'
+    monkeypatch.setattr(execute, "MAX_POINTS_IN_ALL", 9)
+    assert place.series(f"{count} + {count} + {count}", tenant, 100, 1, 3) == {"a": [27.0] * 3}
+    with pytest.raises(InputError, match="more than 9 points in all"):
+        place.series(f"{count} + {count} + {count}", tenant, 100, 1, 4)
 
 
 def test_python_reads_many_entries_in_parts(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
