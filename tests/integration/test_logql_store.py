@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from atalaia.environment.errors import InputError
 from atalaia.logql.parse import parse
 from atalaia.logql.tree import LogQuery
-from atalaia.query import ranges
+from atalaia.query import execute, ranges
 from atalaia.query.engine import Engine, QueryLimits
 from atalaia.query.execute import Executor
 from atalaia.query.ticket import QueryTooExpensive
@@ -163,8 +163,6 @@ def test_a_limit_over_many_segments_stops_early(place: Place, monkeypatch: pytes
         place.push(tenant, [(part * 10 + n, "a", str(part * 10 + n)) for n in range(10)])
         place.store.flush()
     read: list[int] = []
-    from atalaia.query import execute
-
     original = execute.relation
 
     def counted(connection: duckdb.DuckDBPyConnection, parts: list[object], *rest: object, **named: object) -> str:
