@@ -35,8 +35,8 @@ lint: setup
 test: setup clients lint  ## everything: lint, types, unit, integration, scenario
 	$(BIN)/python -m pytest tests
 
-soak: setup clients  ## scenario tests with the full counts
-	ATALAIA_SOAK=1 $(BIN)/python -m pytest -s -o timeout=3600 tests/scenario
+soak: setup clients  ## scenario tests and round trips of queries with the full counts
+	ATALAIA_SOAK=1 $(BIN)/python -m pytest -s -o timeout=3600 tests/scenario tests/unit/logql/test_roundtrip.py
 
 bench: setup  ## one table of speeds, beside wc, rg and zstd in the same run; ARGS="--against URL" and more
 	$(BIN)/python -m bench $(ARGS)

@@ -32,7 +32,7 @@ class Outcome:
 
 def ask(http: httpx.Client, base: str, query: Query, times: Span) -> Outcome:
     """One answer."""
-    path = "query" if query.kind == "instant" else "query_range"
+    path = {"instant": "query", "range": "query_range", "newest": "query_range"}.get(query.kind, query.kind)
     began = time.perf_counter()
     try:
         answer = http.get(f"{base}/loki/api/v1/{path}", params=query.parameters(times))
@@ -99,7 +99,9 @@ def _ms(seconds: float | None) -> float | None:
     return None if seconds is None else seconds * 1e3
 
 
-def _total(data: dict[str, Any]) -> float:
+def _total(data: Any) -> float:
+    if isinstance(data, list):
+        return sum(count for pattern in data for _, count in pattern["samples"])
     match data["resultType"]:
         case "vector":
             return sum(float(series["value"][1]) for series in data["result"])

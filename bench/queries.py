@@ -19,7 +19,7 @@ class Query:
 
     name: str
     job: str
-    kind: Literal["instant", "range", "newest"]
+    kind: Literal["instant", "range", "newest", "patterns", "index/volume", "index/volume_range"]
     logql: str
     pattern: str | None
     target: float | None = None
@@ -32,6 +32,8 @@ class Query:
         query = self.logql.replace("$range", f"{(end - begin) // 10**9}s")
         if self.kind == "instant":
             return {"query": query, "time": end}
+        if self.kind in ("patterns", "index/volume", "index/volume_range"):
+            return {"query": query, "start": begin, "end": end, "step": self.step}
         if self.kind == "newest":
             return {"query": query, "start": begin, "end": end, "direction": "backward", "limit": 100}
         # A window ends at its step: the first one is a step behind the beginning.
@@ -93,6 +95,9 @@ QUERIES = (
         "a week of sum by (server)", "web", "range", 'sum by (server) (count_over_time({job="web"}[1h]))', "^",
         step=3600,
     ),
+    Query("patterns", "reference", "patterns", '{job="reference"}', "^", step=3600),
+    Query("volume", "reference", "index/volume", '{job="reference"}', None, counts=False),
+    Query("volume by hour", "reference", "index/volume_range", '{job="reference"}', None, counts=False, step=3600),
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Loki's own evaluations of metric queries, run over HTTP; they lie in ../shared/conformance, never in this repository."""
+"""Loki's own evaluations of metric queries, run over HTTP; they lie beside the clone, in ../shared/conformance."""
 
 from __future__ import annotations
 

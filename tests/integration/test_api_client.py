@@ -78,7 +78,7 @@ def test_an_entry_has_its_labels_and_metadata(client: LokiClient, tenant: Tenant
 
 
 def test_errors(client: LokiClient, served: Served) -> None:
-    with pytest.raises(InputError, match="line 1, col 2"):
+    with pytest.raises(InputError, match="parse error at line 1, col 2: syntax error"):
         client.query("{")
     with pytest.raises(InputError, match="gives numbers, not lines"):
         list(client.entries('rate({a="b"}[1m])', start=NOW, end=NOW + S))

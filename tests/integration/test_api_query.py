@@ -22,9 +22,9 @@ def test_a_log_query(tenant: Tenant) -> None:
     tenant.push({"app": "a", "env": "x"}, [(NOW, "one"), (NOW + 1, "two", {"pid": "7"})])
     tenant.push({"app": "a", "env": "y"}, [(NOW + 2, "three")])
     assert tenant.streams('{app="a"}') == [
-        {"stream": {"app": "a", "env": "y"}, "values": [[str(NOW + 2), "three"]]},
         {"stream": {"app": "a", "env": "x", "pid": "7"}, "values": [[str(NOW + 1), "two"]]},
         {"stream": {"app": "a", "env": "x"}, "values": [[str(NOW), "one"]]},
+        {"stream": {"app": "a", "env": "y"}, "values": [[str(NOW + 2), "three"]]},
     ]
     assert tenant.lines('{app="a"} |= "t" |~ "^t" != "three"') == ["two"]
     assert tenant.lines('{app="a"} | pid="7"') == ["two"]
@@ -42,8 +42,8 @@ def test_categorised_labels(tenant: Tenant) -> None:
     assert labels == {"structuredMetadata": {"pid": "7"}, "parsed": {"k": "1.50", "app_extracted": "p"}}
     assert broken["parsed"]["__error__"] == "JSONParserErr"
     plain = tenant.streams('{app="a"} | json')
-    assert plain[0]["stream"] == {"app": "a", "pid": "7", "k": "1.50", "app_extracted": "p"}
-    assert plain[0]["values"] == [[str(NOW), line]]
+    assert plain[1]["stream"] == {"app": "a", "pid": "7", "k": "1.50", "app_extracted": "p"}
+    assert plain[1]["values"] == [[str(NOW), line]]
 
 
 def test_start_is_included_and_end_is_not(tenant: Tenant) -> None:
@@ -198,7 +198,6 @@ def test_tenants_do_not_see_each_other(tenant: Tenant) -> None:
     assert other.vector('count_over_time({app="a"}[1m])') == {'{"app": "a"}': 1}
     nobody = Tenant(tenant.http, "nobody")
     assert nobody.get("series", start=0, end=NOW + HOUR) == []
-    assert "several tenants at once is not built yet" in Tenant(tenant.http, "a|b").refused("labels")
     for name in ("", "a/b", "x" * 151, "a b"):
         assert "is not a tenant's name" in Tenant(tenant.http, name).refused("labels")
 
@@ -208,18 +207,17 @@ def test_tenants_do_not_see_each_other(tenant: Tenant) -> None:
     [
         ("query_range", {}, "the parameter 'query' is missing"),
         ("query_range", {"query": ""}, "the parameter 'query' is missing"),
-        ("query_range", {"query": "{"}, "line 1, col 2"),
+        ("query_range", {"query": "{"}, "parse error at line 1, col 2: syntax error: unexpected end"),
         ("query_range", {"query": '{a="b"} |~ "("'}, "missing )"),
         ("query_range", {"query": '{a=~".*"}'}, "at least one regexp or equality matcher"),
         ("query_range", {"query": '{a="b"}', "start": "x"}, "start='x' is not a time"),
         ("query_range", {"query": '{a="b"}', "end": "1e999999999"}, "end='1e999999999' is not a time"),
-        ("query_range", {"query": '{a="b"}', "start": "2", "end": "1"}, "end is before start"),
-        ("query_range", {"query": '{a="b"}', "limit": "0"}, "limit='0' is not a number from 1 to"),
+        ("query_range", {"query": '{a="b"}', "start": "2", "end": "1"}, "end timestamp must not be before start time"),
+        ("query_range", {"query": '{a="b"}', "limit": "0"}, "limit must be a positive value"),
         ("query_range", {"query": '{a="b"}', "limit": "1000001"}, "limit='1000001'"),
         ("query_range", {"query": '{a="b"}', "direction": "up"}, "neither forward nor backward"),
-        ("query_range", {"query": '{a="b"}', "interval": "5s"}, "`interval` is not built yet"),
         ("query_range", {"query": 'rate({a="b"}[1m])', "step": "0"}, "step='0' must be above zero"),
-        ("query_range", {"query": 'rate({a="b"}[1m])', "step": "1ms"}, "points a series are more than 11000"),
+        ("query_range", {"query": 'rate({a="b"}[1m])', "step": "1ms"}, "exceeded maximum resolution of 11,000 points"),
         ("query", {"query": '{a="b"}'}, "log queries are not supported as an instant query type"),
         ("query", {"query": 'rate({a="b"}[1m])', "time": "x"}, "time='x' is not a time"),
         ("query", {"query": "1 +"}, "unexpected $end"),

@@ -19,6 +19,7 @@ from atalaia.logql.tree import LogQuery
 from atalaia.query import execute, ranges
 from atalaia.query.engine import Engine, QueryLimits
 from atalaia.query.execute import Executor
+from atalaia.query.explore import Explorer
 from atalaia.query.ticket import QueryTooExpensive
 from atalaia.store import policy
 from atalaia.store.batch import METADATA, SCHEMA
@@ -182,7 +183,7 @@ def test_a_limit_over_many_segments_stops_early(place: Place, monkeypatch: pytes
 def test_nothing_stored_nothing_found(place: Place) -> None:
     assert place.lines('{app="a"}', "nobody", 0, 100, 10, True) == []
     assert place.series('count_over_time({app="a"}[1m])', "nobody", 0, 1, 3) == {}
-    assert place.executor.series(("nobody",), [], 0, 100) == []
+    assert Explorer(place.store, place.engine).series(("nobody",), [], 0, 100, place.engine.ticket()) == []
 
 
 def test_a_query_beyond_its_time_fails_and_the_next_one_works(place: Place) -> None:

@@ -64,6 +64,7 @@ class Reader:
             batches, dropped = self._tail.take()
             assert not dropped
             if batches:
+                self._came.set()
                 self.lines += [one.entry.line for one in self._tail.entries(batches, executor.ticket())]
             elif self._done.is_set():
                 return
@@ -138,6 +139,7 @@ def test_what_does_not_fit_is_dropped_and_told(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("atalaia.query.tail._MOST_BYTES", 1 << 20)
     with opened(tmp_path) as store, tails_of(store) as tails:
         tail = tails.open(question('{job="test"}'))
+        assert tail.take() == ([], [])
         lines = ["x" * 400 + str(i) for i in range(2000)]
         for _ in range(4):
             store.append(entries(lines), "one").result(30)

@@ -36,7 +36,7 @@ def streams(entries: Sequence[Entry], categorised: bool) -> Answer:
 
 
 def stream_list(entries: Sequence[Entry], categorised: bool) -> Iterator[bytes]:
-    """Entries by stream, streams in the order in which they first appear: a list of JSON.
+    """Entries by stream, streams in the order of their labels, as Loki has them: a list of JSON.
 
     Categorised, a stream keeps its own labels only, and each entry tells its metadata and parsed labels apart.
     """
@@ -62,7 +62,7 @@ def _labels(labels: Mapping[str, str]) -> bytes:
 
 def _streams(by_stream: Mapping[bytes, list[list[object]]]) -> Iterator[bytes]:
     yield b"["
-    for number, (labels, values) in enumerate(by_stream.items()):
+    for number, (labels, values) in enumerate(sorted(by_stream.items(), key=lambda item: item[0])):
         yield (b',{"stream":' if number else b'{"stream":') + labels + b',"values":['
         for at in range(0, len(values), _ENTRIES):
             yield (b"," if at else b"") + orjson.dumps(values[at : at + _ENTRIES])[1:-1]

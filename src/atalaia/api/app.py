@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 
+from atalaia.api.access import Access, Guard
+from atalaia.api.detecting import DetectingApi
+from atalaia.api.exploring import ExploringApi
 from atalaia.api.http import guarded
 from atalaia.api.names import NamesApi
+from atalaia.api.old import OldApi
+from atalaia.api.operations import OperationsApi
 from atalaia.api.otlp import OtlpApi
 from atalaia.api.pushing import PushApi
 from atalaia.api.queries import QueryApi
@@ -28,39 +34,34 @@ async def not_built(request: Request) -> Response:
 
 
 # Loki's other routes; a path that Loki does not have either is a 404.
-NOT_BUILT = (
-    *(
-        f"/loki/api/v1/{name}"
-        for name in (
-            "index/stats", "index/volume", "index/volume_range", "patterns", "detected_fields",
-            "detected_field/{name}/values", "detected_labels", "format_query",
-        )
-    ),
-    "/api/prom/{path:path}",
-    "/metrics", "/config", "/services", "/log_level",
-)  # fmt: skip
+NOT_BUILT = ("/api/prom/{path:path}",)
 
 
-def create(served: Served) -> Starlette:
-    """The application."""
+def create(served: Served, access: Access | None = None) -> Starlette:
+    """The application. `access`: who may ask; without it nobody is asked who they are."""
     tails = TailApi(served)
     specs = [
         *PushApi(served).routes(),
         *OtlpApi(served).routes(),
         *QueryApi(served).routes(),
         *NamesApi(served).routes(),
+        *ExploringApi(served).routes(),
+        *DetectingApi(served).routes(),
         *StoreApi(served).routes(),
         *RunningApi(served).routes(),
         *tails.routes(),
         *RulesApi(served).routes(),
         *RuleStatesApi(served).routes(),
-        *StatusApi().routes(),
+        *OldApi(served).routes(),
+        *OperationsApi(served).routes(),
+        *StatusApi(served).routes(),
     ]
+    timed = served.metrics.timed
     everything = ["GET", "POST", "PUT", "DELETE"]
-    return Starlette(
-        routes=[
-            *(Route(path, guarded(handler), methods=list(methods)) for path, handler, methods in specs),
-            *(WebSocketRoute(path, handler) for path, handler in tails.sockets()),
-            *(Route(path, guarded(not_built), methods=everything) for path in NOT_BUILT),
-        ]
-    )
+    routes: list[BaseRoute] = [
+        *(Route(path, timed(path, guarded(handler)), methods=list(methods)) for path, handler, methods in specs),
+        *(WebSocketRoute(path, handler) for path, handler in tails.sockets()),
+        *(Route(path, timed(path, guarded(not_built)), methods=everything) for path in NOT_BUILT),
+    ]
+    guards = [Middleware(Guard, access=access, routes=routes)] if access is not None else []
+    return Starlette(routes=routes, middleware=guards)

@@ -12,6 +12,7 @@ from atalaia.api.answers import Answer
 from atalaia.api.pieces import Encoded, Pieces
 from atalaia.api.served import Served
 from atalaia.api.stats import statistics
+from atalaia.api.tenants import tenants_to_read
 from atalaia.query.scheduler import Question
 from atalaia.query.ticket import Ticket
 
@@ -51,8 +52,7 @@ async def answered(
 
 async def _run(request: Request, served: Served, work: Callable[[Question], T], quick: bool) -> T:
     # Several tenants' question takes the turn of the first.
-    tenant = request.headers.get("x-scope-orgid", "fake").partition("|")[0]
-    question = Question(tenant, _text(request), request.url.path, served.executor.ticket(), quick)
+    question = Question(tenants_to_read(request)[0], _text(request), request.url.path, served.executor.ticket(), quick)
     leaving = asyncio.create_task(_cancel_when_gone(request, question.ticket))
     try:
         return await served.scheduler.run(question, work)

@@ -1,4 +1,4 @@
-"""How much a body may hold: tiny entries take far more memory than in the body, so they are counted before they are read."""
+"""How much a body may hold: tiny entries take far more memory once read, so they are counted before."""
 
 from __future__ import annotations
 

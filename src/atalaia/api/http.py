@@ -9,6 +9,7 @@ from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
 
 from atalaia.api.pieces import TooMuchUnsent
+from atalaia.api.rate import TooFast
 from atalaia.api.served import Handler
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.logql.errors import LogQLError
@@ -35,6 +36,7 @@ class TooLarge(InputError):
 
 _STATUS = (
     (TooLarge, 413),
+    (TooFast, 429),
     (LogQLError, 400),
     (InputError, 400),
     (QueueFull, 429),
@@ -96,21 +98,17 @@ def needed(parameters: dict[str, str], name: str) -> str:
 def refused(error: AtalaiaError | LogQLError) -> tuple[int, str]:
     """The status and the text of an answer that refuses, without repeating a long request as a whole."""
     status = next(status for kind, status in _STATUS if isinstance(error, kind))
-    text = _parse_error(error) if type(error) is LogQLError else str(error)
+    text = str(error)
     return status, text if len(text) <= 2000 else text[:2000] + "…"
-
-
-def _parse_error(error: LogQLError) -> str:
-    """Where a query is wrong, in the words that Loki's clients look for."""
-    text = str(error).partition(": ")[2] if error.line else str(error)
-    kind = "syntax error: " if error.message.startswith("unexpected") else ""
-    return f"parse error at line {error.line}, col {error.column}: {kind}{text}"
 
 
 def refusal(error: AtalaiaError | LogQLError) -> Response:
     """The answer that refuses, as plain text; 400 for the caller's fault."""
     status, text = refused(error)
-    return PlainTextResponse(f"{text}\n", status)
+    answer = PlainTextResponse(f"{text}\n", status)
+    if isinstance(error, TooFast):
+        answer.headers["Retry-After"] = str(error.seconds)
+    return answer
 
 
 def guarded(handler: Handler) -> Handler:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import orjson
@@ -17,6 +16,8 @@ from atalaia.api.otlp_columns import table_of
 from atalaia.api.otlp_json import read_json
 from atalaia.api.otlp_schema import COUNTED, handler, message
 from atalaia.api.push import unpack
+from atalaia.api.pushing import append
+from atalaia.api.rate import TooFast
 from atalaia.api.served import POST, Served, Spec
 from atalaia.api.tenants import tenant_to_push
 from atalaia.environment.errors import AtalaiaError
@@ -43,14 +44,17 @@ class OtlpApi:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         try:
             tenant = tenant_to_push(request)
+            self._served.pushes.check(tenant)
             body = await body_of(request, MOST)
             table = await run_in_threadpool(read_logs, body, kind, request.headers.get("content-encoding", ""))
-            future = await run_in_threadpool(self._served.store.append, table, tenant)
-            appended = await asyncio.wrap_future(future)
+            appended = await append(self._served, table, tenant)
         except (AtalaiaError, LogQLError) as error:
             status, text = refused(error)
             code = _UNAVAILABLE if status == 503 else _INVALID
-            return _answer(kind, message("Status", code=code, message=text), {"code": code, "message": text}, status)
+            answer = _answer(kind, message("Status", code=code, message=text), {"code": code, "message": text}, status)
+            if isinstance(error, TooFast):
+                answer.headers["Retry-After"] = str(error.seconds)
+            return answer
         if appended.refused is None:
             return _answer(kind, message("ExportLogsServiceResponse"), {}, 200)
         count, text = appended.refused.count, appended.refused.message

@@ -173,7 +173,7 @@ def _of_scopes(scopes: pa.StructArray) -> _Pairs:
 
 
 def _of_records(records: pa.StructArray) -> list[_Pairs]:
-    happened = pc.not_equal(records.field("time_unix_nano"), 0)
+    happened = pc.not_equal(records.field("time_unix_nano"), pa.scalar(0, pa.uint64()))
     seen = records.field("observed_time_unix_nano")
     # Where the time is missing, this one is the entry's.
     observed = pc.if_else(happened, seen, pa.scalar(0, pa.uint64()))
@@ -188,7 +188,7 @@ def _of_records(records: pa.StructArray) -> list[_Pairs]:
 
 def _field(column: pa.Array, name: str) -> _Pairs:
     """A field of each row as metadata, where it is neither zero nor empty."""
-    nothing = "" if pa.types.is_string(column.type) else 0
+    nothing = pa.scalar("" if pa.types.is_string(column.type) else 0, column.type)
     there = pc.fill_null(pc.not_equal(column, nothing), False).to_numpy(zero_copy_only=False)
     owner = np.flatnonzero(there)
     values = column.take(pa.array(owner)).cast(pa.utf8())

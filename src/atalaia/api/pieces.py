@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -41,13 +41,15 @@ class Pieces:
 class Unsent:
     """How many bytes of answers wait for their clients, of `most`. For one event loop."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, make_room: Callable[[], bool] = lambda: False) -> None:
+        """`make_room`: cuts off the client that reads slowest, if there is a slow one."""
         self._most = most
+        self._make_room = make_room
         self.size = 0
 
     def add(self, size: int) -> None:
         """Raises TooMuchUnsent."""
-        if size > _SMALL and self.size + size > self._most:
+        if size > _SMALL and self.size + size > self._most and not self._make_room():
             raise TooMuchUnsent(
                 f"{self.size} bytes of answers wait for clients that read slowly", "ask again when they have read them"
             )

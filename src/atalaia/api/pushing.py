@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import orjson
+import pyarrow as pa
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -14,7 +15,21 @@ from atalaia.api.push import read_push
 from atalaia.api.served import POST, Served, Spec
 from atalaia.api.tenants import tenant_to_push
 from atalaia.environment.errors import InputError
-from atalaia.store.batch import MOST
+from atalaia.store.batch import MOST, Source
+from atalaia.store.commit import Appended
+
+
+async def append(
+    served: Served, table: pa.Table, tenant: str, sources: tuple[Source, ...] = (), payload: bytes | None = None
+) -> Appended:
+    """Hand a push to the store and count it. Raises StoreUnavailable."""
+    await run_in_threadpool(served.metrics.received, tenant, table)
+    served.pushes.spend(tenant, table.nbytes)
+    future = await run_in_threadpool(served.store.append, table, tenant, sources, payload)
+    appended = await asyncio.wrap_future(future)
+    if appended.refused is not None:
+        served.metrics.refused(tenant, appended.refused)
+    return appended
 
 
 class PushApi:
@@ -33,15 +48,13 @@ class PushApi:
     async def push(self, request: Request) -> Response:
         """POST /loki/api/v1/push: 204, or 409 when the sources of a repeated push stand elsewhere."""
         tenant = tenant_to_push(request)
+        self._served.pushes.check(tenant)
         body = await body_of(request, MOST)
         headers = request.headers
         pushed = await run_in_threadpool(
             read_push, body, headers.get("content-type", ""), headers.get("content-encoding", "")
         )
-        future = await run_in_threadpool(
-            self._served.store.append, pushed.table, tenant, pushed.sources, pushed.payload
-        )
-        appended = await asyncio.wrap_future(future)
+        appended = await append(self._served, pushed.table, tenant, pushed.sources, pushed.payload)
         if appended.conflict is not None:
             return json_response({"positions": dict(appended.conflict)}, 409)
         if appended.refused is None:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from atalaia.api import answers
 from atalaia.api.asking import answered
-from atalaia.api.http import needed, parameters_of, single
+from atalaia.api.http import needed, parameters_of, single, success
 from atalaia.api.served import BOTH, Served, Spec
 from atalaia.api.tenants import tenants_to_read
 from atalaia.api.times import bounds, default_step, parse_step, parse_time
 from atalaia.environment.errors import InputError
-from atalaia.logql.errors import NotBuilt
+from atalaia.logql.entry import Entry
 from atalaia.logql.parse import parse
+from atalaia.logql.pretty import pretty
 from atalaia.logql.tree import LogQuery
+from atalaia.query.spaced import spaced
 from atalaia.query.ticket import Ticket
 
 MAX_LIMIT = 100_000
@@ -35,31 +38,24 @@ class QueryApi:
         return [
             ("/loki/api/v1/query", self.query, BOTH),
             ("/loki/api/v1/query_range", self.query_range, BOTH),
+            ("/loki/api/v1/format_query", self.format_query, BOTH),
         ]
 
     async def query_range(self, request: Request) -> Response:
         """/loki/api/v1/query_range: entries or series over a time."""
         parameters = single(await parameters_of(request))
         tree = parse(needed(parameters, "query"))
+        if isinstance(tree, LogQuery):
+            found, categorised = finder(request, self._served, tree, parameters), _categorised(request)
+            return await answered(request, self._served, lambda ticket: answers.streams(found(ticket), categorised))
         start, end = bounds(parameters)
         tenants = tenants_to_read(request)
-        if isinstance(tree, LogQuery):
-            if parameters.get("interval", "0") not in ("", "0", "0s"):
-                raise NotBuilt("the parameter `interval`")
-            limit = _limit(parameters)
-            backward = _backward(parameters)
-            categorised = _categorised(request)
-
-            def entries(ticket: Ticket) -> answers.Answer:
-                found = self._served.executor.logs(tree, tenants, start, end, limit, backward, ticket)
-                return answers.streams(found, categorised)
-
-            return await answered(request, self._served, entries)
         step = parse_step(parameters["step"], "step") if parameters.get("step") else default_step(start, end)
         steps = (end - start) // step + 1
-        if steps > MAX_POINTS:
+        if steps > MAX_POINTS + 1:
             raise InputError(
-                f"{steps} points a series are more than {MAX_POINTS}: ask for a larger step or a shorter time"
+                f"exceeded maximum resolution of {MAX_POINTS:,} points per time series. Try decreasing the query"
+                f" resolution (?step=XX): {steps} are asked for"
             )
 
         def series(ticket: Ticket) -> answers.Answer:
@@ -83,10 +79,38 @@ class QueryApi:
 
         return await answered(request, self._served, samples)
 
+    async def format_query(self, request: Request) -> Response:
+        """/loki/api/v1/format_query: the query over several lines, as people write it."""
+        return success(pretty(parse(needed(single(await parameters_of(request)), "query"))))
+
+
+def finder(
+    request: Request, served: Served, tree: LogQuery, parameters: dict[str, str]
+) -> Callable[[Ticket], list[Entry]]:
+    """What finds the entries that a log query asks for. Raises InputError for wrong parameters."""
+    start, end = bounds(parameters)
+    limit, backward, interval = _limit(parameters), _backward(parameters), _interval(parameters)
+    tenants = tenants_to_read(request)
+
+    def found(ticket: Ticket) -> list[Entry]:
+        if interval:
+            return spaced(served.executor, tree, tenants, start, end, limit, backward, interval, ticket)
+        return served.executor.logs(tree, tenants, start, end, limit, backward, ticket)
+
+    return found
+
+
+def _interval(parameters: dict[str, str]) -> int:
+    """ns between entries; 0 for all of them."""
+    text = parameters.get("interval", "")
+    return parse_step(text, "interval") if text.strip("0.s") else 0
+
 
 def _limit(parameters: dict[str, str]) -> int:
     text = parameters.get("limit") or "100"
-    if not re.fullmatch(r"[1-9][0-9]{0,6}", text) or int(text) > MAX_LIMIT:
+    if re.fullmatch(r"-[0-9]+|0+", text):
+        raise InputError("limit must be a positive value")
+    if not re.fullmatch(r"[0-9]{1,20}", text) or int(text) > MAX_LIMIT:
         raise InputError(f"limit={text[:100]!r} is not a number from 1 to {MAX_LIMIT}")
     return int(text)
 

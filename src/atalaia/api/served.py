@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from atalaia.api.metrics import Metrics
 from atalaia.api.pieces import Unsent
+from atalaia.api.rate import PushRate
 from atalaia.query.execute import Executor
+from atalaia.query.explore import Explorer
 from atalaia.query.scheduler import Scheduler
 from atalaia.rules.ruler import Ruler
 from atalaia.store.store import Store
@@ -28,8 +31,13 @@ class Served:
 
     store: Store
     executor: Executor
+    explorer: Explorer
     scheduler: Scheduler
     unsent: Unsent
     ruler: Ruler
+    metrics: Metrics
+    settings: Mapping[str, object]
+    """What the server was told, as /config shows it."""
     stopping: list[Callable[[], None]] = field(default_factory=list)
     """Called in the event loop when the server is told to stop, before connections are closed."""
+    pushes: PushRate = field(default_factory=PushRate)

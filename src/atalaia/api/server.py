@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
+import resource
 import signal
 import socket
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import uvicorn
 
+from atalaia.api.access import Access
 from atalaia.api.app import create
+from atalaia.api.connections import Connections, Patience
+from atalaia.api.metrics import Metrics
 from atalaia.api.pieces import Unsent
+from atalaia.api.rate import PushRate
 from atalaia.api.served import Served
+from atalaia.api.tls import TlsFiles, renewed_context
 from atalaia.api.websockets import Websockets
 from atalaia.environment.errors import InputError
 from atalaia.query.engine import Engine, QueryLimits
 from atalaia.query.execute import Executor
+from atalaia.query.explore import Explorer
 from atalaia.query.scheduler import Scheduler
-from atalaia.rules.publisher import Plan
+from atalaia.rules.plan import Plan
 from atalaia.rules.ruler import Ruler
 from atalaia.store.options import Options
 from atalaia.store.store import Store
@@ -27,6 +35,7 @@ from atalaia.store.store import Store
 log = logging.getLogger("atalaia.store")
 _UNSENT = 4
 """How many of the largest answers may wait for clients that read slowly."""
+_FILES = 512  # that the store and its queries open, beside connections
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +67,43 @@ def bind(address: Address) -> socket.socket:
     return listening
 
 
-def serve(directory: Path, address: Address, options: Options, queries: QueryLimits, rules: Plan | None = None) -> None:
+@dataclass(frozen=True, slots=True)
+class Front:
+    """Who is let in, and how. `access`: the file of those who may ask; `own_token`: of the environment's own parts."""
+
+    access: Path | None = None
+    own_token: Path | None = None
+    tls: TlsFiles | None = None
+    patience: Patience = field(default_factory=Patience)
+    push_rate: int = 0
+    """Bytes a second of each tenant; 0 for any."""
+
+
+def serve(
+    directory: Path,
+    address: Address,
+    options: Options,
+    queries: QueryLimits,
+    front: Front | None = None,
+    rules: Plan | None = None,
+) -> None:
     """Serve the store in `directory`; returns after a clean stop, memory written to a segment.
 
-    Raises InputError when the address is taken, AtalaiaError when the store cannot be opened.
+    Raises InputError when the address is taken, or when anybody could reach the store; AtalaiaError when the store
+    cannot be opened.
     """
+    front = front or Front()
+    if not ipaddress.ip_address(address.host).is_loopback:
+        if front.access is None or not front.access.is_file():
+            raise InputError(
+                f"others can reach the store at {address}, and nobody would be asked who they are",
+                "say first who may: `atalaia access add NAME --all-tenants`, with --access FILE for a store alone",
+            )
+        if front.tls is None:
+            log.warning("event=unencrypted address=%s remedy='tokens can be read on the way: see [logs.tls]'", address)
+    access = Access(front.access, front.own_token)
+    secured = renewed_context(front.tls) if front.tls is not None else None
+    connections = Connections(_with_files(front.patience), secured)
     listening = bind(address)
     engine = Engine(queries)
     try:
@@ -76,12 +117,24 @@ def serve(directory: Path, address: Address, options: Options, queries: QueryLim
     scheduler = Scheduler(queries)
     executor = Executor(store, engine)
     plan = rules or Plan()
-    ruler = Ruler(store, executor, plan if plan.url else replace(plan, url=f"http://{address}"))
+    ruler = Ruler(
+        store, executor, plan if plan.url else replace(plan, url=f"{'https' if front.tls else 'http'}://{address}")
+    )
     try:
         ruler.start()
         log.info("event=listening address=%s directory=%s", address, directory)
-        served = Served(store, executor, scheduler, Unsent(_UNSENT * queries.answer), ruler)
-        asyncio.run(_run(served, listening))
+        served = Served(
+            store,
+            executor,
+            Explorer(store, engine),
+            scheduler,
+            Unsent(_UNSENT * queries.answer, connections.make_room),
+            ruler,
+            Metrics(store),
+            {"directory": directory, "listen": str(address), "store": options, "queries": queries},
+            pushes=PushRate(front.push_rate),
+        )
+        asyncio.run(_run(served, access, listening, connections))
     finally:
         ruler.stop()
         scheduler.close()
@@ -90,10 +143,24 @@ def serve(directory: Path, address: Address, options: Options, queries: QueryLim
         log.info("event=stopped")
 
 
-async def _run(served: Served, listening: socket.socket) -> None:
+def _with_files(patience: Patience) -> Patience:
+    """As many connections as there may be open files, which the soft limit is raised for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = patience.connections + _FILES
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft >= wanted:
+        return patience
+    found = max(8, soft - _FILES)
+    log.warning("event=few_files limit=%d connections=%d", soft, found)
+    return replace(patience, connections=found)
+
+
+async def _run(served: Served, access: Access, listening: socket.socket, connections: Connections) -> None:
     config = uvicorn.Config(
-        create(served),
-        http="httptools",
+        create(served, access),
+        http=connections.protocol,  # type: ignore[arg-type]  # it calls what it takes for a class
         ws=Websockets,
         ws_max_size=64 << 10,
         # Compression would hold the event loop up.
@@ -101,6 +168,8 @@ async def _run(served: Served, listening: socket.socket) -> None:
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=10,
+        # The sweep ends idle connections; uvicorn's own timer would be one more for each request.
+        timeout_keep_alive=86_400,
         lifespan="off",
     )
     server = uvicorn.Server(config)
@@ -115,7 +184,12 @@ async def _run(served: Served, listening: socket.socket) -> None:
     server.capture_signals = _no_signals  # type: ignore[method-assign,assignment]
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    await server.serve(sockets=[listening])
+    sweeping = loop.create_task(connections.sweep())
+    try:
+        await server.serve(sockets=[listening])
+    finally:
+        sweeping.cancel()
+        connections.close()
 
 
 class _no_signals:

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -28,6 +27,7 @@ from atalaia.logql.literals import quote
 from atalaia.logql.parse import parse
 from atalaia.logql.plan import Streams, compile_pipeline
 from atalaia.logql.tree import LogQuery
+from atalaia.query.scheduler import Question as Waiting
 from atalaia.query.tail import Dropped, Question, Tail
 from atalaia.query.tails import Tails
 
@@ -35,6 +35,7 @@ MAX_LIMIT = 100_000
 MAX_TAILS = 500
 _MOST_DELAY = 5
 _MOST_REASON = 120  # bytes of a closing frame's text
+_MOST_SHOWN = 2000  # characters of a question in the list of questions
 _GOING, _FAILED = 1001, 1011
 Frame = Callable[[Sequence[Entry], Sequence[Dropped], bool], str]
 SocketSpec = tuple[str, Callable[[WebSocket], Awaitable[None]]]
@@ -153,7 +154,7 @@ class _Session:
         asked, tail, loop = self._asked, self._tail, asyncio.get_running_loop()
         came = asyncio.Event()
         tail.wake = lambda: _soon(loop, came)
-        self._outbox.put(await run_in_threadpool(tail.history, asked.start, asked.limit, self._ticket))
+        self._outbox.put(await self._history())
         delay = Delay(asked.delay)
         came.set()  # what came while the history was looked for
         while True:
@@ -162,10 +163,19 @@ class _Session:
             came.clear()
             batches, dropped = tail.take()
             if batches:
+                came.set()  # there may be more
                 self._ticket = self._served.executor.ticket()
                 delay.put(await loop.run_in_executor(self._threads, tail.entries, batches, self._ticket))
             self._outbox.put(delay.due())
             self._outbox.drop(dropped)
+
+    async def _history(self) -> list[Entry]:
+        """What is stored; looked for in its turn, as any query."""
+        asked, url = self._asked, self._websocket.url
+        question = Waiting(asked.question.tenants[0], url.query[:_MOST_SHOWN], url.path, self._ticket)
+        return await self._served.scheduler.run(
+            question, lambda found: self._tail.history(asked.start, asked.limit, found.ticket)
+        )
 
     async def _send(self) -> None:
         while True:

@@ -63,5 +63,9 @@ def _one(request: HTTPConnection, what: str) -> str:
 
 
 def _granted(request: HTTPConnection) -> Tenants:
-    granted: Tenants | None = request.scope[GRANTED] if GRANTED in request.scope else named(request)
-    return (NAMELESS,) if granted is None else granted
+    if GRANTED not in request.scope:
+        return named(request) or (NAMELESS,)
+    granted: Tenants = request.scope[GRANTED]
+    if not granted:
+        raise InputError("this address is about no tenant")  # its rule in scopes.py says so
+    return granted

@@ -54,12 +54,16 @@ def parse_step(text: str, name: str) -> int:
 
 
 def bounds(parameters: Mapping[str, str]) -> tuple[int, int]:
-    """`start` and `end` in ns: the last hour unless `start`, `end` or `since` say otherwise."""
-    end = parse_time(parameters["end"], "end") if parameters.get("end") else time.time_ns()
+    """`start` and `end` in ns: the last hour unless `start`, `end` or `since` say otherwise.
+
+    As in Loki, `since` counts back from now where `end` is in the future.
+    """
+    now = time.time_ns()
+    end = parse_time(parameters["end"], "end") if parameters.get("end") else now
     since = parse_step(parameters["since"], "since") if parameters.get("since") else _HOUR
-    start = parse_time(parameters["start"], "start") if parameters.get("start") else end - since
+    start = parse_time(parameters["start"], "start") if parameters.get("start") else min(end, now) - since
     if end < start:
-        raise InputError("end is before start")
+        raise InputError("end timestamp must not be before start time")
     return start, end
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, Protocol
+
+import typer
 
 from atalaia.cli.interrupt import whole
 from atalaia.cli.labels import Common, Shown, spelled
@@ -78,11 +81,16 @@ class Sink:
         self._own = out is not None
 
     def write(self, text: str) -> None:
-        """Write and flush."""
+        """Write and flush. Raises typer.Exit when nobody reads standard output any more."""
         if text:
-            with whole():
-                self._file.write(text)
-                self._file.flush()
+            try:
+                with whole():
+                    self._file.write(text)
+                    self._file.flush()
+            except BrokenPipeError:
+                # The reader of our output has seen enough (`| head`). Typer would end with 1.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise typer.Exit from None
 
     def close(self) -> None:
         """Close a file."""

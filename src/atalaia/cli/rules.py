@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,11 +36,9 @@ def check(
 
     All mistakes are told, each with file and line. Exit code 2 when there are any. Nothing needs to run.
     """
-    from atalaia.cli.ruling import plan_of
-    from atalaia.rules.files import rule_files
     from atalaia.rules.reading import read_files
 
-    named = files or rule_files(plan_of(environment_of(file)).files)
+    named = files or _configured(file)
     if not named:
         raise InputError("there is no rule file to check", "name one, or set [logs] rules in atalaia.toml")
     try:
@@ -55,11 +54,19 @@ def check(
         print(f"{path} is good: {counts}")
 
 
+def _configured(file: Path | None) -> list[Path]:
+    from atalaia.cli.ruling import plan_of
+    from atalaia.rules.files import rule_files
+
+    return rule_files(plan_of(environment_of(file)).files)
+
+
 def _asked(path: str, url: str | None, tenant: str | None, file: Path | None) -> Any:
     from atalaia.cli.connection import connection_of
     from atalaia.client.loki import LokiClient
 
-    return LokiClient(connection_of(environment_of(file), url, tenant=tenant)).get(path, {})
+    with contextlib.closing(LokiClient(connection_of(environment_of(file), url, tenant=tenant))) as client:
+        return client.get(path, {})
 
 
 def list_(

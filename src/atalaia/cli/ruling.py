@@ -12,7 +12,7 @@ from atalaia.environment.connection import Connection
 from atalaia.environment.errors import ConfigurationError, InputError
 from atalaia.environment.load import Environment
 from atalaia.rules.files import rule_files
-from atalaia.rules.publisher import Plan
+from atalaia.rules.plan import Plan
 from atalaia.rules.reading import read_files
 
 

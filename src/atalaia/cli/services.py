@@ -46,6 +46,17 @@ def serve(
     remote_write: Annotated[
         str | None, typer.Option(help="URL that takes recorded samples.", show_default=False)
     ] = None,
+    access: Annotated[
+        Path | None, typer.Option(help="Who may ask, as `atalaia access add --access FILE` writes it.")
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="PEM file: the certificate, with its chain.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM file: its key.")] = None,
+    tls_client_ca: Annotated[
+        Path | None, typer.Option(help="PEM file: who signed the certificates that clients must show.")
+    ] = None,
+    http: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE as in [logs.http], about slow clients; may be repeated.")
+    ] = None,
     environment: Annotated[Path | None, typer.Option("--environment", hidden=True)] = None,
 ) -> None:
     """Run the log store alone.
@@ -54,6 +65,7 @@ def serve(
     """
     memory.configure()
     from atalaia.api.server import Address, serve
+    from atalaia.cli.front import front_of, given_front
     from atalaia.cli.limits import parse_limits, query_limits, store_options
     from atalaia.cli.retention import parse_rule, retention
     from atalaia.cli.ruling import plan_of, plan_of_options
@@ -66,22 +78,20 @@ def serve(
         logs = found.settings.logs
         address = Address(logs.listen, ports["store"])
         ruling = plan_of(found)
-        data, limits, bounds = (
-            found.store_directory,
-            logs.limits,
-            retention(logs.retention_age, logs.retention_size, logs.retention),
-        )
+        data, limits, front = found.store_directory, logs.limits, front_of(found)
+        bounds = retention(logs.retention_age, logs.retention_size, logs.retention)
     else:
         if data is None:
             raise InputError("serve needs --data DIR", "for example: atalaia serve --data logs --listen 127.0.0.1:3100")
         configure("store", None)
         address = parse_address(listen)
         limits = parse_limits(limit or [])
+        front = given_front(access, tls_cert, tls_key, tls_client_ca, http or [])
         bounds = retention(retention_age, retention_size, [parse_rule(text) for text in retention_rule or ()])
         ruling = plan_of_options(rules or [], alertmanager or [], remote_write)
     if data.exists() and not data.is_dir():
         raise InputError(f"--data {data} is not a directory")
-    serve(data, address, store_options(limits, bounds), query_limits(limits), ruling)
+    serve(data, address, store_options(limits, bounds), query_limits(limits), front, ruling)
 
 
 def _default(file: Path) -> Environment:
@@ -93,23 +103,19 @@ def _default(file: Path) -> Environment:
 
 
 def parse_address(text: str) -> Address:  # type: ignore[name-defined]  # noqa: F821 - imported where it is used, to start fast
-    """HOST:PORT, `[::1]:3100` for IPv6. Raises InputError; also for an address beyond loopback."""
+    """HOST:PORT, `[::1]:3100` for IPv6. Raises InputError."""
     from atalaia.api.server import Address
 
     host, _, port = text.rpartition(":")
     host = host.strip("[]") or "127.0.0.1"
     if not port.isdigit() or not 0 < int(port) < 65536:
         raise InputError(f"--listen {text!r} is not HOST:PORT", "for example 127.0.0.1:3100 or [::1]:3100")
+    host = "127.0.0.1" if host == "localhost" else host
     try:
-        loopback = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host).is_loopback
+        ipaddress.ip_address(host)
     except ValueError as error:
         raise InputError(f"--listen {text!r}: {host!r} is not an IP address") from error
-    if not loopback:
-        raise InputError(
-            f"--listen {text!r} is not a loopback address, and the store has no authentication yet",
-            "put a proxy that authenticates before it",
-        )
-    return Address("127.0.0.1" if host == "localhost" else host, int(port))
+    return Address(host, int(port))
 
 
 def collect(

@@ -73,6 +73,10 @@ class LokiClient:
         """The `data` of an answer. Raises what `send` raises."""
         return self._json(path, parameters, headers, "data")
 
+    def bare(self, path: str, parameters: Mapping[str, Any]) -> Any:
+        """An answer that Loki gives without `status` and `data` around it. Raises what `send` raises."""
+        return self._json(path, parameters, None, None)
+
     def damaged(self) -> list[str]:
         """The segments that Atalaia's own store leaves out of its answers. Raises what `send` raises."""
         return list(self._json("/atalaia/v1/store", {}, None, "damaged"))

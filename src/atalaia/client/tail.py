@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from urllib.parse import urlencode
@@ -20,6 +21,7 @@ from atalaia.runtime.trust import client_context
 
 _PATH = "/loki/api/v1/tail"
 _MOST_FRAME = 256 << 20  # bytes
+_MOST_FRAMES = 4  # that wait to be taken; then the server is no longer read
 _WAIT = 10.0  # seconds for a handshake and a goodbye
 
 
@@ -54,16 +56,20 @@ class Tail:
             headers["X-Scope-OrgID"] = to.tenant
         if (authorization := Credentials(to).header()) is not None:
             headers["Authorization"] = authorization
+        self._closing = ExitStack()
         try:
-            self._socket = connect(
-                f"ws{base.removeprefix('http')}{_PATH}?{urlencode(parameters)}",
-                additional_headers=headers,
-                ssl=client_context(to) if base.startswith("https:") else None,
-                compression=None,
-                open_timeout=_WAIT,
-                close_timeout=_WAIT,
-                max_size=_MOST_FRAME,
-                proxy=None,
+            self._socket = self._closing.enter_context(
+                connect(
+                    f"ws{base.removeprefix('http')}{_PATH}?{urlencode(parameters)}",
+                    additional_headers=headers,
+                    ssl=client_context(to) if base.startswith("https:") else None,
+                    compression=None,
+                    open_timeout=_WAIT,
+                    close_timeout=_WAIT,
+                    max_size=_MOST_FRAME,
+                    max_queue=_MOST_FRAMES,
+                    proxy=None,
+                )
             )
         except InvalidStatus as error:
             body = (error.response.body or b"").decode(errors="replace").strip()[:1000]
@@ -82,7 +88,7 @@ class Tail:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._socket.close()
+        self._closing.close()
 
     def __iter__(self) -> Iterator[list[LogEntry]]:
         """The entries as they come, some at a time. Raises TailLost when that is over."""
@@ -104,7 +110,8 @@ class Tail:
 def _refused(base: str, status: int, body: str) -> AtalaiaError:
     if status in (401, 403):
         return NotAllowed(f"{base} does not let you: {body or status}", "give --token-file, or --user")
-    if status == 400 and "not built" not in body:
+    # A proxy that takes the upgrade away makes the server say that it is no websocket.
+    if status == 400 and "websocket" not in body and "not built" not in body:
         return InputError(body or f"{base} refuses to tail this query")
     if status in (429, 502, 503, 504):
         return LogsUnreachable(f"{base} answered {status}: {body}")

@@ -10,6 +10,9 @@ import yaml
 
 from atalaia.environment.errors import ConfigurationError, InputError, Problem
 
+_MERGE = "tag:yaml.org,2002:merge"
+_MOST = 200_000  # values of a file
+
 
 @dataclass(slots=True)
 class Node:
@@ -46,7 +49,7 @@ class Reader:
             if root is None:
                 return Node({}, 1)
             self._find_repeated(root)
-            return _node(root, yaml.SafeLoader(""))
+            return _Maker().node(root)
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             line = mark.line + 1 if mark else 0
@@ -72,7 +75,7 @@ class Reader:
             keys = set[str]()
             for key, value in node.value:
                 waiting.append(value)
-                if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
                     if key.value in keys:
                         line = key.start_mark.line + 1
                         message = f"the key {key.value!r} stands twice in one mapping"
@@ -141,16 +144,42 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path} cannot be read: {error}", "name an existing UTF-8 file that you may read") from error
 
 
-def _node(node: yaml.Node, loader: yaml.SafeLoader) -> Node:
-    line = node.start_mark.line + 1
-    if isinstance(node, yaml.MappingNode):
-        loader.flatten_mapping(node)
-        return Node({str(_node(key, loader).value): _at(_node(value, loader), key) for key, value in node.value}, line)
-    if isinstance(node, yaml.SequenceNode):
-        return Node([_node(item, loader) for item in node.value], line)
-    # The text of a block (`|`, `>`) begins behind the line of its sign.
-    block = isinstance(node, yaml.ScalarNode) and node.style in ("|", ">")
-    return Node(loader.construct_object(node), line, node.value, line + block)
+class _Maker:
+    """Nodes of YAML's own; an alias is made again wherever it stands, up to a bound."""
+
+    def __init__(self) -> None:
+        self._loader = yaml.SafeLoader("")
+        self._left = _MOST
+        self._widths: dict[int, int] = {}
+
+    def _width(self, node: yaml.Node) -> int:
+        """How many pairs a mapping has with those that `<<` merges into it."""
+        if not isinstance(node, yaml.MappingNode):
+            return 0
+        if id(node) not in self._widths:
+            merged = [value for key, value in node.value if key.tag == _MERGE]
+            sources = [one for value in merged for one in (value.value if _is_list(value) else [value])]
+            self._widths[id(node)] = len(node.value) + sum(map(self._width, sources))
+        return self._widths[id(node)]
+
+    def node(self, node: yaml.Node) -> Node:
+        self._left -= 1
+        if self._left < 0 or self._width(node) > _MOST:
+            raise ValueError(f"it has more than {_MOST} values")
+        line = node.start_mark.line + 1
+        if isinstance(node, yaml.MappingNode):
+            self._loader.flatten_mapping(node)
+            found = {str(self.node(key).value): _at(self.node(value), key) for key, value in node.value}
+            return Node(found, line)
+        if isinstance(node, yaml.SequenceNode):
+            return Node([self.node(item) for item in node.value], line)
+        # The text of a block (`|`, `>`) begins behind the line of its sign.
+        block = isinstance(node, yaml.ScalarNode) and node.style in ("|", ">")
+        return Node(self._loader.construct_object(node), line, node.value, line + block)
+
+
+def _is_list(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.SequenceNode)
 
 
 def _at(node: Node, key: yaml.Node) -> Node:

@@ -36,7 +36,8 @@ def _options() -> Any:
     return options
 
 
-def _compile(pattern: str) -> Any:
+def compile_quietly(pattern: str) -> Any:
+    """A compiled expression; raises re2.error for what is none, and writes nothing to standard error."""
     import re2
 
     return re2.compile(pattern, _options())
@@ -47,7 +48,7 @@ def regex_problem(pattern: str) -> str | None:
     import re2
 
     try:
-        _compile(pattern)
+        compile_quietly(pattern)
     except re2.error as error:
         reason = error.args[0] if error.args else ""
         text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
@@ -69,7 +70,7 @@ def matches_empty(matcher: Matcher) -> bool:
     """Tell whether a stream without the label would be selected."""
     if matcher.op in ("=", "!="):
         return (matcher.value == "") == (matcher.op == "=")
-    found = _compile(anchored(matcher.value)).search("") is not None
+    found = compile_quietly(anchored(matcher.value)).search("") is not None
     return found == (matcher.op == "=~")
 
 
@@ -117,7 +118,7 @@ def regexp_stage_problem(pattern: str) -> str | None:
             return f"invalid extracted label name {name!r}"
         if names.count(name) > 1:
             return f"duplicate extracted label name {name!r}"
-    if not _compile(pattern).groupindex:
+    if not compile_quietly(pattern).groupindex:
         return "at least one named capture must be supplied, as in (?P<name>…)"
     return None
 

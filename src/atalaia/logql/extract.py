@@ -11,7 +11,8 @@ import orjson
 from . import loosejson
 
 ERROR, DETAILS = "__error__", "__error_details__"
-JSON_ERROR, LOGFMT_ERROR = "JSONParserErr", "LogfmtParserErr"
+PARSER_ERRORS = JSON_ERROR, LOGFMT_ERROR = "JSONParserErr", "LogfmtParserErr"
+PRESERVED = "__preserve_error__"
 # What Go's strings.TrimSpace takes off.
 BLANKS = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"  # noqa: E501
 _MOST_NESTED = 100

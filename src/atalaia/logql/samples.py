@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from . import amounts
 from .conditions import Inexpressible, names_in
-from .extract import ERROR
+from .extract import ERROR, PARSER_ERRORS
 from .matrix import Labels
 from .plan import Pipeline, needs_parsing
 from .series import grouping_of, keys_of
-from .tree import Grouping, RangeAggregation, Unwrap
+from .sqltext import literal
+from .tree import Grouping, LabelFilter, RangeAggregation, Unwrap
 from .unwrap import kind_of, sample_error
 from .window import Grid
 
@@ -68,6 +69,8 @@ def samples_of(pipeline: Pipeline, tree: RangeAggregation, grouping: Grouping | 
     """The samples of the entries of `source`, with its columns too. Raises Inexpressible where SQL is not enough."""
     if not pipeline.whole:
         raise Inexpressible
+    if pipeline.error and (grouping is None or grouping.without) and keeps_errors(tree, grouping):
+        raise Inexpressible  # an error's details are labels then
     entries = f"FROM {source}{pipeline.where(lines=False)}"
     pipeline, column = pipeline.decided("usual")
     if column:
@@ -75,15 +78,16 @@ def samples_of(pipeline: Pipeline, tree: RangeAggregation, grouping: Grouping | 
     keys = keys_of(pipeline, Grouping(False, ()) if tree.op == "absent_over_time" else grouping_of(tree, grouping))
     named = "".join(f"{sql} AS k{n}, " for n, sql in enumerate(keys.columns))
     if tree.unwrap is not None:
-        sql = _unwrapped(pipeline, tree, tree.unwrap, named, entries)
+        sql = _unwrapped(pipeline, tree, grouping, named, entries)
     else:
         value = f"strlen({pipeline.line})::DOUBLE" if tree.op.startswith("bytes") else "1::DOUBLE"
-        fault = f"({pipeline.error}) IS NOT NULL" if pipeline.error and fails(tree, grouping) else "false"
+        fault = _fault(pipeline.error, tree, grouping) if pipeline.error and fails(tree, grouping) else "false"
         sql = f"SELECT {named} *, {value} AS v, {fault} AS fault {entries}"
     return Samples(sql, len(keys.columns), keys.labels)
 
 
-def _unwrapped(pipeline: Pipeline, tree: RangeAggregation, stage: Unwrap, named: str, entries: str) -> str:
+def _unwrapped(pipeline: Pipeline, tree: RangeAggregation, grouping: Grouping | None, named: str, entries: str) -> str:
+    stage = cast("Unwrap", tree.unwrap)
     # Each text is made once. A SELECT decides what passes: a WHERE would be pushed down to where texts are made.
     names = [
         n for n in dict.fromkeys(name for f in tree.unwrap_filters for name in names_in(f.condition)) if n != ERROR
@@ -96,9 +100,22 @@ def _unwrapped(pipeline: Pipeline, tree: RangeAggregation, stage: Unwrap, named:
         after.add(filter_)
     passes = " AND ".join(["u IS NOT NULL", *after.conditions])
     values = f"SELECT *, {amounts.read('u', kind_of(stage))} AS w FROM (SELECT {named} *, {made} {text} {entries})"
-    return (
-        f"SELECT *, CASE WHEN {passes} THEN w END AS v, {passes} AND {after.error} IS NOT NULL AS fault FROM ({values})"
-    )
+    fault = _fault(str(after.error), tree, grouping)
+    return f"SELECT *, CASE WHEN {passes} THEN w END AS v, {passes} AND {fault} AS fault FROM ({values})"
+
+
+def _fault(error: str, tree: RangeAggregation, grouping: Grouping | None) -> str:
+    """SQL of whether an error fails the query."""
+    if not keeps_errors(tree, grouping):
+        return f"({error}) IS NOT NULL"
+    return f"COALESCE(({error}) NOT IN ({', '.join(map(literal, PARSER_ERRORS))}), false)"
+
+
+def keeps_errors(tree: RangeAggregation, grouping: Grouping | None) -> bool:
+    """Whether entries with a parser's error count like others: as in Loki, where the query names the error."""
+    filters = (*(stage for stage in tree.query.stages if isinstance(stage, LabelFilter)), *tree.unwrap_filters)
+    named = any(ERROR in names_in(stage.condition) for stage in filters)
+    return named or (grouping is not None and not grouping.without and ERROR in grouping.labels)
 
 
 def fails(tree: RangeAggregation, grouping: Grouping | None) -> bool:

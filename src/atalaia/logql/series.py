@@ -8,6 +8,7 @@ from typing import Any
 
 from .conditions import Inexpressible
 from .entry import Entry
+from .extract import PRESERVED
 from .matrix import Labels, label_key
 from .parsers import Parser
 from .plan import Pipeline, by_stream
@@ -32,8 +33,9 @@ def grouping_of(tree: RangeAggregation, grouping: Grouping | None) -> Grouping:
 
 
 def labels_of(entry: Entry, grouping: Grouping) -> Labels:
-    """The labels of the series of an entry."""
-    entry.fault = {}
+    """The labels of the series of an entry; an error that it still has is among them, with Loki's mark."""
+    if entry.fault and grouping.without:
+        entry.fault = {**entry.fault, PRESERVED: "true"}
     if grouping.without:
         entry.remove(grouping.labels)
         return label_key(entry.all())
@@ -82,6 +84,9 @@ def _keys_without(pipeline: Pipeline, grouping: Grouping) -> Keys:
         for parser in pipeline.parsers:
             new = dict(next(at) or ()) if parser.labels is not None else {name: next(at) for name in parser.named}
             entry.parse({name: value for name, value in new.items() if value is not None})
+            if parser.fills:
+                entry.fill(parser.named)
+        entry.fault = {}
         return labels_of(entry, grouping)
 
     return Keys((_stream_key(pipeline, kept), metadata, *found), labels)

@@ -28,6 +28,8 @@ _MAP = pa.map_(pa.utf8(), pa.utf8())
 
 QUICK = 2
 """Places for questions that read little."""
+RULES = 1
+"""Places for rules, which wait for nobody."""
 _LEAST = 4 << 20  # bytes a place
 
 
@@ -63,7 +65,12 @@ class QueryLimits:
     @property
     def share(self) -> int:
         """Bytes that a query may take beside others."""
-        return max(self.memory // 2 // (self.places + QUICK), _LEAST)
+        return max(self.memory // 2 // (self.places + QUICK + RULES), _LEAST)
+
+    @property
+    def for_rules(self) -> int:
+        """The place where rules run."""
+        return self.places + QUICK + RULES
 
 
 StreamLabels = Callable[[np.ndarray, str], pa.Array]

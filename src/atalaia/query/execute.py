@@ -15,16 +15,15 @@ from atalaia.logql.entry import Entry
 from atalaia.logql.matrix import Matrix
 from atalaia.logql.plan import Pipeline, Streams, compile_pipeline, without_unread
 from atalaia.logql.printer import print_query
-from atalaia.logql.select import matcher_tests
-from atalaia.logql.tree import Grouping, LineFilter, LogQuery, Metric, RangeAggregation, Selector
+from atalaia.logql.tree import Grouping, LineFilter, LogQuery, Metric, RangeAggregation
 from atalaia.logql.walk import log_queries
 from atalaia.logql.window import Grid
 from atalaia.query.engine import Engine
 from atalaia.query.fetch import Found, bounded, fetched
-from atalaia.query.ranges import RangeQuery, Tenants, line_conditions, selected, streams_of
+from atalaia.query.ranges import RangeQuery, Tenants, line_conditions, streams_at, streams_of
 from atalaia.query.ticket import Ticket
 from atalaia.store.deletion import Deletion
-from atalaia.store.relation import Reading, chosen, numbers, relation, streams_in
+from atalaia.store.relation import Reading, chosen, numbers, relation
 from atalaia.store.snapshot import Part, Snapshot, in_order
 from atalaia.store.store import Store
 
@@ -56,6 +55,12 @@ class Executor:
     def ticket(self) -> Ticket:
         """Leave for a query that begins now; every method takes one, and makes its own without."""
         return self._engine.ticket()
+
+    def ticket_for_rules(self) -> Ticket:
+        """The same for a rule: at a place of its own, so that it waits for no query, and no query for it."""
+        ticket = self._engine.ticket()
+        ticket.place = self._engine.limits.for_rules
+        return ticket
 
     def logs(
         self,
@@ -103,16 +108,24 @@ class Executor:
     def passing(
         self,
         query: LogQuery,
+        tenants: Tenants,
         streams: Mapping[int, Mapping[str, str]],
         batches: Sequence[pa.RecordBatch],
         ticket: Ticket,
+        tenanted: bool = False,
     ) -> list[Found]:
-        """The entries of some batches (`memory.SCHEMA`), all of `streams`, that may pass a query, in order of time."""
+        """The entries of some batches (`memory.SCHEMA`), all of `streams`, that may pass a query, in order of time.
+
+        `tenanted`: whether the streams are those of several tenants, and their labels say so.
+        """
         first = min(batch.column("seq")[0].as_py() for batch in batches)
         low, high = -(2**63), 2**63 - 1
         part = Part(sum(map(len, batches)), low, high, first, None, batches=tuple(batches))
         wanted = _Wanted(low, high, part.rows, False, ticket)
-        return self._page([part], compile_pipeline(query, Streams(streams)), wanted, part.rows, None)
+        of = Streams(streams)
+        if of.many:
+            of = streams_at(self._store.streams, tenants, streams)
+        return self._page([part], compile_pipeline(query, of), wanted, part.rows, None)
 
     def _first(
         self, parts: Sequence[Part], pipeline: Pipeline, wanted: _Wanted, passes: Callable[[Found], bool]
@@ -154,25 +167,6 @@ class Executor:
             columns = f"SELECT ts, seq, stream_id, line, metadata FROM ({source}){where}"
             wanted.ticket.statements.append(f"{columns} ORDER BY ts {order}, seq {order} LIMIT {most:d}")
             return fetched(connection.execute(wanted.ticket.statements[-1]), wanted.ticket, self._engine.limits.answer)
-
-    def series(
-        self,
-        tenants: Tenants,
-        selectors: Sequence[Selector],
-        start: int,
-        end: int,
-        ticket: Ticket | None = None,
-    ) -> list[dict[str, str]]:
-        """The label sets of the streams with entries in [start, end] ns that any selector selects; all without one."""
-        with self._store.snapshot() as snapshot:
-            seen: set[int] = set()
-            with self._engine.cursor(ticket) as connection:
-                for part in snapshot.parts:
-                    seen |= streams_in(connection, part, start, end + 1)
-            every = selected(snapshot, tenants)
-            wanted = [selected(snapshot, tenants, matcher_tests(selector)) for selector in selectors]
-            ids = {number for some in wanted or [every] for number in some}
-            return [dict(every[number]) for number in sorted(seen & ids)]
 
     def readings(
         self, tree: LogQuery | Metric, tenants: Tenants, start: int, end: int, ticket: Ticket | None = None

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from atalaia.logql.plan import compile_pipeline
+from atalaia.logql.select import matcher_tests
 from atalaia.logql.tree import LogQuery, Selector
 from atalaia.query import counting, patterns, volume
 from atalaia.query.counting import Window
 from atalaia.query.engine import Engine
-from atalaia.query.ranges import Tenants, line_conditions, streams_of
+from atalaia.query.ranges import Tenants, line_conditions, selected, streams_of
 from atalaia.query.ticket import Ticket
 from atalaia.store.relation import chosen, numbers
 from atalaia.store.snapshot import Snapshot
@@ -95,7 +96,7 @@ class Explorer:
 
     @staticmethod
     def _sets(tenants: Tenants, ids: np.ndarray, snapshot: Snapshot) -> list[dict[str, str]]:
-        every = streams_of(LogQuery(Selector(())), tenants, snapshot).labels
+        every = selected(snapshot, tenants)
         return [dict(every[number]) for number in ids.tolist()]
 
     def _streams(
@@ -113,4 +114,4 @@ class Explorer:
 
 
 def _selected(tenants: Tenants, selector: Selector, snapshot: Snapshot) -> np.ndarray:
-    return numbers(streams_of(LogQuery(selector), tenants, snapshot).labels)
+    return selected(snapshot, tenants, matcher_tests(selector)).ids

@@ -50,14 +50,24 @@ def patterns(engine: Engine, ticket: Ticket, parts: list[Part], asked: Asked) ->
 
     Every line is counted once. Raises InputError for too many samples.
     """
-    if not parts:
-        return []
+    indexed = [part for part in parts if part.index is not None]
+    bare = [part for part in parts if part.index is None or not part.index.has_templates.all()]
+    window = asked.window
+    tables: list[pa.Table] = []
     with engine.cursor(ticket) as connection:
-        window = asked.window
-        source = relation(connection, parts, asked.ids, window.start, window.end, asked.lines, templates=True)
-        ticket.check()
-        tables = [_stored(connection, source, window), *_made(connection, source, window, ticket)]
-    return _found(pa.concat_tables(tables), asked.limit)
+
+        def source(some: list[Part]) -> str:
+            found = relation(
+                connection, some, asked.ids, window.start, window.end, asked.lines, templates=True, check=ticket.check
+            )
+            ticket.check()
+            return found
+
+        if indexed:
+            tables.append(_stored(connection, source(indexed), window))
+        if bare:
+            tables += _made(connection, source(bare), window, ticket)
+    return _found(pa.concat_tables(tables), asked.limit) if tables else []
 
 
 def _stored(connection: duckdb.DuckDBPyConnection, source: str, window: Window) -> pa.Table:
@@ -103,6 +113,8 @@ def _frequent(counted: pa.Table, most: int) -> pa.Table:
 
 
 def _found(counted: pa.Table, limit: int) -> list[Found]:
+    if not len(counted):
+        return []
     if pc.count_distinct(counted.column("template")).as_py() > _MOST:
         counted = _frequent(counted, _MOST)
     templates = counted.column("template").combine_chunks().dictionary_encode()

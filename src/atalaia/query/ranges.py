@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -15,13 +15,13 @@ from atalaia.environment.errors import InputError
 from atalaia.logql import rows
 from atalaia.logql.conditions import Inexpressible
 from atalaia.logql.entry import Entry
-from atalaia.logql.extract import ERROR
+from atalaia.logql.extract import ERROR, PARSER_ERRORS
 from atalaia.logql.linefilters import needed
 from atalaia.logql.literals import quote
 from atalaia.logql.matrix import Labels, Matrix, absent
 from atalaia.logql.overtime import kept, of_samples
 from atalaia.logql.plan import Pipeline, Streams, compile_pipeline
-from atalaia.logql.samples import Samples, fails, samples_of
+from atalaia.logql.samples import Samples, fails, keeps_errors, samples_of
 from atalaia.logql.select import matcher_tests
 from atalaia.logql.series import grouping_of, labels_of
 from atalaia.logql.slide import slide, slide_samples
@@ -34,6 +34,7 @@ from atalaia.store.decide import LineCondition, LineTest
 from atalaia.store.relation import relation
 from atalaia.store.snapshot import Part, Snapshot
 from atalaia.store.streams import ORIGINAL, TENANT, Selection
+from atalaia.store.streams import Streams as StoredStreams
 
 MAX_SERIES = 20_000
 MAX_POINTS = 10_000_000  # of all series together
@@ -57,16 +58,26 @@ class _Selected(Streams):
 
     def looked_up(self, name: str) -> str | None:
         """See Streams."""
-        if not self.labels.tenanted or name not in (TENANT, ORIGINAL):
-            return Streams.looked_up(self, name)
-        if name == TENANT:
-            return "stream_tenant(stream_id)"
-        return f"stream_label(stream_id, {quoted(TENANT)})" if self.having(name) else None
+        return _of_tenants(self, name) if self.labels.tenanted else Streams.looked_up(self, name)
+
+
+def _of_tenants(streams: Streams, name: str) -> str | None:
+    """SQL that looks a label up: what tells tenants apart is no label in the store."""
+    if name == TENANT:
+        return "stream_tenant(stream_id)"
+    if name == ORIGINAL:
+        return f"stream_label(stream_id, {quoted(TENANT)})" if streams.having(name) else None
+    return Streams.looked_up(streams, name)
 
 
 def streams_of(query: LogQuery, tenants: Tenants, snapshot: Snapshot) -> Streams:
     """The streams that a query selects."""
     return _Selected(selected(snapshot, tenants, matcher_tests(query.selector)))
+
+
+def streams_at(streams: StoredStreams, tenants: Tenants, ids: Collection[int]) -> Streams:
+    """Some streams of the tenants, by number."""
+    return _Selected(Selection(streams, np.array(sorted(ids), np.int32), tenanted=len(tenants) > 1))
 
 
 def selected(
@@ -112,7 +123,7 @@ class RangeQuery:
             try:
                 samples = samples_of(pipeline, self.tree, self.grouping, _ENTRIES)
                 sql = self._over_entries(connection, pipeline, self._by_series(samples))
-                tables = [connection.sql(sql).to_arrow_table()]
+                tables: list[pa.Table] = [connection.sql(sql).to_arrow_table()]
                 self._check(len(tables[0]))
                 if pc.any(tables[0].column("fault")).as_py():
                     sql = f"SELECT {_COLUMNS} FROM ({samples.sql}) WHERE fault ORDER BY ts, seq LIMIT 1"
@@ -167,6 +178,7 @@ class RangeQuery:
     ) -> tuple[Samples, list[pa.Table]]:
         """The same where SQL cannot say all of the pipeline, part by part; what it can say chooses the entries."""
         grouping = grouping_of(self.tree, self.grouping)
+        kept_errors = keeps_errors(self.tree, self.grouping)
         failing, sized = fails(self.tree, self.grouping), self.tree.op.startswith("bytes")
         numbers: dict[Labels, int] = {}
         labels: list[Labels] = []
@@ -182,8 +194,10 @@ class RangeQuery:
                 entry = run(ts, line, self.streams.labels[stream], dict(metadata or ()))
                 if entry is None:
                     continue
-                if failing and entry.fault:
+                if failing and (error := entry.fault.get(ERROR)) and not (kept_errors and error in PARSER_ERRORS):
                     raise _failed(entry)
+                if not kept_errors:
+                    entry.fault = {}
                 value = float(len(entry.line.encode())) if sized else entry.value
                 key = labels_of(entry, grouping)
                 if key not in numbers:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -15,12 +16,14 @@ from atalaia.logql.entry import Entry
 from atalaia.logql.select import matcher_tests
 from atalaia.logql.tree import LogQuery
 from atalaia.query.execute import Executor
+from atalaia.query.fetch import Found
 from atalaia.query.ranges import Tenants
-from atalaia.query.ticket import Ticket
+from atalaia.query.ticket import QueryNeedsMemory, Ticket
 from atalaia.store.store import Store
 from atalaia.store.streams import Stream
 
 _MOST_BYTES = 64 << 20  # of batches that wait for the pipeline
+_MOST_ROWS = 20_000  # that are taken at once, so that what was found is told soon
 _MOST_DROPPED = 1000  # that are named; of more, the first
 _FEW = 1000  # rows for which Python is faster than preparing SQL
 _LAST = 2**63 - 1
@@ -77,9 +80,10 @@ class Tail:
         """Whether entries of a stream may be asked for."""
         if stream.tenant not in self._question.tenants:
             return False
-        if not all(test(stream.labels.get(name, "")) for name, test in self._tests):
+        labels = stream.seen(tenanted=len(self._question.tenants) > 1)
+        if not all(test(labels.get(name, "")) for name, test in self._tests):
             return False
-        self._labels[stream.id] = stream.labels
+        self._labels[stream.id] = labels
         return True
 
     def offer(self, batch: pa.RecordBatch, streams: set[int] | None) -> None:
@@ -106,13 +110,21 @@ class Tail:
             self._dropped.append(Dropped(self._labels[stream], ts))
 
     def take(self) -> tuple[Batches, list[Dropped]]:
-        """What came since the last time, and what was dropped of it. Raises AtalaiaError when the tail must end."""
+        """What came next, some at a time, and what was dropped. Raises AtalaiaError when the tail must end."""
         with self._guard:
             if self._failure is not None:
                 raise self._failure
-            found = self._pending, self._dropped
-            self._pending, self._dropped, self._bytes = [], [], 0
-        return found
+            rows = count = 0
+            for batch, _ in self._pending:
+                if count and rows + len(batch) > _MOST_ROWS:
+                    break
+                rows, count = rows + len(batch), count + 1
+                self._bytes -= batch.get_total_buffer_size()
+            found, self._pending = self._pending[:count], self._pending[count:]
+            dropped: list[Dropped] = []
+            if not self._pending:
+                dropped, self._dropped = self._dropped, []
+        return found, dropped
 
     def history(self, start: int, limit: int, ticket: Ticket) -> list[Entry]:
         """The newest `limit` stored entries from `start` (ns), oldest first. To be asked first, once."""
@@ -134,18 +146,23 @@ class Tail:
             known = min(max(self._from - batch.column("seq")[0].as_py(), 0), len(batch))
             wanted.append(_of(batch.slice(known), streams))
         table = pa.Table.from_batches([batch for batch in wanted if len(batch)], batches[0][0].schema)
-        if len(table) > _FEW:
-            labels = {number: self._labels[number] for number in pc.unique(table.column("stream_id")).to_pylist()}
-            found = self._executor.passing(self._question.query, labels, table.to_batches(), ticket)
-        else:
-            found = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
-            found.sort(key=lambda row: (row[0], row[1]))
         arrived = []
-        for ts, seq, stream, line, metadata in found:
+        for ts, seq, stream, line, metadata in self._narrowed(table, ticket):
             ticket.check()
             if entry := self._run(ts, line, self._labels[stream], dict(metadata) if metadata else {}):
                 arrived.append(Arrived(entry, seq))
         return arrived
+
+    def _narrowed(self, table: pa.Table, ticket: Ticket) -> Sequence[Found]:
+        """The rows that may pass, in order of time."""
+        if len(table) > _FEW:
+            labels = {number: self._labels[number] for number in pc.unique(table.column("stream_id")).to_pylist()}
+            question = self._question
+            # Where SQL has no memory, Python looks at all of them.
+            with contextlib.suppress(QueryNeedsMemory):
+                return self._executor.passing(question.query, question.tenants, labels, table.to_batches(), ticket)
+        found: list[Found] = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+        return sorted(found, key=lambda row: (row[0], row[1]))
 
 
 def _of(batch: pa.RecordBatch, streams: set[int] | None) -> pa.RecordBatch:

@@ -9,7 +9,7 @@ import numpy as np
 
 from atalaia.logql.literals import quote
 from atalaia.logql.tree import Matcher, Selector
-from atalaia.query.counting import Counts
+from atalaia.query.counting import Counts, Sums
 from atalaia.store.streams import Streams
 
 
@@ -85,7 +85,11 @@ def _combinations(streams: Streams, ids: np.ndarray, names: Sequence[str]) -> tu
 def _summed(labels: Sequence[dict[str, str]], groups: np.ndarray, counts: Counts) -> list[Volume]:
     """A volume for each group (-1: none) of the counts' rows that has any."""
     kept = np.flatnonzero(groups >= 0)
-    totals = Counts.of([groups[kept], counts.cells[kept], counts.entries[kept], counts.line_bytes[kept]], 0)
+    sums = Sums()
+    sums.add(groups[kept], counts.cells[kept], counts.entries[kept], counts.line_bytes[kept])
+    totals = sums.counts()
+    if not len(totals.streams):
+        return []
     numbers, starts = np.unique(totals.streams, return_index=True)
     return [
         Volume(labels[number], tuple(cells.tolist()), tuple(sizes.tolist()))

@@ -13,7 +13,8 @@ import orjson
 from atalaia.environment.connection import Connection
 from atalaia.rules.alerts import RESEND, Alert
 from atalaia.rules.model import Placed, Rule
-from atalaia.rules.outbox import TIMEOUT, Outbox, Patience, post
+from atalaia.rules.outbox import TIMEOUT, Outbox, post
+from atalaia.rules.plan import Patience
 from atalaia.runtime.http import open_client
 
 _PATH = "/api/v2/alerts"

@@ -6,13 +6,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, TypeVar
 
 import httpx
 
 from atalaia.environment.errors import InputError
+from atalaia.rules.plan import Patience
 
 log = logging.getLogger("atalaia.rules")
 Item = TypeVar("Item")
@@ -41,15 +41,6 @@ def post(client: httpx.Client, url: str, body: bytes, headers: dict[str, str]) -
     if 400 <= answer.status_code < 500 and answer.status_code not in (408, 429):
         raise Refused(said)
     raise Unreachable(said)
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """`least` to `most` s between attempts, twice as long each time; `stop` s for what waits when we end."""
-
-    least: float = 1.0
-    most: float = 60.0
-    stop: float = 2.0
 
 
 class Outbox(Generic[Item]):
@@ -106,6 +97,7 @@ class Outbox(Generic[Item]):
             except Refused as error:
                 log.error("event=receiver_refused receiver=%s items=%d reason=%r", self.name, len(batch), str(error))
                 self.lost += len(batch)
+                self.error = None
             except Unreachable as error:
                 if self.error is None:
                     log.warning("event=receiver_unreachable receiver=%s reason=%r", self.name, str(error))
@@ -114,6 +106,9 @@ class Outbox(Generic[Item]):
                     return
                 wait = min(wait * 2, self._patience.most)
                 continue
+            except Exception:  # what cannot be sent must not stop what comes after it
+                log.exception("event=receiver_failed receiver=%s items=%d", self.name, len(batch))
+                self.lost += len(batch)
             wait = self._patience.least
             with self._guard:
                 for key, item in batch.items():

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from atalaia.environment.connection import Connection
 from atalaia.environment.errors import AtalaiaError
 from atalaia.logql.matrix import Labels
 from atalaia.rules import history
@@ -15,24 +14,13 @@ from atalaia.rules.alertmanager import Alertmanager, Sender
 from atalaia.rules.alerts import Alert, State, due
 from atalaia.rules.evaluation import Evaluated, Known, alert_series
 from atalaia.rules.model import Placed, Rule
-from atalaia.rules.outbox import Outbox, Patience
+from atalaia.rules.outbox import Outbox
+from atalaia.rules.plan import Plan
 from atalaia.rules.remote_write import STALE, RemoteWrite
 from atalaia.store.commit import Appended
 from atalaia.store.store import Store
 
 log = logging.getLogger("atalaia.rules")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How rules are worked: globs of rule files, receivers, `labels` of all that is sent, and our own address."""
-
-    files: tuple[str, ...] = ()
-    alertmanagers: tuple[Connection, ...] = ()
-    remote_write: Connection | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
-    url: str = ""
-    patience: Patience = field(default_factory=Patience)
 
 
 class Publisher:

@@ -15,7 +15,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from atalaia import __version__
 from atalaia.environment.connection import Connection
 from atalaia.logql.matrix import Labels
-from atalaia.rules.outbox import TIMEOUT, Outbox, Patience, post
+from atalaia.rules.outbox import TIMEOUT, Outbox, post
+from atalaia.rules.plan import Patience
 from atalaia.runtime.http import open_client
 
 STALE: float = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]

@@ -20,7 +20,8 @@ from atalaia.rules.evaluation import Evaluated, Known, Vector, asked_in_template
 from atalaia.rules.files import RuleFiles
 from atalaia.rules.kept import KeptGroups
 from atalaia.rules.model import Group, Placed
-from atalaia.rules.publisher import Plan, Publisher
+from atalaia.rules.plan import Plan
+from atalaia.rules.publisher import Publisher
 from atalaia.rules.running import Running, View
 from atalaia.rules.templates import Surroundings
 from atalaia.store.store import Store
@@ -148,7 +149,7 @@ class Ruler:
         try:
             for number, rule in enumerate(placed.group.rules):
                 before = running.known[number]
-                ticket = self._executor.ticket()
+                ticket = self._executor.ticket_for_rules()
                 with self._guard:
                     if self._stopping or self._running.get(placed.key) is not running:
                         return
@@ -166,6 +167,8 @@ class Ruler:
                 if found.known.error and found.known.error != before.error:
                     log.warning("event=rule_error rule=%r reason=%r", rule.name, found.known.error)
                 changed |= _traits(before.alerts.values()) != _traits(known.alerts.values())
+        except Exception:  # nobody looks at what a pool's work raises; the next evaluation comes all the same
+            log.exception("event=evaluation_failed rule_group=%r", placed.group.name)
         finally:
             with self._guard:
                 running.busy, running.moment, running.took = False, moment, time.monotonic() - began

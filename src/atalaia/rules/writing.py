@@ -57,4 +57,21 @@ def file_text(groups: Iterable[Group]) -> str:
 
 def to_yaml(data: Any) -> str:
     """Plain data as YAML, in the order that it has."""
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=10_000)
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Several lines as a block; what YAML takes for the end of a line, and Python does not, escaped."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """See yaml: equal values are written again."""
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    odd = any(character in text for character in "\x85\u2028\u2029")
+    style = '"' if odd else "|" if "\n" in text.strip() else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,9 @@ def gather(environment: Environment, layout: Layout, language: Language, since: 
             generated=now,
             environment=environment.folder.name or "atalaia",
             version=__version__,
-            configuration=environment.file.read_text(encoding="utf-8") if environment.file.is_file() else TEXT,
+            configuration=_without_secrets(environment.file.read_text(encoding="utf-8"))
+            if environment.file.is_file()
+            else TEXT,
             services=services,
             targets=environment.settings.collection.targets,
             store=_store(environment, layout, logs, now, says),
@@ -88,6 +91,11 @@ def _shown(environment: Environment, path: Path) -> str:
         return str(path.relative_to(environment.folder))
     except ValueError:
         return str(path)
+
+
+def _without_secrets(configuration: str) -> str:
+    """An atalaia.toml that may be shown to others."""
+    return re.sub(r"""\btoken\s*=\s*("[^"\n]*"|'[^'\n]*')""", 'token = "…"', configuration)
 
 
 def _service(seen: dict[str, Any], layout: Layout, logs: LokiClient, now: int, says: dict[str, str]) -> ServiceFacts:

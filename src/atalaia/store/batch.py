@@ -7,7 +7,7 @@ import re
 import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import orjson
@@ -64,10 +64,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Entries that broke a limit; `message` names the first one and the limit."""
+    """Entries that broke a limit; `message` names the first one and the limit, `reasons` counts them by limit."""
 
     count: int
     message: str
+    reasons: Mapping[str, int] = field(default_factory=dict)
 
 
 def canonical(labels: Mapping[str, str]) -> str:
@@ -190,28 +191,41 @@ def keep_valid(table: pa.Table, limits: Limits) -> tuple[pa.Table, Refused | Non
     ts = table.column("ts").chunk(0).to_numpy()
     size = pc.binary_length(table.column("line").chunk(0)).to_numpy()
     pairs, pair_bytes = _metadata_sizes(table.column("metadata").chunk(0))
-    checks: list[tuple[np.ndarray, Callable[[int], str]]] = [
-        (bad_labels, lambda i: faults[labels.indices[i].as_py()] or ""),
-        (size > limits.line, lambda i: f"its line is {size[i]} bytes long; the limit is {limits.line}"),
+    checks: list[tuple[str, np.ndarray, Callable[[int], str]]] = [
+        ("invalid_labels", bad_labels, lambda i: faults[labels.indices[i].as_py()] or ""),
         (
+            "line_too_long",
+            size > limits.line,
+            lambda i: f"its line is {size[i]} bytes long; the limit is {limits.line}",
+        ),
+        (
+            "structured_metadata_too_many",
             pairs > limits.metadata_keys,
             lambda i: f"its metadata has {pairs[i]} keys; the limit is {limits.metadata_keys}",
         ),
         (
+            "structured_metadata_too_large",
             pair_bytes > limits.metadata,
             lambda i: f"its metadata has {pair_bytes[i]} bytes of keys and values; the limit is {limits.metadata}",
         ),
         (
+            "time_out_of_range",
             (ts < 0) | (ts > time.time_ns() + limits.ahead),
             lambda _: f"its time is not between 1970 and {limits.ahead / 1e9:g} s ahead of the store's clock",
         ),
     ]
-    bad = np.logical_or.reduce([wrong for wrong, _ in checks])
+    bad = np.logical_or.reduce([wrong for _, wrong, _ in checks])
     if not bad.any():
         return table, None
     first = int(bad.argmax())
-    why = next(tell(first) for wrong, tell in checks if wrong[first])
-    return table.filter(pa.array(~bad)), Refused(int(bad.sum()), f"entry {first} at {ts[first]}: {why}")
+    why = next(tell(first) for _, wrong, tell in checks if wrong[first])
+    # An entry that breaks several limits counts for the first.
+    reasons = np.select([wrong for _, wrong, _ in checks], list(range(len(checks))), -1)[bad]
+    counts = {reason: int((reasons == number).sum()) for number, (reason, _, _) in enumerate(checks)}
+    refused = Refused(
+        int(bad.sum()), f"entry {first} at {ts[first]}: {why}", {reason: n for reason, n in counts.items() if n}
+    )
+    return table.filter(pa.array(~bad)), refused
 
 
 def _metadata_sizes(metadata: pa.MapArray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from atalaia.environment.errors import AtalaiaError
+from atalaia.runtime.measures import Histogram
 from atalaia.store.batch import Refused, Source, encode
 from atalaia.store.memory import SCHEMA
 from atalaia.store.space import Space
@@ -19,6 +21,7 @@ from atalaia.store.streams import Streams
 from atalaia.store.wal import LogFile, Record
 
 _GROUP_BYTES = 64 << 20
+_SYNC_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
 class StoreUnavailable(AtalaiaError):
@@ -85,9 +88,12 @@ class Committer:
         self._tick = tick
         self._queue: queue.SimpleQueue[Push | None] = queue.SimpleQueue()
         self._stopping = False
+        self.syncs = Histogram(
+            "atalaia_store_wal_append_seconds", "Writing a group of pushes to the log, with its fsync.", _SYNC_SECONDS
+        )
         self._entrance = threading.Lock()  # nothing enters the queue once `stop` was said
-        self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._run, name="commit", daemon=True)
+        self.thread.start()
 
     def submit(self, push: Push) -> Future[Appended]:
         """Hand over a push; its future is resolved once it is durable and visible."""
@@ -109,7 +115,7 @@ class Committer:
         with self._entrance:
             self._stopping = True
             self._queue.put(None)
-        self._thread.join()
+        self.thread.join()
         self._log.close()
 
     def _run(self) -> None:
@@ -166,8 +172,10 @@ class Committer:
             seq += len(batch)
         if not writing:
             return
+        begun = time.perf_counter()
         try:
             self._log.append([record for _, record, _ in writing])
+            self.syncs.observe(time.perf_counter() - begun)
         except Exception as error:  # noqa: BLE001 - these pushes fail; the thread must go on
             for push, _, _ in writing:
                 push.done.set_exception(

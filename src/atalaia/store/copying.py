@@ -43,6 +43,7 @@ def snapshot(directory: Path, target: Path) -> Copied:
         # The logs go first: what becomes a segment meanwhile is in the catalogue that is taken afterwards.
         copied = _copy_logs(directory / "wal", partial / "wal")
         found = _copy_catalogue_and_segments(directory, partial)
+        copied += _copy_rules(directory / "rules", partial / "rules")
         for written in (partial / "wal", partial / "segments", partial):
             sync_directory(written)
         partial.rename(target)
@@ -66,6 +67,19 @@ def _copy_logs(source: Path, target: Path) -> int:
         *_, last = [None, *wal.intact(newest)]
         if isinstance(last, wal.Cut):
             wal.cut_off(last)
+    return size
+
+
+def _copy_rules(source: Path, target: Path) -> int:
+    """What rules/ keeps; each file is replaced as a whole when it changes."""
+    size = 0
+    for path in sorted(source.rglob("*")):
+        if path.is_file() and not path.name.startswith("."):
+            copy = target / path.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):  # removed meanwhile
+                size += copy_file(path, copy)
+            sync_directory(copy.parent)
     return size
 
 

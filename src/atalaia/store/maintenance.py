@@ -63,8 +63,8 @@ class Maintenance:
         self._trims: list[Due] = []
         self.deletions = tuple(d for d in house.catalogue.deletions() if d.finished is None)
         self.settled = False
-        self._thread = threading.Thread(target=self._run, name="maintenance", daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._run, name="maintenance", daemon=True)
+        self.thread.start()
 
     def wake(self) -> None:
         """Look for work now."""
@@ -77,7 +77,7 @@ class Maintenance:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        self._thread.join()
+        self.thread.join()
 
     def delete(self, wanted: Deletion) -> Deletion:
         """Hide entries from now on, and remove them from the files soon; the deletion with its number."""

@@ -26,7 +26,10 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Sizes in bytes; `settled`: nothing is left to be compacted or removed; `damaged`: segments that are not read."""
+    """Sizes in bytes; `settled`: nothing is left to be compacted or removed; `damaged`: segments that are not read.
+
+    `segments_to_compact`: those that were not compacted yet.
+    """
 
     settled: bool
     segments: int
@@ -36,3 +39,5 @@ class State:
     rows_in_memory: int
     streams: int
     damaged: tuple[str, ...]
+    wal_bytes: int
+    segments_to_compact: int

@@ -27,7 +27,7 @@ from atalaia.store.segment import Made
 from atalaia.store.shelf import Shelf
 from atalaia.store.snapshot import Snapshot, memory_part
 from atalaia.store.space import Space
-from atalaia.store.wal import LogFile
+from atalaia.store.wal import LogFile, wal_bytes
 
 log = logging.getLogger("atalaia.store")
 Listener = Callable[[pa.RecordBatch, Collection[int]], None]
@@ -73,6 +73,7 @@ class Store:
         self._committer = Committer(
             log_file, found.seq, found.positions, self.streams, self.space, self._publish, self._rotate
         )
+        self.syncs = self._committer.syncs
         house = House(
             self._catalogue, self._shelf, self.streams, self.space, self._numbers, self.options.retention,
             self._idle, self._oldest_in_memory,
@@ -129,15 +130,22 @@ class Store:
             segments = self._shelf.segments
             memory = [table.rows for table in (*self._frozen, self._memory)]
         return State(
-            self.settled,
-            len(segments),
-            sum(found.rows for found in segments) + sum(memory),
-            sum(found.size + found.index_size for found in segments),
-            sum(found.line_bytes for found in segments),
-            sum(memory),
-            len(self.streams),
-            self._shelf.damaged,
-        )
+            self.settled, len(segments), sum(found.rows for found in segments) + sum(memory),
+            sum(found.size + found.index_size for found in segments), sum(found.line_bytes for found in segments),
+            sum(memory), len(self.streams), self._shelf.damaged, wal_bytes(self.directory),
+            sum(found.level == 0 for found in segments),
+        )  # fmt: skip
+
+    def trouble(self) -> str | None:
+        """Why pushes cannot be taken at the moment; None when they can."""
+        if self._stopping:
+            return "the store is stopping"
+        return str(self.space.shortage() or "") or self._failure
+
+    def threads(self) -> dict[str, bool]:
+        """The threads by name, and whether they run."""
+        threads = self._committer.thread, self._flusher, self._maintenance.thread
+        return {thread.name: thread.is_alive() for thread in threads}
 
     def delete(
         self, tenant: str, query: str, start: int, end: int, streams: np.ndarray, conditions: tuple[LineCondition, ...]

@@ -30,6 +30,10 @@ class Stream:
     text: str
     labels: Mapping[str, str]
 
+    def seen(self, *, tenanted: bool) -> Mapping[str, str]:
+        """Its labels; where several tenants are read at once (`tenanted`), with the label TENANT."""
+        return _tenanted(self.tenant, self.text) if tenanted else self.labels
+
 
 class _Column:
     """A text for each stream number, or none. One thread writes, any may read what was there before."""
@@ -213,8 +217,7 @@ class Selection(Mapping[int, Mapping[str, str]]):
     def __getitem__(self, number: int) -> Mapping[str, str]:
         if number not in self:
             raise KeyError(number)
-        stream = self._streams[number]
-        return _tenanted(stream.tenant, stream.text) if self.tenanted else stream.labels
+        return self._streams[number].seen(tenanted=self.tenanted)
 
     def having(self, name: str) -> int:
         """How many of them have a label."""
@@ -237,6 +240,7 @@ class Selection(Mapping[int, Mapping[str, str]]):
 
 @lru_cache(maxsize=1 << 12)
 def _tenanted(tenant: str, text: str) -> Mapping[str, str]:
+    """The labels of a stream where several tenants are read at once."""
     labels = _labels(text)
     own = {ORIGINAL: labels[TENANT]} if TENANT in labels else {}
     return {**labels, **own, TENANT: tenant}

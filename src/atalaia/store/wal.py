@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import struct
@@ -101,6 +102,15 @@ def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+def wal_bytes(directory: Path) -> int:
+    """The bytes of all log files of a store."""
+    size = 0
+    for path in (directory / "wal").glob("*.wal"):
+        with contextlib.suppress(FileNotFoundError):  # it is a segment now
+            size += path.stat().st_size
+    return size
 
 
 def scan(path: Path) -> Iterator[Record | Cut]:

@@ -41,3 +41,13 @@ def json_push(labels: Mapping[str, str], entries: Sequence[Entry]) -> bytes:
     """Loki's JSON push of one stream."""
     values = [[str(ts), line, *rest] for ts, line, *rest in entries]
     return json.dumps({"streams": [{"stream": dict(labels), "values": values}]}).encode()
+
+
+def varint(value: int) -> bytes:
+    low = value & 127
+    return bytes([low | 128]) + varint(value >> 7) if value > 127 else bytes([low])
+
+
+def field(number: int, data: bytes) -> bytes:
+    """A field of protobuf that has a length."""
+    return varint(number << 3 | 2) + varint(len(data)) + data

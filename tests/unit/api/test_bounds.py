@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable
 from typing import Any
@@ -16,18 +17,9 @@ from atalaia.api.http import TooLarge
 from atalaia.api.otlp import read_logs
 from atalaia.api.push import read_push
 
-from .bodies import protobuf
+from .bodies import field, protobuf, varint
 
 PUSH = {1: Shape("streams", 10, {2: Shape("entries", 100, {3: Shape("pairs", 1000)})})}
-
-
-def varint(value: int) -> bytes:
-    low = value & 127
-    return bytes([low | 128]) + varint(value >> 7) if value > 127 else bytes([low])
-
-
-def field(number: int, data: bytes) -> bytes:
-    return varint(number << 3 | 2) + varint(len(data)) + data
 
 
 def test_parts_are_counted_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,10 +43,8 @@ def test_any_bytes_can_be_counted(monkeypatch: pytest.MonkeyPatch, rng: random.R
     for _ in range(2000):
         raw = bytearray(rng.randbytes(rng.randrange(60)))
         raw += field(1, rng.randbytes(9))[: rng.randrange(12)]
-        try:
+        with contextlib.suppress(TooLarge):
             check_protobuf(bytes(raw), everything)
-        except TooLarge as error:
-            assert "more than 0 part" in str(error) or "more than 5 part" in str(error)
 
 
 BOMBS: dict[str, Callable[[], Any]] = {
@@ -99,5 +89,5 @@ def test_attributes_shared_by_many_entries_are_counted_for_each() -> None:
     with pytest.raises(TooLarge, match="more than 4000000 attributes"):
         read_logs(field(1, resource + field(2, b"\x12\x00" * 100_000)), "application/x-protobuf", "")
     resource = field(1, field(1, field(1, b"key") + field(2, field(1, b"v" * 100_000))))
-    with pytest.raises(TooLarge, match="more than .* bytes"):
+    with pytest.raises(TooLarge, match=r"more than \d+ bytes"):
         read_logs(field(1, resource + field(2, b"\x12\x00" * 100_000)), "application/x-protobuf", "")

@@ -132,7 +132,7 @@ GOOD = ["1", "x"]
         ('{"streams": [{"stream": []}]}', "stream 0"),
         ('{"streams": [{"stream": {"a": 1}, "values": []}]}', "'1' is not a string"),
         ('{"streams": [{"stream": {"a": "b"}}]}', "'values' is missing"),
-        (json.dumps({"streams": [{"stream": {"a": "b"}, "values": [GOOD, ["2"]]}]}), r"entry 1: .*'2'.* is not a time, a line"),
+        (json.dumps({"streams": [{"stream": {"a": "b"}, "values": [GOOD, ["2"]]}]}), "entry 1: .* not a time, a line"),
         (json.dumps({"streams": [{"stream": {"a": "b"}, "values": [GOOD, GOOD, [None, "x"]]}]}), "entry 2: 'None'"),
         (json.dumps({"streams": [{"stream": {"a": "b"}, "values": [["1.5", "x"]]}]}), "'1.5' is not a time"),
         (json.dumps({"streams": [{"stream": {"a": "b"}, "values": [["1_0", "x"]]}]}), "'1_0' is not a time"),

@@ -80,7 +80,10 @@ def test_bounds() -> None:
     start, end = bounds({"start": "", "end": ""})
     assert before <= end <= time.time_ns()
     assert end - start == 3600 * S
-    with pytest.raises(InputError, match="end is before start"):
+    start, end = bounds({"end": "4102444800", "since": "1m"})  # in the year 2100: since counts from now
+    assert start <= time.time_ns() - 60 * S < start + 10 * S
+    assert end == 4_102_444_800 * S
+    with pytest.raises(InputError, match="end timestamp must not be before start time"):
         bounds({"start": "2", "end": "1"})
 
 

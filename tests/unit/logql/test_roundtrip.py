@@ -1,21 +1,28 @@
 import dataclasses
+import os
 import random
+import types
+import typing
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from tests.conftest import soak
 
+from atalaia.logql import checks
 from atalaia.logql import tree as t
 from atalaia.logql.errors import LogQLError
 from atalaia.logql.parse import parse
 from atalaia.logql.pretty import pretty
 from atalaia.logql.printer import print_query
 
+from . import strategies
 from .accepted import ACCEPTED
 from .strategies import queries
 
-RELAXED = settings(deadline=None, database=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
-QUICK = settings(RELAXED, max_examples=400)
+EXAMPLES = int(os.environ.get("ATALAIA_EXAMPLES") or (10_000 if soak() else 200))
+RELAXED = settings(deadline=None, database=None, max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(RELAXED, max_examples=2 * EXAMPLES)
 _WORDS = r"""
 { } ( ) [5m] [1h] , | |= != |~ !~ |> !> = == =~ > >= < <= + - * / % ^ and or unless bool on ignoring by
 without group_left group_right offset 5m 1.5 20MB 0x1p3 a b json logfmt regexp pattern unpack unwrap drop
@@ -93,3 +100,106 @@ def test_a_bare_dropped_name_before_a_negated_line_filter_cannot_be_said():
             print_query(query)
         with pytest.raises(ValueError, match="cannot say"):
             pretty(query)
+
+
+# ---- what the strategy makes
+
+NODES = [c for c in vars(t).values() if isinstance(c, type) and dataclasses.is_dataclass(c)]
+NEVER_EMPTY = {
+    (t.Selector, "matchers"),
+    (t.LineFilter, "alternatives"),
+    (t.LabelFormat, "assignments"),
+    (t.Drop, "items"),
+    (t.Keep, "items"),
+}
+SIGNED = {(t.Number, "value"), (t.Duration, "ns"), (t.RangeAggregation, "offset_ns"), (t.Scalar, "value")}
+AMOUNT_OPS = ("==", "!=", ">", ">=", "<", "<=")
+
+
+def _demanded():
+    """What at least one tree must have: each class, each choice of each field, and the pairs that rules are made of."""
+    for cls in NODES:
+        hints = typing.get_type_hints(cls)
+        yield (cls,)
+        for field in dataclasses.fields(cls):
+            for choice in _choices(hints[field.name]):
+                if choice != "empty" or (cls, field.name) not in NEVER_EMPTY:
+                    yield (cls, field.name, choice)
+    yield from ((cls, name, sign) for cls, name in SIGNED for sign in (-1, 1))
+    for op in typing.get_args(t.RangeOp):
+        yield from (("grouped", op, one) for one in {False, op in checks.GROUPED})
+        allowed = {True} if op in checks.UNWRAPPED_ONLY else {False} if op in checks.NEVER_UNWRAPPED else {False, True}
+        yield from (("unwrapped", op, one) for one in allowed)
+    for kind, ops in ((str, ("=", "!=", "=~", "!~")), (t.IpMatch, ("=", "!=")), (t.Number, AMOUNT_OPS)):
+        yield from (("compared", kind, op) for op in ops)
+    yield from (("compared", kind, op) for kind in (t.Duration, t.Bytes) for op in AMOUNT_OPS)
+    yield from (("bool", op, one) for op in AMOUNT_OPS for one in (False, True))
+    yield from (("address", op) for op in ("|=", "!="))
+
+
+def _choices(hint):
+    """The alternatives of a type: values of a Literal, True and False, members of a union, empty tuples and others."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return list(inner)
+    if hint is bool:
+        return [False, True]
+    if origin in (types.UnionType, typing.Union):
+        # Of large unions, the metrics and the stages, it is enough that each member is somewhere.
+        return [] if len(inner) > 5 else [choice for member in inner for choice in (_choices(member) or [member])]
+    if origin is tuple:
+        kinds = typing.get_args(inner[0])
+        return ["empty", "several", *(kinds if typing.get_origin(inner[0]) is not tuple and len(kinds) <= 5 else ())]
+    return [hint] if hint is type(None) else []
+
+
+def _shown(node):
+    """What a tree has of that."""
+    cls = type(node)
+    yield (cls,)
+    for field in dataclasses.fields(cls):
+        value = getattr(node, field.name)
+        yield from ((cls, field.name, part) for part in (type(value), value) if part.__hash__)
+        if isinstance(value, tuple):
+            yield (cls, field.name, "several" if value else "empty")
+            yield from ((cls, field.name, type(item)) for item in value)
+        if (cls, field.name) in SIGNED and value:
+            yield (cls, field.name, -1 if value < 0 else 1)
+        for child in value if isinstance(value, tuple) else (value,):
+            if dataclasses.is_dataclass(child):
+                yield from _shown(child)
+    match node:
+        case t.RangeAggregation(op=op):
+            yield from (("grouped", op, node.grouping is not None), ("unwrapped", op, node.unwrap is not None))
+        case t.Comparison(op=op, value=value):
+            yield ("compared", type(value), op)
+        case t.Binary(op=op):
+            yield ("bool", op, node.return_bool)
+        case t.LineFilter(op=op, alternatives=alternatives):
+            yield from (("address", op) for match in alternatives if match.ip)
+
+
+def test_the_strategy_makes_every_node_with_every_option(monkeypatch):
+    missing = set(_demanded())
+    assert len(missing) > 200
+
+    def look(strategy, examples):
+        @given(strategy)
+        @settings(RELAXED, max_examples=examples, derandomize=True, phases=[Phase.generate])
+        def one(node):
+            missing.difference_update(_shown(node))
+
+        one()
+
+    look(strategies.stages(), 500)
+    look(strategies.log_queries(), 20)
+    look(st.builds(t.LabelFilter, strategies.conditions()), 50)
+    look(strategies.comparisons(), 800)
+    # What metrics are made of has been seen; with small pieces there is time for more of them.
+    small = t.Comparison("a", "=", "b")
+    monkeypatch.setattr(strategies, "conditions", lambda: st.just(small))
+    query = t.LogQuery(t.Selector((t.Matcher("a", "=", "b"),)))
+    monkeypatch.setattr(strategies, "log_queries", lambda: st.just(query))
+    look(strategies.range_aggregations(), 400)
+    look(strategies.metrics(), 700)
+    assert not missing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atalaia.logql.parse import parse
@@ -51,12 +51,14 @@ _TEXT = st.lists(
 ).map("".join)
 
 
+@settings(deadline=None)
 @given(st.lists(_TEXT, min_size=1, max_size=8))
 def test_a_pattern_finds_the_lines_of_its_template(lines: list[str]) -> None:
     for line, pattern in zip(lines, patterns(lines), strict=True):
         assert is_like(pattern, line), (line, pattern)
 
 
+@settings(deadline=None)
 @given(_TEXT)
 def test_a_pattern_can_be_asked_for(line: str) -> None:
     (pattern,) = patterns([line])

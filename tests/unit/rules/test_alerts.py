@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atalaia.logql.parse import parse
@@ -49,6 +49,7 @@ def reference(moments: list[int], present: list[bool], hold: int, keep: int) -> 
     return states
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 4), st.booleans(), st.booleans()), max_size=40),
     st.integers(0, 8),

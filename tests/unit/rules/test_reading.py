@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atalaia.environment.errors import ConfigurationError, InputError
@@ -117,7 +118,8 @@ more: 1
         (13, "the recording rule: 'for' is not known to this version of Atalaia"),
         (14, "rule 'B' has no expression"),
         (16, "the expression of rule 'C' gives lines, not numbers"),
-        (20, "the expression of rule 'D': line 2, column 15: this range is not closed by \"]\""),
+        (20, "the expression of rule 'D': parse error at line 2, col 15: missing closing ']' in duration: "
+             "this range is not closed"),
         (22, "for is 'soon', no duration"),
         (24, "labels of rule 'D': 'a-b' is not a label's name"),
         (25, "labels of rule 'D': '__name__' is not a label's name"),
@@ -141,11 +143,34 @@ more: 1
         ("groups:\n- name: a\n  limit: true", 3, "limit is True"),
         ('groups:\n- name: "\\ud800"', 2, "name has half a character"),
         ("groups:\n- name: a\n  interval: 200y", 3, "interval is '200y'"),
-        ("groups:\n- name: a\n  rules:\n  - alert: A\n    expr: sum(", 5, "line 1, column 5"),
+        ("groups:\n- name: a\n  rules:\n  - alert: A\n    expr: sum(", 5, "line 1, col 5"),
     ],
 )
 def test_mistakes(text: str, line: int, message: str) -> None:
     assert any(at == line and message in told for at, told in problems(text)), problems(text)
+
+
+def test_a_few_lines_that_stand_for_millions_are_refused() -> None:
+    text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+    for n in range(1, 9):
+        text += f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n"
+    assert problems(text) == [(0, "a value cannot be read: it has more than 200000 values")]
+    text = "a0: &a0 {x: 1}\n"
+    for n in range(1, 9):
+        text += f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}\n"
+    assert problems(text) == [(0, "a value cannot be read: it has more than 200000 values")]
+    assert problems("a: &a [*a]")[0][0] == 0
+    assert problems("a: &a {<<: *a}")[0][0] == 0
+    (group,) = read_groups("groups:\n- &a {name: a, limit: 3}\n- {<<: *a, name: b}\n", FILE)[1:]
+    assert (group.name, group.limit) == ("b", 3)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(st.sampled_from("abc:-[]{}&*!|>#\"'\n 01\t%@`?,~<=") | st.characters(), max_size=60))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    for prefix in ("", "groups:\n- name: ", "groups:\n- name: g\n  rules:\n  - alert: A\n    expr: "):
+        with contextlib.suppress(InputError):
+            read_groups(prefix + text, FILE)
 
 
 def test_mistakes_of_several_files_come_together(tmp_path: Path) -> None:
@@ -167,6 +192,7 @@ def test_the_api_takes_one_group() -> None:
         read_group("", FILE)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**19))
 def test_durations_read_back(ns: int) -> None:
     assert parse_duration(duration(ns)) == ns
@@ -203,6 +229,7 @@ GROUPS = st.builds(
 )
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(GROUPS, max_size=3, unique_by=lambda group: group.name))
 def test_what_is_written_reads_back(groups: list[Group]) -> None:
     assert read_groups(file_text(groups), FILE) == tuple(groups)

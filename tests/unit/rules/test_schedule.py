@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atalaia.rules.evaluation import Known
@@ -17,6 +17,7 @@ def placed(name: str, interval: int = MINUTE) -> Placed:
     return Placed("fake", "ns", Group(name, (), interval))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 10**6), st.integers(0, 10**6), st.integers(0, 10**12))
 def test_moments_are_aligned(interval: int, place: int, now: int) -> None:
     schedule = Schedule(interval, place % interval)

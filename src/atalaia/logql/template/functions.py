@@ -14,6 +14,7 @@ from urllib.parse import quote_plus, unquote_plus
 import re2
 
 from .. import values
+from ..checks import compile_quietly
 from ..relabel import expand
 from . import arithmetic, gotimes
 from .compare import ORDER
@@ -39,7 +40,7 @@ def _text(value: Any) -> str:
 @lru_cache(maxsize=256)
 def _regex(pattern: str) -> Any:
     try:
-        return re2.compile(pattern)
+        return compile_quietly(pattern)
     except re2.error as error:
         raise TemplateError(f"error parsing regexp: {pattern[:200]!r}") from error
 
@@ -56,9 +57,11 @@ def _trunc(count: int, text: str) -> str:
 
 
 def _substr(start: int, end: int, text: str) -> str:
-    if start < 0:
-        return "" if end < 0 else text[:end]
-    return text[start:] if end < 0 else text[start:end]
+    size = len(_text(text))
+    first, last = (0, end) if start < 0 else (start, size if end < 0 or end > size else end)
+    if not 0 <= first <= last <= size:
+        raise TemplateError(f"slice bounds out of range [{first}:{last}] of {size} characters")
+    return text[first:last]
 
 
 def _repeat(count: int, text: str) -> str:
@@ -187,11 +190,7 @@ def _joined(*parts: Any) -> str:
     return out
 
 
-_JS = (
-    {ord(c): f"\\u{ord(c):04X}" for c in "<>&=\x00"}
-    | {ord(c): f"\\{c}" for c in "\\'\""}
-    | {10: "\\n", 13: "\\r", 9: "\\t"}
-)
+_JS = {n: f"\\u{n:04X}" for n in (*range(32), *map(ord, "<>&="))} | {ord(c): f"\\{c}" for c in "\\'\""}
 _HTML = {39: "&#39;", 34: "&#34;", 38: "&amp;", 60: "&lt;", 62: "&gt;", 0: "\ufffd"}
 
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {

@@ -1,0 +1,134 @@
+"""TLS from files: renewal without a restart, clients that must show a certificate, clients that know the very file."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from access_support import CERTIFICATES, access, trusting
+from api_support import NOW, Served, assert_quiet
+
+from atalaia.api.tls import TlsFiles, server_context
+from atalaia.client.loki import LogsUnreachable, LokiClient, NotAllowed
+from atalaia.environment.connection import Connection
+from atalaia.environment.errors import InputError
+
+
+def _copied(name: str, folder: Path, suffixes: tuple[str, ...] = (".key", ".pem")) -> None:
+    for suffix in suffixes:
+        shutil.copy(CERTIFICATES / f"{name}{suffix}", folder / f"own{suffix}")
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    """A store whose certificate lies in own.pem and own.key, and which asks who one is."""
+    _copied("server", tmp_path)
+    file = tmp_path / "access.json"
+    (tmp_path / "token").write_text(access("add", "ann", "--tenant", "a", "--access", str(file)) + "\n")
+    options = ("--tls-cert", str(tmp_path / "own.pem"), "--tls-key", str(tmp_path / "own.key"), "--access", str(file))
+    made = Served(tmp_path / "store", *options)
+    made.url = f"https://127.0.0.1:{made.port}"
+    try:
+        yield made
+    finally:
+        assert made.stop() == 0
+        assert_quiet(made)
+
+
+def _serial(served: Served) -> str:
+    """The serial number of the certificate that a new connection is shown."""
+    context = ssl.create_default_context(cafile=str(CERTIFICATES / "ca.pem"))
+    with (
+        socket.create_connection(("127.0.0.1", served.port), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as secure,
+    ):
+        found = secure.getpeercert()
+        assert found
+        return str(found["serialNumber"])
+
+
+def _names(client: LokiClient) -> object:
+    return client.get("/loki/api/v1/labels", {"start": NOW, "end": NOW + 1})
+
+
+def test_a_renewed_certificate_is_taken_up_by_server_and_clients(served: Served, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    pinned = LokiClient(Connection(served.url, pinned=tmp_path / "own.pem", token_file=token))
+    signed = LokiClient(Connection(served.url, ca=CERTIFICATES / "ca.pem", token_file=token))
+    try:
+        assert (_names(pinned), _names(signed)) == ([], [])
+        first = _serial(served)
+        _copied("renewed", tmp_path, (".key",))  # half of it: the old pair goes on
+        assert _serial(served) == first
+        _copied("renewed", tmp_path, (".pem",))
+        assert _serial(served) != first
+        assert (_names(pinned), _names(signed)) == ([], [])
+        # Another name, which the very file makes good, and no signer does.
+        _copied("elsewhere", tmp_path)
+        assert _names(pinned) == []
+        with pytest.raises(httpx.ConnectError), trusting() as client:
+            client.get(f"{served.url}/ready")
+    finally:
+        pinned.close()
+        signed.close()
+    served.errors[:] = [line for line in served.errors if "event=certificate_unusable" not in line]
+
+
+def test_only_what_is_trusted_is_asked(served: Served, tmp_path: Path) -> None:
+    for connection in (
+        Connection(served.url),
+        Connection(served.url, ca=CERTIFICATES / "stranger.pem"),
+        Connection(served.url, pinned=CERTIFICATES / "renewed.pem"),
+        Connection(served.url, pinned=CERTIFICATES / "stranger.pem"),
+        Connection(served.url.replace("https", "http")),
+    ):
+        client = LokiClient(connection)
+        with pytest.raises(LogsUnreachable):
+            _names(client)
+        client.close()
+    client = LokiClient(Connection(served.url, ca=CERTIFICATES / "ca.pem", token="wrong"))
+    with pytest.raises(NotAllowed, match="not known here"):
+        _names(client)
+    client.close()
+
+
+def test_clients_that_must_show_a_certificate(tmp_path: Path) -> None:
+    own = CERTIFICATES / "server.pem", CERTIFICATES / "server.key"
+    options = ("--tls-cert", str(own[0]), "--tls-key", str(own[1]), "--tls-client-ca", str(CERTIFICATES / "ca.pem"))
+    served = Served(tmp_path, *options)
+    url, ca = f"https://127.0.0.1:{served.port}", CERTIFICATES / "ca.pem"
+    try:
+        for shown, good in ((None, False), ("stranger", False), ("client", True)):
+            certificate = CERTIFICATES / f"{shown}.pem" if shown else None
+            key = CERTIFICATES / f"{shown}.key" if shown else None
+            client = LokiClient(Connection(url, ca=ca, certificate=certificate, key=key))
+            try:
+                if good:
+                    assert _names(client) == []
+                else:
+                    with pytest.raises(LogsUnreachable):
+                        _names(client)
+            finally:
+                client.close()
+    finally:
+        assert served.stop() == 0
+    assert_quiet(served)
+
+
+def test_files_that_cannot_be_used(tmp_path: Path) -> None:
+    good = TlsFiles(CERTIFICATES / "server.pem", CERTIFICATES / "server.key")
+    assert server_context(good).minimum_version == ssl.TLSVersion.TLSv1_2
+    (tmp_path / "text").write_text("no certificate")
+    for wrong in (
+        TlsFiles(CERTIFICATES / "server.pem", CERTIFICATES / "renewed.key"),
+        TlsFiles(tmp_path / "text", CERTIFICATES / "server.key"),
+        TlsFiles(CERTIFICATES / "server.pem", tmp_path / "nowhere"),
+        TlsFiles(good.certificate, good.key, tmp_path / "text"),
+    ):
+        with pytest.raises(InputError):
+            server_context(wrong)

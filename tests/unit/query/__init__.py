@@ -1,0 +1,1 @@
+"""Tests of queries' queue, threads and ends."""
