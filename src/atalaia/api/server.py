@@ -130,7 +130,7 @@ def serve(
             scheduler,
             Unsent(_UNSENT * queries.answer, connections.make_room),
             ruler,
-            Metrics(store),
+            Metrics(store, scheduler),
             {"directory": directory, "listen": str(address), "store": options, "queries": queries},
             pushes=PushRate(front.push_rate),
         )
