@@ -81,6 +81,8 @@ def test_the_process_and_the_store(served: Served, tenant: Tenant) -> None:
     assert value(found, "atalaia_store_streams") >= 1
     assert value(found, "atalaia_store_wal_bytes") > 0
     assert value(found, "atalaia_store_ready") == 1
+    queues = {dict(labels)["queue"]: n for (name, labels), n in found.items() if name == "atalaia_queries_running"}
+    assert set(queues) == {dict(k[1])["queue"] for k in found if k[0] == "atalaia_queries_waiting"} != set()
     assert value(found, "atalaia_store_wal_append_seconds_count") > 0
     assert value(found, "atalaia_store_segments_to_compact") <= value(found, "atalaia_store_segments") + 1
     # Flushed, the entries are in segments.

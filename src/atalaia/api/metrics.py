@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from atalaia import __version__
+from atalaia.query.scheduler import Scheduler
 from atalaia.runtime import vitals
 from atalaia.runtime.measures import Counter, Family, Histogram, Sample
 from atalaia.store.batch import Refused
@@ -23,7 +24,8 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0,
 class Metrics:
     """One server's counters. `sources` are asked at each scrape, for what is known only then."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
         self.sources: list[Callable[[], Iterable[Family]]] = [vitals.families, lambda: _of_store(store)]
         self._requests = Histogram(
             "loki_request_duration_seconds",
@@ -78,6 +80,17 @@ class Metrics:
         """Count the entries of a push that broke a limit."""
         for reason, count in refused.reasons.items():
             self._discarded.add(count, reason, tenant)
+
+    def queries(self) -> list[Family]:
+        """The queries that run and wait. To be asked in the event loop, where they change."""
+        running, waiting = [], []
+        for name, queue in self._scheduler.queues.items():
+            running.append(Sample(queue.running, (("queue", name),)))
+            waiting.append(Sample(queue.waiting, (("queue", name),)))
+        return [
+            Family("atalaia_queries_running", "gauge", "Queries that have a place.", running),
+            Family("atalaia_queries_waiting", "gauge", "Queries that wait for a place.", waiting),
+        ]
 
     def families(self) -> Iterable[Family]:
         """Everything, as of now."""

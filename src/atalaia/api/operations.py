@@ -43,7 +43,8 @@ class OperationsApi:
         """GET /metrics, in OpenMetrics for whoever asks for it."""
         metrics = self._served.metrics
         wanted = "application/openmetrics-text" in request.headers.get("accept", "")
-        text = await run_in_threadpool(lambda: render(metrics.families(), wanted))
+        queries = metrics.queries()
+        text = await run_in_threadpool(lambda: render([*metrics.families(), *queries], wanted))
         return Response(text, media_type=_OPEN if wanted else _TEXT)
 
     async def config(self, request: Request) -> Response:

@@ -123,7 +123,7 @@ def serve(
     try:
         ruler.start()
         log.info("event=listening address=%s directory=%s", address, directory)
-        metrics = Metrics(store)
+        metrics = Metrics(store, scheduler)
         metrics.sources.append(ruler.families)
         served = Served(
             store,
