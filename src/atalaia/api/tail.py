@@ -15,7 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from atalaia.api.frames import frame, old_frame
 from atalaia.api.http import address_parameters, needed, refusal, single
-from atalaia.api.outbox import Delay, Outbox
+from atalaia.api.outbox import Delay, Outbox, first
 from atalaia.api.served import GET, Served, Spec
 from atalaia.api.tenants import tenants_to_read
 from atalaia.api.times import bounds
@@ -160,7 +160,7 @@ class _Session:
         asked, tail, loop = self._asked, self._tail, asyncio.get_running_loop()
         came = asyncio.Event()
         tail.wake = lambda: _soon(loop, came)
-        self._outbox.put(await self._history())
+        await self._tell(await self._history())
         delay = Delay(asked.delay)
         came.set()  # what came while the history was looked for
         while True:
@@ -182,6 +182,13 @@ class _Session:
         return await self._served.scheduler.run(
             question, lambda found: self._tail.history(asked.start, asked.limit, found.ticket)
         )
+
+    async def _tell(self, history: Sequence[Entry]) -> None:
+        """Send all of it; what comes meanwhile waits."""
+        sent = 0
+        while some := first(history, sent):
+            await self._websocket.send_text(self._show(some, (), self._asked.categorised))
+            sent += len(some)
 
     async def _send(self) -> None:
         while True:
