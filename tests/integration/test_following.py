@@ -28,6 +28,8 @@ from atalaia.environment.errors import InputError
 __all__ = ["served", "tenant"]
 S = 10**9
 END = "the end"
+# Ctrl-C within a request leaves its socket to the end of the process.
+WARNINGS = ("-W", "error", "-W", "ignore::ResourceWarning")
 
 
 class Follower:
@@ -194,7 +196,7 @@ def test_the_command(served: Served, tenant: Tenant, tmp_path: Path, form: str) 
     tenant.push({"app": "a"}, [(NOW, "old")])
     arguments = ["query", '{app="a"}', "-f", "-o", form, "--from", str(NOW - S), "--url", served.url]
     with subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "atalaia", *arguments, "--tenant", tenant.name],
+        [sys.executable, *WARNINGS, "-m", "atalaia", *arguments, "--tenant", tenant.name],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -219,7 +221,7 @@ def test_the_servers_logs(served: Served, tenant: Tenant, tmp_path: Path) -> Non
     labels = {"job": "postgres", "server": "postgres_b"}
     tenant.push(labels, [(time.time_ns(), "LOG:  old")])
     with subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "atalaia", "logs", "-f"],
+        [sys.executable, *WARNINGS, "-m", "atalaia", "logs", "-f"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
