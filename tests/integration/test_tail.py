@@ -73,6 +73,15 @@ def test_history_then_what_comes(served: Served, tenant: Tenant) -> None:
         nothing_more(tail)
 
 
+def test_a_long_history_is_whole(served: Served, tenant: Tenant) -> None:
+    """Longer than what is kept for a slow client; and what comes while it is sent."""
+    for start in range(0, 15_000, 5000):
+        tenant.push({"app": "a"}, [(NOW + i, f"{i:<500}") for i in range(start, start + 5000)])
+    with tailing(served, tenant.name, '{app="a"}', queue=1, limit=20_000) as tail:
+        tenant.push({"app": "a"}, [(NOW + 15_000, "15000")])
+        assert [int(v[2]) for v in values(tail, 15_001)] == list(range(15_001))
+
+
 @pytest.mark.parametrize("streams", [1, 600])
 def test_several_tenants(served: Served, tenant: Tenant, streams: int) -> None:
     """As in Loki's other answers: a label tells them apart, and can be asked for."""

@@ -17,6 +17,17 @@ _FRAME_ENTRIES = 1000
 _FRAME_BYTES = 1 << 20
 
 
+def first(entries: Sequence[Entry], start: int = 0) -> Sequence[Entry]:
+    """As many of the entries from `start` on as one message has."""
+    count = size = 0
+    for entry in entries[start : start + _FRAME_ENTRIES]:
+        size += len(entry.line)
+        if count and size > _FRAME_BYTES:
+            break
+        count += 1
+    return entries[start : start + count]
+
+
 class Outbox:
     """Bounded: entries beyond its bounds are dropped, the newest ones, and told by stream and time."""
 
@@ -47,15 +58,10 @@ class Outbox:
         if dropped:
             self.filled.set()
 
-    def take(self) -> tuple[list[Entry], list[Dropped]]:
+    def take(self) -> tuple[Sequence[Entry], list[Dropped]]:
         """The next message's entries, in order; what was dropped comes behind the last of those before it."""
-        count, size = 0, 0
-        for entry in self._entries[:_FRAME_ENTRIES]:
-            size += len(entry.line)
-            if count and size > _FRAME_BYTES:
-                break
-            count += 1
-        found, self._entries = self._entries[:count], self._entries[count:]
+        found = first(self._entries)
+        self._entries = self._entries[len(found) :]
         self._bytes -= sum(len(entry.line) for entry in found)
         dropped: list[Dropped] = []
         if not self._entries:

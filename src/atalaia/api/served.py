@@ -38,6 +38,4 @@ class Served:
     metrics: Metrics
     settings: Mapping[str, object]
     """What the server was told, as /config shows it."""
-    stopping: list[Callable[[], None]] = field(default_factory=list)
-    """Called in the event loop when the server is told to stop, before connections are closed."""
     pushes: PushRate = field(default_factory=PushRate)

@@ -178,8 +178,6 @@ async def _run(served: Served, access: Access, listening: socket.socket, connect
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
-        for tell in served.stopping:
-            tell()
         server.should_exit = True
 
     # uvicorn would raise the signal again after its stop; the store must be closed in peace first.

@@ -15,7 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from atalaia.api.frames import frame, old_frame
 from atalaia.api.http import address_parameters, needed, refusal, single
-from atalaia.api.outbox import Delay, Outbox
+from atalaia.api.outbox import Delay, Outbox, first
 from atalaia.api.served import GET, Served, Spec
 from atalaia.api.tenants import tenants_to_read
 from atalaia.api.times import bounds
@@ -37,7 +37,7 @@ MAX_TAILS = 500
 _MOST_DELAY = 5
 _MOST_REASON = 120  # bytes of a closing frame's text
 _MOST_SHOWN = 2000  # characters of a question in the list of questions
-_GOING, _FAILED = 1001, 1011
+_FAILED = 1011
 Frame = Callable[[Sequence[Entry], Sequence[Dropped], bool], str]
 SocketSpec = tuple[str, Callable[[WebSocket], Awaitable[None]]]
 """A websocket's path and who answers it."""
@@ -63,9 +63,7 @@ class TailApi:
         self._tails = Tails(served.store, served.executor)
         # Of its own, so that tails take no thread from pushes and queries.
         self._threads = ThreadPoolExecutor(2, "tail")
-        served.stopping.append(self.stop)
         served.metrics.sources.append(self._measured)
-        self._over: list[asyncio.Event] = []
 
     def routes(self) -> list[Spec]:
         """What a request that is no websocket gets."""
@@ -74,11 +72,6 @@ class TailApi:
     def sockets(self) -> list[SocketSpec]:
         """The websockets."""
         return [("/loki/api/v1/tail", self.tail), ("/api/prom/tail", self.old_tail)]
-
-    def stop(self) -> None:
-        """Close all tails, since the server stops. To be called in the event loop."""
-        for over in self._over:
-            over.set()
 
     def _measured(self) -> list[Family]:
         return [Family("loki_querier_tail_active", "gauge", "Tails that are open.", [Sample(len(self._tails))])]
@@ -105,13 +98,10 @@ class TailApi:
         except (AtalaiaError, LogQLError) as error:
             await websocket.send_denial_response(refusal(error))
             return
-        over = asyncio.Event()
-        self._over.append(over)
         try:
             await websocket.accept()
-            await _Session(self._served, self._threads, websocket, tail, asked, show).run(over)
+            await _Session(self._served, self._threads, websocket, tail, asked, show).run()
         finally:
-            self._over.remove(over)
             self._tails.close(tail)
 
 
@@ -130,26 +120,25 @@ class _Session:
         self._outbox = Outbox()
         self._ticket = served.executor.ticket()
 
-    async def run(self, over: asyncio.Event) -> None:
-        """Until the client leaves, `over` is set or the tail fails."""
-        works: list[Coroutine[Any, Any, Any]] = [self._listen(), self._follow(), self._send(), over.wait()]
+    async def run(self) -> None:
+        """Until the client leaves, the server stops, or the tail fails."""
+        works: list[Coroutine[Any, Any, Any]] = [self._listen(), self._follow(), self._send()]
         tasks = [asyncio.create_task(work) for work in works]
-        code, reason = 0, ""
+        error: BaseException | None = None
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            errors = [error for task in done if (error := task.exception())]
-            if tasks[0] not in done and not any(isinstance(error, WebSocketDisconnect) for error in errors):
-                code, reason = (_FAILED, str(errors[0])) if errors else (_GOING, "the server stops")
-                if errors and not isinstance(errors[0], AtalaiaError):
-                    raise errors[0]
+            if tasks[0] not in done:
+                error = next((found for task in done if (found := task.exception())), None)
+            if error is not None and not isinstance(error, (AtalaiaError, WebSocketDisconnect)):
+                raise error
         finally:
             self._ticket.cancel()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            if code:
+            if isinstance(error, AtalaiaError):
                 with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # it left meanwhile
-                    await self._websocket.close(code, reason.encode()[:_MOST_REASON].decode(errors="ignore"))
+                    await self._websocket.close(_FAILED, str(error).encode()[:_MOST_REASON].decode(errors="ignore"))
 
     async def _listen(self) -> None:
         """Clients say nothing; that they leave is what is waited for."""
@@ -160,7 +149,7 @@ class _Session:
         asked, tail, loop = self._asked, self._tail, asyncio.get_running_loop()
         came = asyncio.Event()
         tail.wake = lambda: _soon(loop, came)
-        self._outbox.put(await self._history())
+        await self._tell(await self._history())
         delay = Delay(asked.delay)
         came.set()  # what came while the history was looked for
         while True:
@@ -182,6 +171,13 @@ class _Session:
         return await self._served.scheduler.run(
             question, lambda found: self._tail.history(asked.start, asked.limit, found.ticket)
         )
+
+    async def _tell(self, history: Sequence[Entry]) -> None:
+        """Send all of it; what comes meanwhile waits."""
+        sent = 0
+        while some := first(history, sent):
+            await self._websocket.send_text(self._show(some, (), self._asked.categorised))
+            sent += len(some)
 
     async def _send(self) -> None:
         while True:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+_GOING = 1001
+
 
 class Websockets(WebSocketsSansIOProtocol):
     """A client that reads nothing answers no ping either: what waits for it must not be kept until TCP gives up."""
@@ -15,6 +17,17 @@ class Websockets(WebSocketsSansIOProtocol):
         if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
             # uvicorn 0.54 takes a refusal for a handshake that was forgotten, and logs an error.
             self.handshake_complete = True
+
+    def shutdown(self) -> None:
+        """The server stops: 1001 says so (uvicorn would say 1012, that it comes back)."""
+        if self.close_sent or not self.handshake_complete:
+            super().shutdown()
+            return
+        self.stop_keepalive()
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": _GOING})
+        self.conn.send_close(_GOING, "the server stops")
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.transport.close()
 
     def keepalive_timeout(self) -> None:
         """No answer to a ping in time."""
