@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 
 from starlette.requests import Request
@@ -10,13 +11,13 @@ from starlette.responses import Response
 
 from atalaia.api.asking import asked
 from atalaia.api.http import needed, parameters_of, single, success
-from atalaia.api.queries import backward_of, limit_of, points_of
+from atalaia.api.queries import finder, points_of
 from atalaia.api.served import BOTH, Served, Spec
 from atalaia.api.tenants import tenants_to_read
 from atalaia.api.times import bounds
 from atalaia.logql.parse import parse
 from atalaia.logql.pretty import pretty
-from atalaia.logql.tree import LogQuery
+from atalaia.logql.tree import LogQuery, Query
 from atalaia.query.ticket import QueryNeedsMemory, QueryTooExpensive, Ticket
 
 _SHOWN = 20_000  # characters of a statement
@@ -39,19 +40,12 @@ class ExplainApi:
         """
         parameters = single(await parameters_of(request))
         tree = parse(needed(parameters, "query"))
-        start, end = bounds(parameters)
-        tenants = tenants_to_read(request)
-        limit, backward = limit_of(parameters), backward_of(parameters)
-        step, steps = points_of(parameters, start, end)
-        executor = self._served.executor
+        run = self._finding(request, tree, parameters)
 
         def work(ticket: Ticket) -> Response:
             began, failed = time.monotonic(), None
             try:
-                if isinstance(tree, LogQuery):
-                    executor.logs(tree, tenants, start, end, limit, backward, ticket)
-                else:
-                    executor.metric(tree, tenants, start, step, steps, ticket)
+                run(ticket)
             except QueryNeedsMemory:
                 if ticket.place:
                     raise  # it runs again where there is more
@@ -70,3 +64,11 @@ class ExplainApi:
             )
 
         return await asked(request, self._served, work)
+
+    def _finding(self, request: Request, tree: Query, parameters: dict[str, str]) -> Callable[[Ticket], object]:
+        if isinstance(tree, LogQuery):
+            return finder(request, self._served, tree, parameters)
+        start, end = bounds(parameters)
+        step, steps = points_of(parameters, start, end)
+        tenants = tenants_to_read(request)
+        return lambda ticket: self._served.executor.metric(tree, tenants, start, step, steps, ticket)

@@ -9,11 +9,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from atalaia.api.asking import asked
-from atalaia.api.http import json_response, needed, parameters_of, single, success
-from atalaia.api.served import BOTH, GET, POST, Served, Spec
-from atalaia.api.tenants import tenant_to_delete, tenants_to_read
-from atalaia.api.times import bounds, parse_time
+from atalaia.api.http import json_response, needed, parameters_of, single
+from atalaia.api.served import GET, POST, Served, Spec
+from atalaia.api.tenants import tenant_to_delete
+from atalaia.api.times import parse_time
 from atalaia.environment.errors import InputError
 from atalaia.logql.parse import parse
 from atalaia.logql.tree import LogQuery
