@@ -37,7 +37,8 @@ STAGES = [
         'line_format "{{.__error__}}"',
     ],
 ]
-COUNT = 3000 if soak() else 150
+COUNT = 3000 if soak() else 100
+LONGEST = 40_000  # characters of SQL, beyond which DuckDB plans for seconds
 
 
 def _comparison(dice: random.Random) -> str:
@@ -73,7 +74,10 @@ def test_sql_and_python_agree(engine: Engine, rng: random.Random) -> None:
         query = f'{{app="a"}} {" ".join(_stage(rng) for _ in range(rng.randint(1, 5)))}'
         tree = log_query(query)
         entries = [Entry(rng.choice(LINES), rng.choice(STREAMS), rng.choice(METADATA)) for _ in range(12)]
-        whole = compiled(tree, entries)[0].whole
+        pipeline = compiled(tree, entries)[0]
+        if len(pipeline.where()) > LONGEST:
+            continue
+        whole = pipeline.whole
         columns = COLUMNS if whole else []
         said = select(engine, tree, entries, columns)
         run = rows.pipeline(tree)
