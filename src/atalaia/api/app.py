@@ -48,6 +48,7 @@ def create(served: Served, access: Access | None = None) -> Starlette:
         *ExploringApi(served).routes(),
         *DetectingApi(served).routes(),
         *StoreApi(served).routes(),
+        *ExplainApi(served).routes(),
         *RunningApi(served).routes(),
         *tails.routes(),
         *RulesApi(served).routes(),

@@ -53,7 +53,7 @@ PIECES = st.sampled_from(
     ]
 )
 LOGFMT = st.lists(PIECES, max_size=12).map("".join)
-FOUND = settings(max_examples=150, deadline=None)
+FOUND = settings(max_examples=25, deadline=None)
 
 
 @given(
