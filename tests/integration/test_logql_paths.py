@@ -112,7 +112,23 @@ LINES = st.one_of(
     PAIRS.map(lambda d: " ".join(f"{k}={v}" for k, v in d.items())),
     PAIRS.map(lambda d: "{" + ",".join(f'"{k}":"{v}"' for k, v in d.items()) + "}"),
     st.sampled_from(
-        ['x="2s" y=1 y=2', 'x="a\\"b" y', '{"x":1.50,"y":{"z":2}}', '{"x":{"extracted":3},"y":null,"pod":"\\n"}', '{"x":1', '{"a":{"x":[1],"x":2},"y":"2s"}', "pod-=1 x.extracted=4 é=5", 'y="x=1" =x x=3', "", "GET /a 200", "GET  200", "x", "from 10.0.0.7:80", '{"_entry":"x=1","pod":"p"}', "\x1b[1mx=2\x1b[0m"]
+        [
+            'x="2s" y=1 y=2',
+            'x="a\\"b" y',
+            '{"x":1.50,"y":{"z":2}}',
+            '{"x":{"extracted":3},"y":null,"pod":"\\n"}',
+            '{"x":1',
+            '{"a":{"x":[1],"x":2},"y":"2s"}',
+            "pod-=1 x.extracted=4 é=5",
+            'y="x=1" =x x=3',
+            "",
+            "GET /a 200",
+            "GET  200",
+            "x",
+            "from 10.0.0.7:80",
+            '{"_entry":"x=1","pod":"p"}',
+            "\x1b[1mx=2\x1b[0m",
+        ]
     ),
 )
 ENTRIES = st.lists(
