@@ -10,7 +10,7 @@ from collections.abc import Callable
 from .sqltext import let, literal
 
 # Decimals that DuckDB's own cast reads, and reads to something finite.
-_NUMBER = literal(r"^[+-]?(?:[0-9]{1,99}(?:\.[0-9]{0,99})?|\.[0-9]{1,99})(?:[eE][+-]?[0-9]{1,2})?$")
+_NUMBER = literal(r"^[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?$")
 # Such as int64 can hold in ns.
 _DURATION = literal(r"^(?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:ns|us|µs|μs|ms|s)|[0-9]{1,6}(?:\.[0-9]{1,9})?[mh])$")
 _SIZE = literal(r"^[0-9]{1,9}(?:\.[0-9]{1,9})?\s*[kKmMgG]?[iI]?[bB]?$")
@@ -30,14 +30,14 @@ def read(text: str, kind: str) -> str:
 
 def code(label: str, kind: str, op: str, wanted: float) -> str:
     """SQL of values.compare; a label that is NULL fails."""
-    slowly = f"compare_label({label}, {literal(kind)}, {literal(op)}, {literal(repr(wanted))})"
+    slowly = f"compare_label(v, {literal(kind)}, {literal(op)}, {literal(repr(wanted))})"
     if kind == "duration" and wanted == int(wanted):
-        passes = _per_unit(label, lambda count, ns: _longer(op, int(wanted), count, ns))
+        passes = _per_unit("v", lambda count, ns: _longer(op, int(wanted), count, ns))
     elif kind == "duration":
-        return slowly
+        return let("v", label, slowly)
     else:
-        passes = f"({_plain(label, kind)} {_operator(op)} {wanted!r}::DOUBLE)"
-    return f"COALESCE({passes}::INTEGER, {slowly})"
+        passes = f"({_plain('v', kind)} {_operator(op)} {wanted!r}::DOUBLE)"
+    return let("v", label, f"COALESCE({passes}::INTEGER, {slowly})")
 
 
 def _operator(op: str) -> str:
@@ -46,7 +46,7 @@ def _operator(op: str) -> str:
 
 def _plain(text: str, kind: str) -> str:
     if kind == "number":
-        return f"TRY_CAST(regexp_extract({text}, {_NUMBER}) AS DOUBLE)"
+        return f"CASE WHEN strlen({text}) < 100 THEN TRY_CAST(regexp_extract({text}, {_NUMBER}) AS DOUBLE) END"
     if kind == "duration":
         product = "floor({}::DECIMAL(24, 9) * {}::DECIMAL(14, 0))".format
         whole = _per_unit(text, lambda count, ns: f"{product(count, ns)}::BIGINT")

@@ -10,12 +10,22 @@ import re2
 
 from .extract import sanitise
 from .patterns import capture_sql
-from .scan_json import HAS_VALUES, IS_JSON, json_error, json_label, json_value, values_error
+from .scan_json import (
+    HAS_VALUES,
+    IS_JSON,
+    json_label,
+    json_value,
+    unusual_error,
+    unusual_label,
+    unusual_value,
+    unusual_values_error,
+)
 from .scan_logfmt import logfmt_error, logfmt_label
 from .sqltext import literal
 from .tree import Json, Logfmt, Pattern, Regexp
 
 EMPTY = "''"
+_JSON = "line_json(line)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +33,7 @@ class Parser:
     """What one parser finds, as SQL: either a map of all labels and any one of them, or some labels by name.
 
     `error` is NULL for none. `fills`: whether a label that it names and does not find, and nobody else has, is empty.
-    `usual`: a test of lines that are free of errors, and what is found in those, which takes less.
+    `by_test`: a test of lines that are as usual and have no error, the parser of those, and the parser of the others.
     """
 
     labels: str | None
@@ -31,26 +41,33 @@ class Parser:
     error: str | None
     fills: bool = False
     any_label: Callable[[str], str] | None = None
-    usual: tuple[str, Parser] | None = None
+    by_test: tuple[str, Parser, Parser] | None = None
 
     def label(self, name: str) -> str | None:
         """SQL of one label; None when this parser never finds it."""
         return self.any_label(name) if self.any_label is not None else self.named.get(name)
 
-    def decided(self, column: str) -> Parser:
-        """The same where a column holds the result of the test of `usual`."""
-        if self.usual is None:
-            return self
 
-        def either(quickly: str, slowly: str) -> str:
-            return f"CASE WHEN {column} THEN {quickly} ELSE {slowly} END"
+def either(test: str, usual: Parser, unusual: Parser) -> Parser:
+    """A parser of lines that are as usual, where a test in SQL says so, and of others."""
 
-        whole, usual = self, self.usual[1]
-        error = self.error and f"CASE WHEN NOT {column} THEN {self.error} END"
-        named = {name: either(usual.named[name], sql) for name, sql in self.named.items()}
-        if self.any_label is None:
-            return replace(self, named=named, error=error)
-        return replace(self, error=error, any_label=lambda n: either(str(usual.label(n)), str(whole.label(n))))
+    def chosen(quickly: str, slowly: str) -> str:
+        return f"CASE WHEN {test} THEN {quickly} ELSE {slowly} END"
+
+    def any_label(name: str) -> str:
+        return chosen(str(usual.label(name)), str(unusual.label(name)))
+
+    named = {name: chosen(sql, unusual.named[name]) for name, sql in usual.named.items()}
+    error = unusual.error and f"CASE WHEN NOT {test} THEN {unusual.error} END"
+    found = any_label if usual.any_label else None
+    return Parser(usual.labels, named, error, usual.fills, found, (test, usual, unusual))
+
+
+def without_error(parser: Parser) -> Parser:
+    """The same where nobody asks for errors."""
+    if parser.by_test is None:
+        return replace(parser, error=None)
+    return either(parser.by_test[0], parser.by_test[1], without_error(parser.by_test[2]))
 
 
 @singledispatch
@@ -79,13 +96,12 @@ def _captured(pattern: str, group: int) -> str:
 @parser_of.register
 def _json(stage: Json) -> Parser:
     if not stage.expressions:
-        usual = Parser("line_json(line)", {}, None, any_label=lambda name: json_label(name, checked=True))
-        return Parser("line_json(line)", {}, json_error(), any_label=json_label, usual=(IS_JSON, usual))
-    # Of equal names the first one stays.
-    named = dict(stage.expressions[::-1])
-    usual = Parser(None, {name: json_value(path, checked=True) for name, path in named.items()}, None)
-    found = {name: json_value(path) for name, path in named.items()}
-    return Parser(None, found, values_error(named.values()), usual=(HAS_VALUES, usual))
+        usual = Parser(_JSON, {}, None, any_label=json_label)
+        return either(IS_JSON, usual, Parser(_JSON, {}, unusual_error(), any_label=unusual_label))
+    named = dict(stage.expressions[::-1])  # of equal names the first one stays
+    usual = Parser(None, {name: json_value(path) for name, path in named.items()}, None)
+    found = {name: unusual_value(path) for name, path in named.items()}
+    return either(HAS_VALUES, usual, Parser(None, found, unusual_values_error(named.values())))
 
 
 @parser_of.register

@@ -15,7 +15,7 @@ from .conditions import FILTER_ERROR, Inexpressible, Test, conjunction, test
 from .errors import TooComplex
 from .extract import DETAILS, ERROR
 from .linefilters import line_filter
-from .parsers import EMPTY, Parser, parser_of
+from .parsers import EMPTY, Parser, either, parser_of
 from .relabelled import NOTHING, drop, keep, label_format, line_format
 from .sqltext import literal
 from .tree import (
@@ -106,11 +106,11 @@ class Pipeline:
 
     def decided(self, column: str) -> tuple[Pipeline, str]:
         """The same over a relation with a column more, and the SQL of that; whether lines are usual is tested once."""
-        if self.relabelled or len(self.parsers) != 1 or (usual := self.parsers[0].usual) is None:
+        if self.relabelled or len(self.parsers) != 1 or (by_test := self.parsers[0].by_test) is None:
             return self, ""
-        parser = self.parsers[0].decided(column)
+        parser = either(column, *by_test[1:])
         error = parser.error if self.marks is None else _first(parser.error, self.marks)
-        return replace(self, parsers=[parser], error=error), f", {usual[0]} AS {column}"
+        return replace(self, parsers=[parser], error=error), f", {by_test[0]} AS {column}"
 
     def stream_label(self, name: str) -> str | None:
         """SQL of a stream's own label; None when no stream has it."""
@@ -224,15 +224,19 @@ class Pipeline:
         """SQL of whether an entry passes."""
         if self.error is None or found.marked == found.passes:
             return found.passes
-        passes = f"CASE WHEN {self.error} IS NOT NULL THEN {found.marked} ELSE {found.passes} END"
-        if len(self.parsers) != 1 or (usual := self.parsers[0].usual) is None:
-            return passes
-        quick = replace(self, parsers=[usual[1]], error=self.marks)
-        return f"CASE WHEN {usual[0]} THEN {quick._passing(tree, test(tree, quick))} ELSE {passes} END"
+        if len(self.parsers) != 1 or (by_test := self.parsers[0].by_test) is None:
+            return f"CASE WHEN {self.error} IS NOT NULL THEN {found.marked} ELSE {found.passes} END"
+        test_, usual, unusual = by_test
+        quick = replace(self, parsers=[usual], error=self.marks)
+        slow = replace(self, parsers=[unusual], error=_first(unusual.error, self.marks))
+        passing = [view._passing(tree, test(tree, view)) for view in (quick, slow)]
+        return f"CASE WHEN {test_} THEN {passing[0]} ELSE {passing[1]} END"
 
 
-def _first(before: str | None, error: str) -> str:
-    return error if before is None else f"COALESCE({before}, {error})"
+def _first(*errors: str | None) -> str | None:
+    """SQL of the first error that there is."""
+    found = [error for error in errors if error is not None]
+    return f"COALESCE({', '.join(found)})" if len(found) > 1 else next(iter(found), None)
 
 
 def compile_pipeline(query: LogQuery, streams: Streams) -> Pipeline:

@@ -15,9 +15,9 @@ from .spelling import BLANKS, longest_part, regular
 from .sqltext import let, literal
 
 _W = r"[ \t\r\n]*"
-_UNDERSCORES = 4  # in a name; each doubles the ways in which objects may be nested in it
+_UNDERSCORES = 3  # in a name; each doubles the ways in which objects may be nested in it
 _DEPTH = 5  # of what is passed over
-_STRICT_DEPTH = 2  # of what is known to be JSON without DuckDB's help
+_STRICT_DEPTH = 1  # of what is known to be JSON without DuckDB's help
 _EDGE = rf'[^\x00-\x20"\\{BLANKS}]'
 _KEY = rf'"{_EDGE}(?:[^\x00-\x1f"\\]*{_EDGE})?"'
 _OTHER = r'[^A-Za-z0-9\x00-\x1f"\\]'
@@ -99,16 +99,18 @@ def _spelled(name: str) -> str:
     return edges[0] if len(name) == 1 else edges[0] + inner + edges[1]
 
 
-def json_label(name: str, checked: bool = False) -> str:
-    """SQL of a label of the column `line`, NULL for none; `checked` says that IS_JSON is known of the line."""
+def json_label(name: str) -> str:
+    """SQL of a label of the column `line`, NULL for none, where IS_JSON is known of the line."""
     slowly = f"line_json(line)[{literal(name)}]"
     if not regular(name) or name.endswith("_") or name.count("_") > _UNDERSCORES:
         return slowly
     found = _scanned(_candidates(name), "NULL", slowly)
-    if not checked:
-        found = f"CASE WHEN {IS_JSON} THEN {found} WHEN regexp_matches(line, {_OPENS}) THEN {slowly} END"
-    part = literal(longest_part(name))
-    return f"CASE WHEN contains(line, {part}) OR contains(line, '\\u') THEN {found} END"
+    return f"CASE WHEN contains(line, {literal(longest_part(name))}) OR contains(line, '\\u') THEN {found} END"
+
+
+def unusual_label(name: str) -> str:
+    """The same for any line."""
+    return f"CASE WHEN regexp_matches(line, {_OPENS}) THEN line_json(line)[{literal(name)}] END"
 
 
 def _scanned(candidates: str, missing: str, slowly: str) -> str:
@@ -121,12 +123,9 @@ def _scanned(candidates: str, missing: str, slowly: str) -> str:
     return f"COALESCE({found}, CASE WHEN {none} THEN {missing} ELSE {slowly} END)"
 
 
-def json_value(path: str, checked: bool = False) -> str:
-    """SQL of what stands at a path like a.b: "" for nothing, NULL where the line does not begin like JSON.
-
-    `checked` says that HAS_VALUES is known of the line.
-    """
-    slowly = f"COALESCE(line_json_at(line, {literal(path)}), CASE WHEN regexp_matches(line, {_CONTAINER}) THEN '' END)"
+def json_value(path: str) -> str:
+    """SQL of what stands at a path like a.b, "" for nothing, where HAS_VALUES is known of the line."""
+    slowly = unusual_value(path)
     keys = member_path(path)
     if keys is None or not all(map(_PLAIN_KEY.fullmatch, keys)):
         return slowly
@@ -134,18 +133,21 @@ def json_value(path: str, checked: bool = False) -> str:
     for at, key in enumerate(reversed(keys)):
         # What has the key, but not what is looked for, is found up to the colon.
         found = rf'"{quoted(key)}"{_W}:' + (found if at == 0 else rf"(?:{_W}\{{{_W}{_BEFORE}{found})?")
-    scanned = _scanned(found, _EMPTY, slowly)
-    return scanned if checked else f"CASE WHEN {HAS_VALUES} THEN {scanned} ELSE {slowly} END"
+    return _scanned(found, _EMPTY, slowly)
 
 
-def json_error() -> str:
-    """SQL of the error of a line; NULL for none."""
-    kind = literal(JSON_ERROR)
+def unusual_value(path: str) -> str:
+    """The same for any line; NULL where it does not begin like JSON."""
+    return f"COALESCE(line_json_at(line, {literal(path)}), CASE WHEN regexp_matches(line, {_CONTAINER}) THEN '' END)"
+
+
+def unusual_error() -> str:
+    """SQL of the error of any line; NULL for none."""
     slowly = f"line_json(line)[{literal(ERROR)}]"
-    return f"CASE WHEN {IS_JSON} THEN NULL WHEN regexp_matches(line, {_OPENS}) THEN {slowly} ELSE {kind} END"
+    return f"CASE WHEN regexp_matches(line, {_OPENS}) THEN {slowly} ELSE {literal(JSON_ERROR)} END"
 
 
-def values_error(paths: Iterable[str]) -> str:
+def unusual_values_error(paths: Iterable[str]) -> str:
     """The same of expressions: some value is broken, or the line does not begin like JSON and is not empty."""
     broken = " OR ".join(f"line_json_at(line, {literal(path)}) IS NULL" for path in paths)
-    return f"CASE WHEN {HAS_VALUES} THEN NULL WHEN line <> '' AND ({broken}) THEN {literal(JSON_ERROR)} END"
+    return f"CASE WHEN line <> '' AND ({broken}) THEN {literal(JSON_ERROR)} END"
