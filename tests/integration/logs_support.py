@@ -145,7 +145,7 @@ class Server:
         assert self._process is not None
         assert self._process.poll() is None, "the server ended"
         try:
-            return httpx.get(f"{self.base}/ready", trust_env=False, timeout=2).status_code == 200
+            return httpx.get(f"{self.base}/ready", trust_env=False, timeout=2).status_code in (200, 503)
         except httpx.HTTPError:
             return False
 

@@ -207,7 +207,7 @@ def test_tenants_do_not_see_each_other(tenant: Tenant) -> None:
     [
         ("query_range", {}, "the parameter 'query' is missing"),
         ("query_range", {"query": ""}, "the parameter 'query' is missing"),
-        ("query_range", {"query": "{"}, "parse error at line 1, col 2: syntax error: unexpected end"),
+        ("query_range", {"query": "{"}, "parse error at line 1, col 2: syntax error: unexpected $end"),
         ("query_range", {"query": '{a="b"} |~ "("'}, "missing )"),
         ("query_range", {"query": '{a=~".*"}'}, "at least one regexp or equality matcher"),
         ("query_range", {"query": '{a="b"}', "start": "x"}, "start='x' is not a time"),

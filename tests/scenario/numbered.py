@@ -45,7 +45,7 @@ class FaultyServer:
         deadline = time.monotonic() + 60
         while self.process.poll() is None:
             with contextlib.suppress(httpx.HTTPError), httpx.Client(trust_env=False, timeout=10) as http:
-                if http.get(f"{self.url}/ready").status_code == 200:
+                if http.get(f"{self.url}/ready").status_code in (200, 503):
                     return True
             assert time.monotonic() < deadline, "it does not answer"
             time.sleep(0.02)

@@ -15,6 +15,7 @@ from atalaia.environment.errors import InputError
 from atalaia.store.batch import METADATA, SCHEMA, BatchError, canonical
 
 _NANOSECONDS = re.compile(r"-?[0-9]{1,20}")
+_Columns = tuple[list[Any], list[Any], list[Any]]  # times, lines, metadata
 _Entry = tuple[int, str, list[tuple[str, str]] | None]
 
 
@@ -35,26 +36,8 @@ def read_json(body: bytes) -> pa.Table:
             f"not a JSON push: {error}", 'send {"streams": [{"stream": {…}, "values": [["<ns>", "<line>"]]}]}'
         ) from error
     check_streams(len(streams))
-    indices: list[int] = []
-    entries: list[_Entry] = []
-    texts: dict[str, int] = {}
-    for number, stream in enumerate(streams):
-        before = len(entries)
-        try:
-            index = texts.setdefault(_stream(stream), len(texts))
-            if "entries" in stream:
-                entries.extend(_old_entry(entry) for entry in _list(stream["entries"]))
-            else:
-                entries.extend(_entry(value) for value in _list(stream["values"]))
-        except (InputError, KeyError, TypeError, ValueError, AttributeError) as error:
-            why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-            raise BatchError(
-                f"stream {number}, entry {len(entries) - before}: {why}",
-                'an entry is ["<nanoseconds>", "<line>", {metadata}?]',
-            ) from error
-        indices += [index] * (len(entries) - before)
-        check_count("entries", len(entries), MOST_ENTRIES)
-    ts, lines, metadata = zip(*entries, strict=True) if entries else ((), (), ())
+    entries, indices, texts = _entries(streams)
+    ts, lines, metadata = entries
     try:
         columns = [
             pa.array(ts, pa.int64()),
@@ -68,6 +51,50 @@ def read_json(body: bytes) -> pa.Table:
             "timestamps are nanoseconds, lines are UTF-8",
         ) from error
     return pa.Table.from_arrays(columns, schema=SCHEMA)
+
+
+def _entries(streams: list[Any]) -> tuple[_Columns, list[int], dict[str, int]]:
+    """The entries' columns, the number of each one's stream, and the streams' labels by number."""
+    columns: _Columns = [], [], []
+    indices: list[int] = []
+    texts: dict[str, int] = {}
+    for number, stream in enumerate(streams):
+        before = len(columns[2])
+        try:
+            index = texts.setdefault(_stream(stream), len(texts))
+            values = _list(stream["entries" if "entries" in stream else "values"])
+            if not ("entries" not in stream and _add_plain(values, columns)):
+                read = _old_entry if "entries" in stream else _entry
+                for value in values:
+                    for column, one in zip(columns, read(value), strict=True):
+                        column.append(one)
+        except (InputError, KeyError, TypeError, ValueError, AttributeError) as error:
+            why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            raise BatchError(
+                f"stream {number}, entry {len(columns[2]) - before}: {why}",
+                'an entry is ["<nanoseconds>", "<line>", {metadata}?]',
+            ) from error
+        indices += [index] * (len(columns[2]) - before)
+        check_count("entries", len(indices), MOST_ENTRIES)
+    return columns, indices, texts
+
+
+def _add_plain(values: list[Any], columns: _Columns) -> bool:
+    """Add entries of a time and a line, all at once; False, and none added, when any is something else."""
+    if set(map(type, values)) != {list} or set(map(len, values)) != {2}:
+        return False
+    times, lines = [value[0] for value in values], [value[1] for value in values]
+    if set(map(type, times)) != {str} or set(map(type, lines)) != {str}:
+        return False
+    if not all(map(_NANOSECONDS.fullmatch, times)):
+        return False
+    found = list(map(int, times))
+    if min(found) <= -(2**63) or max(found) >= 2**63:
+        return False
+    columns[0].extend(found)
+    columns[1].extend(lines)
+    columns[2].extend([None] * len(lines))
+    return True
 
 
 def _stream(stream: Any) -> str:

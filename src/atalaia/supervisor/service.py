@@ -174,7 +174,8 @@ class OwnService:
         try:
             connection.request("GET", "/ready")
             status = connection.getresponse().status
-            return status == 200, __version__ if status == 200 else f"/ready answers {status}"
+            # 503: it runs and answers questions, but takes no pushes for now; another start would not help.
+            return (True, __version__) if status in (200, 503) else (False, f"/ready answers {status}")
         except (OSError, http.client.HTTPException) as error:
             return False, str(error)
         finally:

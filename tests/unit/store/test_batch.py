@@ -225,7 +225,8 @@ def test_metadata_is_measured_in_a_slice_as_in_a_whole() -> None:
     for some in (sliced, pa.concat_tables([sliced.slice(0, 1), sliced.slice(1)])):
         kept, refused = keep_valid(some, SMALL)
         assert [r[2] for r in rows(kept)] == ["1", "2", "3"]
-        assert refused == Refused(1, "entry 3 at 4: its metadata has 7 bytes of keys and values; the limit is 6")
+        message = "entry 3 at 4: its metadata has 7 bytes of keys and values; the limit is 6"
+        assert refused == Refused(1, message, {"structured_metadata_too_large": 1})
 
 
 def test_a_day_ahead_is_taken_and_more_is_not() -> None:
@@ -235,3 +236,13 @@ def test_a_day_ahead_is_taken_and_more_is_not() -> None:
     assert [r[2] for r in rows(kept)] == ["near"]
     assert refused is not None
     assert refused.count == 1
+
+
+def test_refused_entries_are_counted_by_the_first_limit_that_they_break() -> None:
+    long, late = "x" * (SMALL.line + 1), 2**62
+    entries = [(1, {"a": "b"}, "x", None), (1, {"a": "b"}, long, None), (late, {"a": "b"}, long, None)]
+    entries += [(late, {"a": "b"}, "x", None), (late, {}, long, None)]
+    _, refused = keep_valid(table_of(entries), SMALL)
+    assert refused is not None
+    assert refused.count == 4
+    assert refused.reasons == {"invalid_labels": 1, "line_too_long": 2, "time_out_of_range": 1}
