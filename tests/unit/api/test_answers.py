@@ -21,7 +21,7 @@ def read(answer: answers.Answer) -> Any:
     return orjson.loads(b"{" + b"".join(answer.pieces) + b"}")
 
 
-def test_streams_come_in_the_order_of_their_first_entry() -> None:
+def test_streams_come_in_the_order_of_their_labels() -> None:
     rows = [
         Entry(9, "x", B, {}),
         Entry(9, "y", A, {"pid": "1"}),
@@ -31,16 +31,15 @@ def test_streams_come_in_the_order_of_their_first_entry() -> None:
     rows[3].parse({"k": "v", "__error__": "JSONParserErr"})
     plain = read(answers.streams(rows, False))
     assert plain["result"] == [
-        {"stream": B, "values": [["9", "x"], ["8", "z"]]},
-        {"stream": {"app": "a", "pid": "1"}, "values": [["9", "y"]]},
         {"stream": {"app": "a", "pid": "1", "k": "v", "__error__": "JSONParserErr"}, "values": [["8", "w"]]},
+        {"stream": {"app": "a", "pid": "1"}, "values": [["9", "y"]]},
+        {"stream": B, "values": [["9", "x"], ["8", "z"]]},
     ]
     assert "encodingFlags" not in plain
     categorised = read(answers.streams(rows, True))
     assert list(categorised) == ["resultType", "encodingFlags", "result"], "Grafana reads it in this order"
     assert categorised["encodingFlags"] == ["categorize-labels"]
     assert categorised["result"] == [
-        {"stream": B, "values": [["9", "x", {}], ["8", "z", {}]]},
         {
             "stream": A,
             "values": [
@@ -48,6 +47,7 @@ def test_streams_come_in_the_order_of_their_first_entry() -> None:
                 ["8", "w", {"structuredMetadata": {"pid": "1"}, "parsed": {"k": "v", "__error__": "JSONParserErr"}}],
             ],
         },
+        {"stream": B, "values": [["9", "x", {}], ["8", "z", {}]]},
     ]
 
 
