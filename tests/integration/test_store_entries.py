@@ -50,6 +50,18 @@ def test_what_is_acknowledged_is_there_before_and_after_everything(tmp_path: Pat
         assert stored_lines(store) == [*LINES, "more", "again"]
 
 
+def test_a_push_of_nothing_may_come_first(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        assert store.append(entries([]), "fake", (Source("file", 0, 7),)).result(20).rows == 0
+        assert stored(store) == []
+        assert store.append(entries(["one"]), "fake").result(20).rows == 1
+        assert stored_lines(store) == ["one"]
+        assert store.position("file") == 7
+    with opened(tmp_path) as store:
+        assert stored_lines(store) == ["one"]
+        assert store.position("file") == 7
+
+
 def test_close_makes_a_segment_of_what_is_in_memory(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         append(store, entries(LINES))

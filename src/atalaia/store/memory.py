@@ -59,9 +59,10 @@ class MemoryTable:
 
     def add(self, batch: pa.RecordBatch, sources: tuple[Source, ...]) -> Collection[int]:
         """Take in a batch of `SCHEMA` that is durable already; the numbers of its streams."""
-        self.batches.append(batch)
-        self.rows += len(batch)
-        self.size += batch.get_total_buffer_size()
+        if len(batch):
+            self.batches.append(batch)
+            self.rows += len(batch)
+            self.size += batch.get_total_buffer_size()
         for source in sources:
             self.sources[source.id] = source.end
         added = ranges(batch.column("stream_id").to_numpy(), batch.column("ts").to_numpy())
