@@ -36,7 +36,7 @@ test: setup clients lint  ## everything: lint, types, unit, integration, scenari
 	$(BIN)/python -m pytest tests
 
 soak: setup clients  ## scenario tests and round trips of queries with the full counts
-	ATALAIA_SOAK=1 $(BIN)/python -m pytest -s -o timeout=3600 tests/scenario tests/unit/logql/test_roundtrip.py
+	ATALAIA_SOAK=1 $(BIN)/python -m pytest -s -o timeout=3600 tests/scenario tests/unit/logql/test_roundtrip.py tests/unit/logql_plan/test_pipelines.py
 
 bench: setup  ## one table of speeds, beside wc, rg and zstd in the same run; ARGS="--against URL" and more
 	$(BIN)/python -m bench $(ARGS)

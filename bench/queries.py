@@ -45,6 +45,10 @@ def _counting(name: str, text: str, pattern: str, target: float | None) -> Query
     return Query(name, "reference", "instant", logql, pattern, target)
 
 
+def _of(name: str, job: str, stages: str, pattern: str) -> Query:
+    return Query(name, job, "instant", f'sum(count_over_time({{job="{job}"}} {stages} [$range]))', pattern)
+
+
 QUERIES = (
     _counting("count a phrase", f'|= "{PHRASE}"', PHRASE, 25),
     Query(
@@ -74,6 +78,13 @@ QUERIES = (
     Query(
         "logfmt, label filter", "worker", "instant",
         'sum(count_over_time({job="worker"} | logfmt | duration >= 1s [$range]))', r"duration=[0-9]{4,}\.",
+    ),
+    _of("logfmt, text filter", "worker", '| logfmt | level="error"', "level=error"),
+    _of("json, text filter", "web", '| json | level="error"', '"level":"error"'),
+    _of("json expression", "web", '| json s="status" | s >= 500', '"status":5'),
+    Query(
+        "logfmt, renamed, by queue", "worker", "instant",
+        'sum by (q) (count_over_time({job="worker"} | logfmt | label_format q="{{.queue}}" [$range]))', "^",
     ),
     Query(
         "quantile by server and hour", "web", "range",

@@ -141,7 +141,8 @@ class World:
         return self.now
 
     def lines(self, query: str) -> list[tuple[int, str]]:
-        """Time and line of entries, oldest first."""
+        """Time and line of entries, oldest first; those that are on their way come first."""
+        self.store.append(entries(["waited for"], labels={"job": "barrier"}), TENANT).result(20)
         tree = parse(query)
         found = self.executor.logs(tree, (TENANT,), 0, 2**62, 1000, False)  # type: ignore[arg-type]
         return [(entry.ts, entry.line) for entry in found]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -230,6 +231,10 @@ def test_a_running_store_knows_who_comes_and_goes(house: House) -> None:
         house.file.write_bytes(good)
         house.file.chmod(0o600)
     assert house.ask("read", f"{V1}/labels").status_code == 200
+    deadline = time.monotonic() + 20
+    while not any("event=access_unreadable" in line for line in house.served.errors):
+        assert time.monotonic() < deadline, "nobody was told of the damaged file"
+        time.sleep(0.02)
     house.served.errors[:] = [line for line in house.served.errors if "event=access_unreadable" not in line]
 
 

@@ -199,9 +199,9 @@ def test_a_server_evaluates_in_time(tenant: Tenant) -> None:  # noqa: F811
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     assert '# TYPE lines:count10m gauge\nlines:count10m{server="a",team="db"} 2\n' in answer.text
     assert 'ALERTS{alertname="Fatal",alertstate="firing",server="a",severity="page",team="db"} 1\n' in answer.text
-    (line,) = tenant.lines(
-        '{job="atalaia", event="alert"} | alertstate="firing"', start=now - 10**9, end=now + 60 * 10**9
-    )
+    query, end = '{job="atalaia", event="alert"} | alertstate="firing"', now + 60 * 10**9
+    wait_for(lambda: tenant.lines(query, start=now - 10**9, end=end), what="the alert is recorded")
+    (line,) = tenant.lines(query, start=now - 10**9, end=end)
     assert line.startswith("alertname=Fatal alertstate=firing value=2 server=a")
     text(tenant, f"{RULES}/ns", 202, "DELETE")
     wait_for(lambda: text(tenant, "/atalaia/v1/recorded") == "", what="nothing is recorded any more")
@@ -272,6 +272,16 @@ def test_rule_files_receivers_and_a_kill(tmp_path: Path, atalaia: Called) -> Non
         try:
             with httpx.Client(base_url=server.url, trust_env=False) as http:
                 (again,) = settled(Tenant(http, "fake"), lambda found: found[0]["rules"][0]["health"] == "ok")
+                text_of = http.get("/metrics").text
+            for line in (
+                'loki_prometheus_rule_group_rules{rule_group="fake/pg.yaml;pg"} 2',
+                'atalaia_alerts{state="pending"} 1',
+                "atalaia_rules_failing 0",
+                "atalaia_rule_files_unreadable 0",
+                f'atalaia_receiver_up{{receiver="{got.url}/write"}} 1',
+                f'loki_prometheus_notifications_dropped_total{{receiver="{got.url}/api/v2/alerts"}} 0',
+            ):
+                assert f"\n{line}\n" in text_of
             # `for` goes on counting where it was.
             assert [alert["activeAt"] for alert in again["rules"][0]["alerts"]] == [pending["activeAt"]]
             code, listed, complaint = atalaia("rules", "list", "--url", server.url)

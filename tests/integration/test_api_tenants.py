@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from api_support import HOUR, NOW, S, Tenant, served, tenant
+from api_support import HOUR, NOW, S, Served, Tenant, served, tenant
+
+from atalaia.client.tail import Followed, Tail
+from atalaia.environment.connection import Connection
 
 __all__ = ["served", "tenant"]
 
@@ -115,3 +120,34 @@ def test_what_is_no_tenants_name(tenant: Tenant, name: str) -> None:
     )
     assert answer.status_code == 400
     assert "is not a tenant's name" in answer.text
+
+
+def test_every_way_of_reading_takes_several(pair: Pair) -> None:
+    one, two, both = pair
+    times = {"start": NOW - HOUR, "end": NOW + HOUR}
+    query = {"query": f'{{app="x", __tenant_id__="{one.name}"}}', **times}
+    assert (
+        both.call("/loki/api/v1/index/stats", params=query).json()
+        == one.call("/loki/api/v1/index/stats", params={"query": '{app="x"}', **times}).json()
+    )
+    volume = both.get("index/volume", query='{app="x"}', targetLabels="__tenant_id__", **times)["result"]
+    assert {found["metric"]["__tenant_id__"] for found in volume} == {one.name, two.name}
+    for path in ("index/volume_range", "patterns", "detected_fields", "detected_labels", "detected_field/v/values"):
+        answer = both.call(f"/loki/api/v1/{path}", params=query)
+        assert answer.status_code == 200, (path, answer.text)
+    for path in ("/api/prom/query", "/api/prom/label", "/api/prom/label/app/values", "/atalaia/v1/explain"):
+        answer = both.call(path, params={**query, "limit": 10})
+        assert answer.status_code == 200, (path, answer.text)
+
+
+def test_a_tail_of_several(served: Served, tenant: Tenant) -> None:
+    one, two = replace(tenant, name=f"{tenant.name}-b"), replace(tenant, name=f"{tenant.name}-a")
+    now = time.time_ns()
+    one.push({"app": "t"}, [(now, "before")])
+    followed = Followed('{app="t"} | __tenant_id__=~".+"', now - S, 10)
+    with Tail(Connection(served.url, f"{one.name}|{two.name}"), followed) as tail:
+        entries = itertools.chain.from_iterable(tail)
+        assert (first := next(entries)).line == "before"
+        two.push({"app": "t"}, [(now + 1, "after")])
+        assert (second := next(entries)).line == "after"
+    assert [entry.labels["__tenant_id__"] for entry in (first, second)] == [one.name, two.name]

@@ -304,13 +304,26 @@ def test_explain(tenants: tuple[Tenant, Tenant], server: Served) -> None:
     wait_for(lambda: tenant.call("/atalaia/v1/store").json()["settled"], what="compacted")
     tenant.push(APP, [(NOW, "in memory")])
     command = ("query", '{job="app"} |= "failed"', "--from", str(NOW - HOUR), "--to", str(NOW + HOUR), "--explain")
-    rows = [re.split(r" {2,}", line.strip()) for line in atalaia(server, *command).stdout.splitlines()]
+    lines = atalaia(server, *command).stdout.splitlines()
+    assert lines[0] == '{job="app"} |= "failed"'
+    assert any(line.startswith("SELECT ") and "memory_entries" in line for line in lines), "the SQL that was run"
+    assert re.fullmatch(r"0 entries passed, in [0-9.,]+ ms", lines[-1])
+    begin = next(number for number, line in enumerate(lines) if "SEGMENT" in line)
+    rows = [re.split(r" {2,}", line.strip()) for line in lines[begin:-1]]
     assert rows[0][:4] == ["SEGMENT", "ROW GROUPS", "READ", "ENTRIES"]
     assert rows[0][4:] == ["PASSED OVER: TIME", "STREAMS", "TEMPLATES", "TOKENS"]
     assert rows[1][0].endswith(".parquet")
     assert rows[1][1:] == ["1", "0", "0", "0", "0", "1", "0"]
     assert rows[2:] == [["memory", "-", "-", "1", "0", "0", "0", "0"], ["total", "1", "0", "1", "0", "0", "1", "0"]]
-    assert [one["rows"] for one in json.loads(atalaia(server, *command, "--json").stdout)] == [0, 1]
+    told = json.loads(atalaia(server, *command, "--json").stdout)
+    assert [one["rows"] for one in told["readings"]] == [0, 1]
+    assert told["failed"] is None
+    options = {"query": 'sum(count_over_time({job="app"} |= "took" [1h]))', "start": NOW - HOUR, "end": NOW + HOUR}
+    explained = tenant.call("/atalaia/v1/explain", params={**options, "step": 60}).json()["data"]
+    assert explained["query"] == options["query"]
+    assert explained["passed"] > 0
+    assert "GROUP BY" in explained["statements"][0]
+    assert tenant.call("/atalaia/v1/explain", params={**options, "step": "1ms"}).status_code == 400
 
 
 def test_a_server_that_is_not_atalaia_is_told_so() -> None:

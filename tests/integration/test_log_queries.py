@@ -15,17 +15,20 @@ and what is expected. Entries are lines of the stream {app="a"}, or mappings of 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
 import yaml
 from api_support import HOUR, NOW, S, Served, Tenant, served
 
+from atalaia.logql.parse import parse
 from atalaia.logql.template.functions import FUNCTIONS
+from atalaia.logql.tree import LogQuery, Stage
 
 __all__ = ["served"]
 
@@ -70,13 +73,17 @@ def _push(tenant: Tenant) -> None:
     assert answer.status_code == 204, answer.text
 
 
+def _query(case: Case) -> str:
+    query = str(case["query"])
+    return f'{{app="a"}} {query}' if query.startswith("|") else query
+
+
 def _ask(tenant: Tenant, name: str) -> httpx.Response:
     number, case = list(CASES).index(name), CASES[name]
     begin = _begin(number, case)
-    query = f'{{app="a"}} {case["query"]}' if case["query"].startswith("|") else case["query"]
     asked = {"start": begin, "end": begin + HOUR, "direction": "forward", "limit": 100}
     flags = {"X-Loki-Response-Encoding-Flags": "categorize-labels"} if "values" in case else {}
-    parameters = {"query": query, **asked, **case.get("parameters", {})}
+    parameters = {"query": _query(case), **asked, **case.get("parameters", {})}
     return tenant.call("/loki/api/v1/query_range", "POST", data=parameters, headers=flags)
 
 
@@ -134,8 +141,14 @@ def test_the_cases_are_well_formed() -> None:
 
 def test_every_template_function_has_a_case() -> None:
     templates = " ".join(case["query"] for name, case in CASES.items() if name.startswith("template"))
-    missing = [name for name in (*FUNCTIONS, "__line__", "__timestamp__") if name not in templates]
+    missing = {*FUNCTIONS, "__line__", "__timestamp__"} - set(re.findall(r"\w+", templates))
     assert not missing
+
+
+def test_every_stage_has_a_case() -> None:
+    trees = [parse(_query(case)) for case in CASES.values() if "refused" not in case]
+    stages = {type(stage) for tree in trees if isinstance(tree, LogQuery) for stage in tree.stages}
+    assert stages == {member for part in get_args(Stage) for member in (get_args(part) or (part,))}
 
 
 @pytest.mark.parametrize("error", ["JSONParserErr", "LogfmtParserErr", "LabelFilterErr", "TemplateFormatErr"])

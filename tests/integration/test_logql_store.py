@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from atalaia.environment.errors import InputError
 from atalaia.logql.parse import parse
 from atalaia.logql.tree import LogQuery
-from atalaia.query import ranges
+from atalaia.query import execute, ranges
 from atalaia.query.engine import Engine, QueryLimits
 from atalaia.query.execute import Executor
 from atalaia.query.explore import Explorer
@@ -164,8 +164,6 @@ def test_a_limit_over_many_segments_stops_early(place: Place, monkeypatch: pytes
         place.push(tenant, [(part * 10 + n, "a", str(part * 10 + n)) for n in range(10)])
         place.store.flush()
     read: list[int] = []
-    from atalaia.query import execute
-
     original = execute.relation
 
     def counted(connection: duckdb.DuckDBPyConnection, parts: list[object], *rest: object, **named: object) -> str:
@@ -223,7 +221,7 @@ def test_a_query_beyond_its_memory_fails_and_the_next_one_works(
     assert len(place.lines('{app="a"}', tenant, 0, 10, 25_000, True)) == 25_000
 
 
-@pytest.mark.parametrize("stages", ["| json", "| json | label_format z=y"])  # in SQL, in Python
+@pytest.mark.parametrize("stages", ["| json", "| json | drop __error_details__=`x`"])  # in SQL, in Python
 def test_a_query_of_too_many_series_or_samples_is_refused(
     place: Place, monkeypatch: pytest.MonkeyPatch, stages: str
 ) -> None:
@@ -247,6 +245,16 @@ def test_a_query_of_too_many_series_or_samples_is_refused(
     monkeypatch.setattr(ranges, "MAX_SAMPLES", 89)
     with pytest.raises(InputError, match="quantile_over_time looks at more than 89 samples at once"):
         place.series(quantile, tenant, 100, 1, 1)
+
+
+def test_a_query_of_too_many_points_in_all_its_parts_is_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    tenant = f"t{next(numbers)}"
+    place.push(tenant, [(n, "a", "x") for n in range(9)])
+    count = 'count_over_time({app="a"}[1m])'
+    monkeypatch.setattr(execute, "MAX_POINTS_IN_ALL", 9)
+    assert place.series(f"{count} + {count} + {count}", tenant, 100, 1, 3) == {"a": [27.0] * 3}
+    with pytest.raises(InputError, match="more than 9 points in all"):
+        place.series(f"{count} + {count} + {count}", tenant, 100, 1, 4)
 
 
 def test_python_reads_many_entries_in_parts(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Entries with an error in metric queries: they fail it, unless it names the error; then parsers' errors are counted."""
+"""Entries with an error in metric queries: they fail it, or are counted where it names the error."""
 
 from __future__ import annotations
 

@@ -147,6 +147,22 @@ def test_states_survive_a_restart(place: World, manager: Receiver) -> None:
     ]  # fmt: skip
 
 
+def test_rules_of_one_name_are_told_apart(place: World) -> None:
+    rule = '      - alert: Same\n        expr: count_over_time({{job="postgres"}}[{}]) > 1\n'
+    text = "groups:\n  - name: g\n    interval: 30s\n    rules:\n" + rule.format("1m") + rule.format("10m")
+    ruler = place.ruler(text=text)
+    place.push("x", "y")
+    place.step(ruler)
+    place.now += 2 * MINUTE
+    place.step(ruler)
+    assert [len(one.alerts) for one in ruler.groups([TENANT])[0].known] == [0, 1]
+    assert [len(one.alerts) for one in place.ruler().groups([TENANT])[0].known] == [0, 1]
+    (place.folder / "rules.yaml").write_text(text.replace("> 1", "> 0"))
+    ruler._files.changed()
+    ruler._rebuild()
+    assert [len(one.alerts) for one in ruler.groups([TENANT])[0].known] == [0, 1]
+
+
 def test_after_a_long_time_a_pending_alert_begins_anew(place: World) -> None:
     ruler = place.ruler(text=FATAL)
     place.push("FATAL:  x", "FATAL:  y")

@@ -254,13 +254,38 @@ def test_stopping_says_goodbye(tmp_path: Path) -> None:
     assert_quiet(server)
 
 
+def _open(tenant: Tenant) -> int:
+    """How many tails the server says there are."""
+    text = tenant.call("/metrics").text
+    return int(next(line for line in text.splitlines() if line.startswith("loki_querier_tail_active ")).split()[1])
+
+
 def test_a_client_that_leaves_without_a_word(served: Served, tenant: Tenant) -> None:
+    """Its work ends at once; others go on."""
     tenant.push({"app": "a"}, [(NOW, "x")])
-    for _ in range(3):
-        with tailing(served, tenant.name, '{app="a"}') as tail:
-            values(tail, 1)
-            tail.socket.shutdown(socket.SHUT_RDWR)
-    with tailing(served, tenant.name, '{app="a"}') as tail:
-        values(tail, 1)
+    with tailing(served, tenant.name, '{app="a"}') as stays:
+        values(stays, 1)
+        for _ in range(3):
+            with tailing(served, tenant.name, '{app="a"}') as tail:
+                values(tail, 1)
+                wait_for(lambda: _open(tenant) == 2, 5, "both are open")
+                tail.socket.shutdown(socket.SHUT_RDWR)
+            wait_for(lambda: _open(tenant) == 1, 2, "the tail is closed")
         tenant.push({"app": "a"}, [(NOW, "y")])
-        assert [v[2] for v in values(tail, 1)] == ["y"]
+        assert [v[2] for v in values(stays, 1)] == ["y"]
+
+
+def test_leaving_ends_the_search_in_the_history(served: Served, tenant: Tenant) -> None:
+    tenant.push({"app": "a"}, [(NOW + i, "x") for i in range(20_000)])
+    slow = '{app="a"}' + ' | line_format "{{ repeat 2000 .app | upper | lower | upper | lower }}"' * 20 + ' |= "none"'
+    with tailing(served, tenant.name, slow) as tail:
+        wait_for(lambda: _open(tenant) == 1, 5, "it is asked")
+        wait_for(lambda: _searching(tenant), 5, "it is searched for")
+        tail.socket.shutdown(socket.SHUT_RDWR)
+        wait_for(lambda: not _searching(tenant), 2, "the search ends")
+        wait_for(lambda: _open(tenant) == 0, 5, "the tail is closed")
+
+
+def _searching(tenant: Tenant) -> bool:
+    found = tenant.call("/atalaia/v1/queries").json()
+    return any(one["path"] == "/loki/api/v1/tail" for one in found["queries"])

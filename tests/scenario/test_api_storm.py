@@ -178,6 +178,9 @@ def test_no_request_harms_the_server(tmp_path: Path, rng: random.Random) -> None
         answer = httpx.get(f"{served.url}/ready", trust_env=False, timeout=20)
         assert answer.status_code == 200, "it serves as before"
         assert_quiet(served)
+    except AssertionError:
+        print("".join(served.errors[-40:]))
+        raise
     finally:
         code = served.stop()
     assert code == 0

@@ -8,7 +8,8 @@ from pathlib import Path
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
 
 from atalaia.api.identity import Denied, Identities
 from atalaia.api.scopes import Rule, Scopes
@@ -75,6 +76,8 @@ class Guard:
             try:
                 principal = await identities.of(request)
                 scope[GRANTED] = granted(principal, rule, named(request))
+                if scope["type"] == "websocket":
+                    send = self._while_allowed(request, rule, identities, send)
             except Denied as denied:
                 await _refusal(denied)(scope, receive, send)
                 return
@@ -82,6 +85,24 @@ class Guard:
                 await PlainTextResponse(f"{error}\n", 400)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+    def _while_allowed(self, request: HTTPConnection, rule: Rule, known: Identities, send: Send) -> Send:
+        """Sends to a websocket as long as its client may ask; what changed is looked at before the next frame."""
+        tenants: Tenants = request.scope[GRANTED]
+
+        async def checked(message: Message) -> None:
+            nonlocal known
+            now = self._access.identities()
+            if now is not None and now is not known and message["type"] == "websocket.send":
+                try:
+                    granted(await now.of(request), rule, tenants or None)
+                except (Denied, InputError) as error:
+                    await send({"type": "websocket.close", "code": 1008, "reason": "you may ask no more"})
+                    raise WebSocketDisconnect(1008) from error
+                known = now
+            await send(message)
+
+        return checked
 
 
 def granted(principal: Principal, rule: Rule, tenants: Tenants | None) -> Tenants:
@@ -113,5 +134,5 @@ def _refusal(denied: Denied) -> Response:
     elif denied.status == 403:
         answer.headers["WWW-Authenticate"] = 'Bearer realm="atalaia", error="insufficient_scope"'
     else:
-        answer.headers["Retry-After"] = "10"
+        answer.headers["Retry-After"] = "60"
     return answer

@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from atalaia.api.access import Access, Guard
 from atalaia.api.detecting import DetectingApi
+from atalaia.api.explain import ExplainApi
 from atalaia.api.exploring import ExploringApi
 from atalaia.api.http import guarded
 from atalaia.api.names import NamesApi
@@ -48,6 +49,7 @@ def create(served: Served, access: Access | None = None) -> Starlette:
         *ExploringApi(served).routes(),
         *DetectingApi(served).routes(),
         *StoreApi(served).routes(),
+        *ExplainApi(served).routes(),
         *RunningApi(served).routes(),
         *tails.routes(),
         *RulesApi(served).routes(),

@@ -50,13 +50,7 @@ class QueryApi:
             return await answered(request, self._served, lambda ticket: answers.streams(found(ticket), categorised))
         start, end = bounds(parameters)
         tenants = tenants_to_read(request)
-        step = parse_step(parameters["step"], "step") if parameters.get("step") else default_step(start, end)
-        steps = (end - start) // step + 1
-        if steps > MAX_POINTS + 1:
-            raise InputError(
-                f"exceeded maximum resolution of {MAX_POINTS:,} points per time series. Try decreasing the query"
-                f" resolution (?step=XX): {steps} are asked for"
-            )
+        step, steps = points_of(parameters, start, end)
 
         def series(ticket: Ticket) -> answers.Answer:
             return answers.matrix(self._served.executor.metric(tree, tenants, start, step, steps, ticket), start, step)
@@ -82,6 +76,18 @@ class QueryApi:
     async def format_query(self, request: Request) -> Response:
         """/loki/api/v1/format_query: the query over several lines, as people write it."""
         return success(pretty(parse(needed(single(await parameters_of(request)), "query"))))
+
+
+def points_of(parameters: dict[str, str], start: int, end: int) -> tuple[int, int]:
+    """The step (ns) of a metric query over a time, and how many moments that makes. Raises InputError for too many."""
+    step = parse_step(parameters["step"], "step") if parameters.get("step") else default_step(start, end)
+    steps = (end - start) // step + 1
+    if steps > MAX_POINTS + 1:
+        raise InputError(
+            f"exceeded maximum resolution of {MAX_POINTS:,} points per time series. Try decreasing the query"
+            f" resolution (?step=XX): {steps} are asked for"
+        )
+    return step, steps
 
 
 def finder(

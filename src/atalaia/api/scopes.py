@@ -28,6 +28,7 @@ ADMIN = Rule("admin", tenants=False)
 METRICS = Rule("metrics", tenants=False)
 UNSTATED = Rule("admin")
 _BY_METHOD = {"GET": READ, "POST": Rule("admin"), "DELETE": Rule("admin")}
+_KNOWN_MOST = 4096  # addresses whose rule is remembered
 _V1, _OLD = "/loki/api/v1", "/api/prom"
 
 SCOPES: Mapping[str, Rule | Mapping[str, Rule]] = {
@@ -99,9 +100,19 @@ class Scopes:
 
     def __init__(self, routes: Sequence[BaseRoute]) -> None:
         self._routes = routes
+        self._known: dict[tuple[str, str, str], Rule] = {}
 
     def of(self, request: Request) -> Rule:
         """The rule of a request; KNOWN for one that no route answers, so that it is told so."""
+        asked = request["type"], request.get("method", "GET"), request["path"]
+        found = self._known.get(asked)
+        if found is None:
+            if len(self._known) >= _KNOWN_MOST:
+                self._known.clear()
+            found = self._known[asked] = self._find(request)
+        return found
+
+    def _find(self, request: Request) -> Rule:
         partial: BaseRoute | None = None
         for route in self._routes:
             match, _ = route.matches(request)

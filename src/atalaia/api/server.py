@@ -123,6 +123,8 @@ def serve(
     try:
         ruler.start()
         log.info("event=listening address=%s directory=%s", address, directory)
+        metrics = Metrics(store, scheduler)
+        metrics.sources.append(ruler.families)
         served = Served(
             store,
             executor,
@@ -130,7 +132,7 @@ def serve(
             scheduler,
             Unsent(_UNSENT * queries.answer, connections.make_room),
             ruler,
-            Metrics(store, scheduler),
+            metrics,
             {"directory": directory, "listen": str(address), "store": options, "queries": queries},
             pushes=PushRate(front.push_rate),
         )

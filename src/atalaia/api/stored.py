@@ -9,11 +9,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from atalaia.api.asking import asked
-from atalaia.api.http import json_response, needed, parameters_of, single, success
-from atalaia.api.served import BOTH, GET, POST, Served, Spec
-from atalaia.api.tenants import tenant_to_delete, tenants_to_read
-from atalaia.api.times import bounds, parse_time
+from atalaia.api.http import json_response, needed, parameters_of, single
+from atalaia.api.served import GET, POST, Served, Spec
+from atalaia.api.tenants import tenant_to_delete
+from atalaia.api.times import parse_time
 from atalaia.environment.errors import InputError
 from atalaia.logql.parse import parse
 from atalaia.logql.tree import LogQuery
@@ -34,7 +33,6 @@ class StoreApi:
             ("/loki/api/v1/delete", self.deletions, GET),
             ("/loki/api/v1/delete", self.cancel, ("DELETE",)),
             ("/atalaia/v1/store", self.state, GET),
-            ("/atalaia/v1/explain", self.explain, BOTH),
             ("/flush", self.flush, POST),
         ]
 
@@ -46,19 +44,6 @@ class StoreApi:
         """POST /flush: memory becomes a segment."""
         await run_in_threadpool(self._store.flush)
         return Response(status_code=204)
-
-    async def explain(self, request: Request) -> Response:
-        """/atalaia/v1/explain: which segments and row groups the lines of a query are looked for in, and why."""
-        parameters = single(await parameters_of(request))
-        tree = parse(needed(parameters, "query"))
-        start, end = bounds(parameters)
-        tenants = tenants_to_read(request)
-        readings = await asked(
-            request,
-            self._served,
-            lambda ticket: self._served.executor.readings(tree, tenants, start, end, ticket),
-        )
-        return success([asdict(reading) for reading in readings])
 
     async def delete(self, request: Request) -> Response:
         """POST or PUT /loki/api/v1/delete: hide what a selector and line filters find, and remove it from the files."""

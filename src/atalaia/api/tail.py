@@ -30,6 +30,7 @@ from atalaia.logql.tree import LogQuery
 from atalaia.query.scheduler import Question as Waiting
 from atalaia.query.tail import Dropped, Question, Tail
 from atalaia.query.tails import Tails
+from atalaia.runtime.measures import Family, Sample
 
 MAX_LIMIT = 100_000
 MAX_TAILS = 500
@@ -46,6 +47,7 @@ SocketSpec = tuple[str, Callable[[WebSocket], Awaitable[None]]]
 class _Asked:
     """What a client asked for. `start` in ns, `delay` in seconds."""
 
+    text: str
     question: Question
     start: int
     limit: int
@@ -62,6 +64,7 @@ class TailApi:
         # Of its own, so that tails take no thread from pushes and queries.
         self._threads = ThreadPoolExecutor(2, "tail")
         served.stopping.append(self.stop)
+        served.metrics.sources.append(self._measured)
         self._over: list[asyncio.Event] = []
 
     def routes(self) -> list[Spec]:
@@ -76,6 +79,9 @@ class TailApi:
         """Close all tails, since the server stops. To be called in the event loop."""
         for over in self._over:
             over.set()
+
+    def _measured(self) -> list[Family]:
+        return [Family("loki_querier_tail_active", "gauge", "Tails that are open.", [Sample(len(self._tails))])]
 
     async def plain(self, request: Request) -> Response:
         """GET without an upgrade."""
@@ -171,8 +177,8 @@ class _Session:
 
     async def _history(self) -> list[Entry]:
         """What is stored; looked for in its turn, as any query."""
-        asked, url = self._asked, self._websocket.url
-        question = Waiting(asked.question.tenants[0], url.query[:_MOST_SHOWN], url.path, self._ticket)
+        asked = self._asked
+        question = Waiting(asked.question.tenants[0], asked.text[:_MOST_SHOWN], self._websocket.url.path, self._ticket)
         return await self._served.scheduler.run(
             question, lambda found: self._tail.history(asked.start, asked.limit, found.ticket)
         )
@@ -206,7 +212,7 @@ def _asked(connection: HTTPConnection) -> _Asked:
     limit = _number(parameters, "limit", 100, 1, MAX_LIMIT)
     delay = _number(parameters, "delay_for", 0, 0, _MOST_DELAY)
     categorised = "categorize-labels" in connection.headers.get("x-loki-response-encoding-flags", "")
-    return _Asked(Question(tree, tenants_to_read(connection)), start, limit, delay, categorised)
+    return _Asked(text, Question(tree, tenants_to_read(connection)), start, limit, delay, categorised)
 
 
 def _number(parameters: dict[str, str], name: str, usual: int, least: int, most: int) -> int:

@@ -56,6 +56,7 @@ def renewed_context(files: TlsFiles) -> Renewed[ssl.SSLContext]:
         if error is None:
             log.info("event=certificate_read file=%s", files.certificate)
         else:
-            log.error("event=certificate_unusable file=%s reason=%r kept=before", files.certificate, str(error))
+            # As while they are renewed, one file after the other.
+            log.warning("event=certificate_unusable file=%s reason=%r kept=before", files.certificate, str(error))
 
     return Renewed((files.certificate, files.key, files.client_ca), lambda: server_context(files), tell)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -131,7 +132,9 @@ def _print_lines(client: LokiClient, question: Question) -> None:
         _print_histogram(client, question)
     lines = size = 0
     began = time.monotonic()
-    export = not options.quiet and not options.follow and (options.limit == 0 or options.limit > _PAGE)
+    # Lines on the terminal show by themselves how far it is.
+    seen = options.out is None and sys.stdout.isatty()
+    export = not (options.quiet or options.follow or seen) and (options.limit == 0 or options.limit > _PAGE)
     done = False
     with ExitStack() as closing:
         to = writer(options.form, options.style, options.out)

@@ -1,9 +1,10 @@
-"""What a query reads, as `query --explain` shows it."""
+"""What a query is, does and reads, as `query --explain` shows it."""
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from atalaia.cli.common import console, table
@@ -11,8 +12,15 @@ from atalaia.cli.common import console, table
 _REASONS = ("time", "streams", "templates", "tokens")
 
 
-def print_readings(readings: Sequence[Mapping[str, Any]]) -> None:
-    """A row a segment or memory table: its row groups, those that are read, their entries, why the others are not."""
+def print_readings(explained: Mapping[str, Any]) -> None:
+    """The query's tree, its SQL, and a row a segment or memory table that was read.
+
+    A row has its row groups, those that were read, their entries, and why the others were not.
+    """
+    print(explained["query"])
+    for statement in dict.fromkeys(explained["statements"]):
+        print(f"\n{statement}")
+    readings = explained["readings"]
     rows = [_row(reading["name"], reading) for reading in readings]
     total: Counter[str] = Counter()
     passed_over: Counter[str] = Counter()
@@ -21,7 +29,12 @@ def print_readings(readings: Sequence[Mapping[str, Any]]) -> None:
         passed_over.update(reading["passed_over"])
     rows.append(_row("total", {**total, "passed_over": passed_over}))
     first, *others = (reason.upper() for reason in _REASONS)
+    print()
     console().print(table(["SEGMENT", "ROW GROUPS", "READ", "ENTRIES", f"PASSED OVER: {first}", *others], rows))
+    if explained["failed"]:
+        print(f"no answer: {explained['failed']}", file=sys.stderr)
+    else:
+        print(f"{explained['passed']:,} entries passed, in {explained['seconds'] * 1e3:,.1f} ms")
 
 
 def _row(name: str, reading: Mapping[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import httpx
+import orjson
 
 from atalaia.client.entries import LogEntry, entries_of
 from atalaia.environment.connection import Connection
@@ -96,7 +97,7 @@ class LokiClient:
     ) -> Any:
         answer = self.send("GET", path, parameters, headers)
         try:
-            whole = answer.json()
+            whole = orjson.loads(answer.content)
             return whole if member is None else whole[member]
         except (ValueError, KeyError, TypeError) as error:
             raise AtalaiaError(

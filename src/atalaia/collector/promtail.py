@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
 from pathlib import Path
 
-from atalaia.collector.job import Job, Output, Plan, Stage, Target
+from atalaia.collector.job import Job, Plan, Stage, Target
+from atalaia.collector.promtail_output import checked, labels_from, output_of
 from atalaia.collector.stages.labels import Labels, StaticLabels, Timestamp
 from atalaia.collector.stages.narrow import narrowed
 from atalaia.collector.stages.text import Json, Regex, StageError
 from atalaia.environment.errors import ConfigurationError
-from atalaia.environment.units import parse_duration, parse_size
+from atalaia.environment.units import parse_size
 from atalaia.environment.yamlfile import Node, Reader, read_text
 from atalaia.logql.template.gotime import LayoutError
 from atalaia.store.batch import Limits
@@ -31,7 +31,6 @@ _KINDS = [
     "heroku_drain",
     "windows_events",
 ]
-_SECONDS = 1e9
 
 
 def load(path: Path, positions: Path | None = None) -> Plan:
@@ -42,10 +41,10 @@ def load(path: Path, positions: Path | None = None) -> Plan:
         "promtail.yaml",
         {"server", "positions", "clients", "client", "scrape_configs", "limits_config", "target_config"},
     )
-    output = _output(reader, root, path)
+    output = output_of(reader, root, path)
     jobs = jobs_of(reader, root)
     limits = reader.mapping(root.get("limits_config"), "limits_config", {"max_line_size", "max_line_size_truncate"})
-    size = _checked(reader, limits.get("max_line_size"), "max_line_size", line_size) or 256 << 10
+    size = checked(reader, limits.get("max_line_size"), "max_line_size", line_size) or 256 << 10
     if "server" in root:
         log.info("event=setting_unused setting=server file=%s reason='the collector serves no HTTP yet'", path.name)
     kept = reader.mapping(root.get("positions"), "positions", {"filename", "sync_period", "ignore_invalid_yaml"})
@@ -70,91 +69,6 @@ def load_jobs(path: Path) -> list[Job]:
     if reader.problems:
         raise ConfigurationError(reader.problems)
     return jobs
-
-
-def _output(reader: Reader, root: dict[str, Node], path: Path) -> Output | None:
-    clients = reader.sequence(root.get("clients"), "clients")
-    if "client" in root:
-        clients.append(root["client"])
-    if not clients:
-        reader.problem(
-            Node(None, 0),
-            f"{path.name} has no clients",
-            "add `clients:` with `- url: http://HOST:3100/loki/api/v1/push`",
-        )
-        return None
-    if len(clients) > 1:
-        reader.problem(
-            clients[1],
-            "several clients are not built yet",
-            "run one collector a client, each with its own positions file",
-        )
-    known = {
-        "url",
-        "tenant_id",
-        "external_labels",
-        "headers",
-        "basic_auth",
-        "bearer_token",
-        "bearer_token_file",
-        "timeout",
-    }
-    known |= {"batchwait", "batchsize", "backoff_config", "name"}
-    client = reader.mapping(clients[0], "clients", known)
-    url = reader.text(client.get("url"), "clients.url") or ""
-    if not url.startswith(("http://", "https://")):
-        reader.problem(
-            client.get("url", clients[0]),
-            f"clients.url is {url!r}",
-            "give the push address, such as http://127.0.0.1:3100/loki/api/v1/push",
-        )
-        return None
-    basic = reader.mapping(client.get("basic_auth"), "basic_auth", {"username", "password", "password_file"})
-    backoff = reader.mapping(
-        client.get("backoff_config"), "backoff_config", {"min_period", "max_period", "max_retries"}
-    )
-    user = reader.text(basic.get("username"), "basic_auth.username")
-    password = reader.text(basic.get("password"), "basic_auth.password") or _secret(reader, basic.get("password_file"))
-    external = {k: v for k, v in _labels(reader, client.get("external_labels"), "external_labels").items() if v}
-    headers = {k: v for k, v in reader.texts(client.get("headers"), "headers").items() if v is not None}
-
-    def seconds(node: Node | None, what: str, default: float) -> float:
-        found = _checked(reader, node, what, parse_duration)
-        return default if found is None else found / _SECONDS
-
-    return Output(
-        url,
-        reader.text(client.get("tenant_id"), "tenant_id"),
-        external,
-        headers,
-        (user, password or "") if user else None,
-        reader.text(client.get("bearer_token"), "bearer_token") or _secret(reader, client.get("bearer_token_file")),
-        seconds(client.get("timeout"), "timeout", 10.0),
-        seconds(backoff.get("min_period"), "min_period", 0.5),
-        seconds(backoff.get("max_period"), "max_period", 300.0),
-    )
-
-
-def _secret(reader: Reader, node: Node | None) -> str | None:
-    name = reader.text(node, "file")
-    if node is None or name is None:
-        return None
-    try:
-        return Path(name).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reader.problem(node, f"{name} cannot be read: {error}", "name a file that the collector may read")
-        return None
-
-
-def _checked(reader: Reader, node: Node | None, what: str, convert: Callable[[str], int]) -> int | None:
-    text = reader.text(node, what)
-    if node is None or text is None:
-        return None
-    try:
-        return convert(text)
-    except ValueError as error:
-        reader.problem(node, f"{what}: {error}", "correct the value, or leave it out")
-        return None
 
 
 def line_size(text: str) -> int:
@@ -203,7 +117,7 @@ def jobs_of(reader: Reader, root: dict[str, Node]) -> list[Job]:
 
 def _target(reader: Reader, node: Node, job: str) -> Target | None:
     entry = reader.mapping(node, "static_configs", {"targets", "labels"})
-    labels = {k: v for k, v in _labels(reader, entry.get("labels"), "labels").items() if v is not None}
+    labels = {k: v for k, v in labels_from(reader, entry.get("labels"), "labels").items() if v is not None}
     pattern = labels.pop("__path__", None)
     exclude = labels.pop("__path_exclude__", None)
     for name in [name for name in labels if name.startswith("__")]:
@@ -216,15 +130,6 @@ def _target(reader: Reader, node: Node, job: str) -> Target | None:
         )
         return None
     return Target(pattern, {"job": job} | labels, exclude)
-
-
-def _labels(reader: Reader, node: Node | None, what: str) -> dict[str, str | None]:
-    """A mapping of label names to texts; Loki and the store refuse every entry with another name."""
-    nodes = reader.mapping(node, what)
-    for name in nodes:
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            reader.problem(nodes[name], f"{what}: {name!r} is not a label name", "write letters, digits and _ only")
-    return {name: reader.text(value, f"{what}.{name}") for name, value in nodes.items()}
 
 
 def _stage(reader: Reader, node: Node) -> Stage | None:
@@ -241,8 +146,8 @@ def _stage(reader: Reader, node: Node) -> Stage | None:
         "regex": _regex,
         "json": _json,
         "timestamp": _timestamp,
-        "labels": lambda r, b: Labels(_labels(r, b, "labels")),
-        "static_labels": lambda r, b: StaticLabels({k: v for k, v in _labels(r, b, "static_labels").items() if v}),
+        "labels": lambda r, b: Labels(labels_from(r, b, "labels")),
+        "static_labels": lambda r, b: StaticLabels({k: v for k, v in labels_from(r, b, "static_labels").items() if v}),
     }
     if name not in builders:
         reader.problem(body, f"the stage {name!r} is not built yet", f"built are: {', '.join(builders)}")

@@ -63,10 +63,21 @@ def connection_of(environment: Environment, port: int | None = None) -> Connecti
     scheme = "https" if tls.certificate else "http"
     return Connection(
         f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}",
-        token_file=environment.state.own_token,
+        token_file=_unless_closed(environment.state.own_token),
         ca=place(logs.ca),
         # Its own certificate may have any name and any signer: the environment knows the very file.
         pinned=None if logs.ca else place(tls.certificate),
         certificate=shown[0],
         key=shown[1],
     )
+
+
+def _unless_closed(path: Path) -> Path | None:
+    """None for a file that exists and is another user's: they may still ask a store that asks nobody who they are."""
+    try:
+        with path.open("rb"):
+            return path
+    except PermissionError:
+        return None
+    except OSError:
+        return path

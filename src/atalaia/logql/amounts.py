@@ -11,7 +11,8 @@ from .sqltext import let, literal
 
 # Decimals that DuckDB's own cast reads, and reads to something finite.
 _NUMBER = literal(r"^[+-]?(?:[0-9]{1,99}(?:\.[0-9]{0,99})?|\.[0-9]{1,99})(?:[eE][+-]?[0-9]{1,2})?$")
-_DURATION = literal(r"^[0-9]{1,9}(?:\.[0-9]{1,9})?(?:ns|us|µs|μs|ms|s|m|h)$")
+# Such as int64 can hold in ns.
+_DURATION = literal(r"^(?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:ns|us|µs|μs|ms|s)|[0-9]{1,6}(?:\.[0-9]{1,9})?[mh])$")
 _SIZE = literal(r"^[0-9]{1,9}(?:\.[0-9]{1,9})?\s*[kKmMgG]?[iI]?[bB]?$")
 _DIGITS = literal("^[0-9.]+")
 # The longer suffix first.
@@ -48,7 +49,7 @@ def _plain(text: str, kind: str) -> str:
         return f"TRY_CAST(regexp_extract({text}, {_NUMBER}) AS DOUBLE)"
     if kind == "duration":
         product = "floor({}::DECIMAL(24, 9) * {}::DECIMAL(14, 0))".format
-        whole = _per_unit(text, lambda count, ns: f"TRY_CAST({product(count, ns)} AS BIGINT)")
+        whole = _per_unit(text, lambda count, ns: f"{product(count, ns)}::BIGINT")
         return f"({whole} / 1e9::DOUBLE)"
     cases = " ".join(f"WHEN {literal(unit)} THEN {factor}" for unit, factor in _BYTES.items())
     unit = f"CASE lower(trim(ltrim(d, '0123456789.'))) {cases} END"

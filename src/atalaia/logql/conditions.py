@@ -62,7 +62,8 @@ def test(tree: Condition, labels: Labels) -> Test:
         sql = _boolean(tree, labels)
         return Test(sql, sql, None)
     code = _code(tree, labels)
-    return Test(f"({code} IN (1, 2))", _boolean(tree, labels), f"({code} >= 2)" if kinds - {str, IpMatch} else None)
+    # DuckDB would make the code of `IN (1, 2)` twice.
+    return Test(f"({code} % 3 <> 0)", _boolean(tree, labels), f"({code} >= 2)" if kinds - {str, IpMatch} else None)
 
 
 def _kinds(tree: Condition) -> set[type]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import singledispatch
 
 import re2
@@ -36,6 +36,21 @@ class Parser:
     def label(self, name: str) -> str | None:
         """SQL of one label; None when this parser never finds it."""
         return self.any_label(name) if self.any_label is not None else self.named.get(name)
+
+    def decided(self, column: str) -> Parser:
+        """The same where a column holds the result of the test of `usual`."""
+        if self.usual is None:
+            return self
+
+        def either(quickly: str, slowly: str) -> str:
+            return f"CASE WHEN {column} THEN {quickly} ELSE {slowly} END"
+
+        whole, usual = self, self.usual[1]
+        error = self.error and f"CASE WHEN NOT {column} THEN {self.error} END"
+        named = {name: either(usual.named[name], sql) for name, sql in self.named.items()}
+        if self.any_label is None:
+            return replace(self, named=named, error=error)
+        return replace(self, error=error, any_label=lambda n: either(str(usual.label(n)), str(whole.label(n))))
 
 
 @singledispatch

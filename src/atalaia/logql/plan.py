@@ -104,6 +104,14 @@ class Pipeline:
     whole: bool = True
     keys: dict[str, str] = field(default_factory=dict)
 
+    def decided(self, column: str) -> tuple[Pipeline, str]:
+        """The same over a relation with a column more, and the SQL of that; whether lines are usual is tested once."""
+        if self.relabelled or len(self.parsers) != 1 or (usual := self.parsers[0].usual) is None:
+            return self, ""
+        parser = self.parsers[0].decided(column)
+        error = parser.error if self.marks is None else _first(parser.error, self.marks)
+        return replace(self, parsers=[parser], error=error), f", {usual[0]} AS {column}"
+
     def stream_label(self, name: str) -> str | None:
         """SQL of a stream's own label; None when no stream has it."""
         if self.streams.many:

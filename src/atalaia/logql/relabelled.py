@@ -5,6 +5,7 @@ What formatting.py says of one entry they say alike.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .conditions import Inexpressible, text_test
@@ -69,6 +70,7 @@ def drop(pipeline: Pipeline, stage: Drop) -> None:
         pipeline.changed = {**pipeline.changed, **changed, **dict.fromkeys(names - {ERROR, DETAILS}, NOTHING)}
     if ERROR in names:
         pipeline.error = pipeline.marks = None
+        pipeline.parsers = [replace(parser, error=None) for parser in pipeline.parsers]
 
 
 def _by_name(matchers: list[Matcher]) -> dict[str, list[Matcher]]:

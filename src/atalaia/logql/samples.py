@@ -71,9 +71,12 @@ def samples_of(pipeline: Pipeline, tree: RangeAggregation, grouping: Grouping | 
         raise Inexpressible
     if pipeline.error and (grouping is None or grouping.without) and keeps_errors(tree, grouping):
         raise Inexpressible  # an error's details are labels then
+    entries = f"FROM {source}{pipeline.where(lines=False)}"
+    pipeline, column = pipeline.decided("usual")
+    if column:
+        entries = f"FROM (SELECT *{column} {entries})"
     keys = keys_of(pipeline, Grouping(False, ()) if tree.op == "absent_over_time" else grouping_of(tree, grouping))
     named = "".join(f"{sql} AS k{n}, " for n, sql in enumerate(keys.columns))
-    entries = f"FROM {source}{pipeline.where(lines=False)}"
     if tree.unwrap is not None:
         sql = _unwrapped(pipeline, tree, grouping, named, entries)
     else:

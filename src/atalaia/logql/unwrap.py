@@ -21,7 +21,9 @@ def kind_of(stage: Unwrap) -> str:
 def read(text: str, kind: str) -> float | None:
     """A sample: a number, seconds or bytes; None for what cannot be read."""
     found = values.READERS[kind](text)
-    return found / 1e9 if kind == "duration" and found is not None else found
+    if found is None:
+        return None
+    return found / 1e9 if kind == "duration" else float(found)
 
 
 def sample_error(text: str, value: str) -> str:

@@ -28,6 +28,7 @@ from atalaia.store.snapshot import Part, Snapshot, in_order
 from atalaia.store.store import Store
 
 _PAGE_MOST = 50_000  # rows read at a time where Python decides which of them pass
+MAX_POINTS_IN_ALL = 20_000_000  # of all range aggregations of a query
 _DELETING = ("|=", "!=", "|~", "!~")
 
 
@@ -196,6 +197,7 @@ class Executor:
     ) -> Matrix:
         """The series of a metric query at `steps` moments from `start`, `step` ns apart."""
         ticket = ticket or self.ticket()
+        points = 0
         with self._store.snapshot() as snapshot:
 
             def leaf(found: RangeAggregation, grouping: Grouping | None) -> Matrix:
@@ -203,6 +205,14 @@ class Executor:
                 grid = Grid(start - aggregation.offset_ns, step, steps, aggregation.range_ns)
                 streams = streams_of(aggregation.query, tenants, snapshot)
                 parts = chosen(snapshot.parts, streams.labels, grid.first + 1, grid.last + 1)
-                return RangeQuery(self._engine, ticket, parts, streams, aggregation, grouping, grid).matrix()
+                matrix = RangeQuery(self._engine, ticket, parts, streams, aggregation, grouping, grid).matrix()
+                nonlocal points
+                points += matrix.values.size
+                if points > MAX_POINTS_IN_ALL:
+                    raise InputError(
+                        f"the parts of the query have more than {MAX_POINTS_IN_ALL} points in all",
+                        "ask for a larger step, or group by fewer labels",
+                    )
+                return matrix
 
             return evaluate.evaluate(tree, leaf, steps, ticket.check)

@@ -50,7 +50,7 @@ class Explorer:
         with self._store.snapshot() as snapshot:
             ids = _selected(tenants, asked.selected(), snapshot)
             counts = counting.count(self._engine, ticket, snapshot.parts, ids, window)
-            return volume.volumes(snapshot.streams, ids, counts, asked)
+            return volume.volumes(selected(snapshot, tenants), ids, counts, asked)
 
     def patterns(
         self, tenants: Tenants, query: LogQuery, window: Window, limit: int, ticket: Ticket
@@ -78,14 +78,9 @@ class Explorer:
         """
         with self._store.snapshot() as snapshot:
             found = self._streams(tenants, selectors, start, end, snapshot, ticket)
-            if len(tenants) == 1:
-                names = [only] if only is not None else snapshot.streams.names_of(found)
-                return {name: snapshot.streams.distinct(found, name) for name in names}
-            sets = self._sets(tenants, found, snapshot)
-            values: dict[str, set[str]] = {}
-            for name, value in (item for one in sets for item in one.items() if only in (None, item[0])):
-                values.setdefault(name, set()).add(value)
-            return {name: sorted(values[name]) for name in sorted(values)}
+            every = selected(snapshot, tenants)
+            names = [only] if only is not None else every.names_of(found)
+            return {name: every.distinct(found, name) for name in names}
 
     def series(
         self, tenants: Tenants, selectors: Sequence[Selector], start: int, end: int, ticket: Ticket

@@ -10,7 +10,7 @@ import numpy as np
 from atalaia.logql.literals import quote
 from atalaia.logql.tree import Matcher, Selector
 from atalaia.query.counting import Counts, Sums
-from atalaia.store.streams import Streams
+from atalaia.store.streams import Selection
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Volume:
         return f"{{{', '.join(f'{name}={quote(value)}' for name, value in self.labels.items())}}}"
 
 
-def volumes(streams: Streams, ids: np.ndarray, counts: Counts, asked: Asked) -> list[Volume]:
+def volumes(streams: Selection, ids: np.ndarray, counts: Counts, asked: Asked) -> list[Volume]:
     """The largest volumes of some streams, the largest first, then by name. `ids` ascending."""
     named = asked.targets or tuple(matcher.name for matcher in asked.selector.matchers)
     names = sorted(set(named or streams.names_of(ids)))
@@ -63,13 +63,13 @@ def volumes(streams: Streams, ids: np.ndarray, counts: Counts, asked: Asked) -> 
     return found[: asked.limit]
 
 
-def _codes(streams: Streams, ids: np.ndarray, name: str) -> tuple[np.ndarray, list[str]]:
+def _codes(streams: Selection, ids: np.ndarray, name: str) -> tuple[np.ndarray, list[str]]:
     """A label of each stream as a position among its values; -1 for none."""
     values = streams.values_of(ids, name).dictionary_encode()
     return values.indices.fill_null(-1).to_numpy(zero_copy_only=False), values.dictionary.to_pylist()
 
 
-def _combinations(streams: Streams, ids: np.ndarray, names: Sequence[str]) -> tuple[list[dict[str, str]], np.ndarray]:
+def _combinations(streams: Selection, ids: np.ndarray, names: Sequence[str]) -> tuple[list[dict[str, str]], np.ndarray]:
     """The combinations of these labels that streams have, and the number of each stream's."""
     if not names:
         return [{}], np.zeros(len(ids), np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,8 @@ from atalaia.logql.matrix import Labels
 from atalaia.logql.tree import Metric
 
 MINUTE = 60 * 10**9
+RuleKey = tuple[bool, str, Labels, int]
+"""Whether a rule records, its name, its labels, and how many like it come before it in its group."""
 INTERVAL = MINUTE
 """How often a group is evaluated that says nothing of it."""
 
@@ -30,11 +33,6 @@ class Rule:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def key(self) -> tuple[bool, str, Labels]:
-        """What stays the same when a rule is changed: its alerts stay, too."""
-        return (self.records, self.name, tuple(sorted(self.labels.items())))
-
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -49,6 +47,16 @@ class Group:
     limit: int = 0
     offset: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
+
+    def keys(self) -> list[RuleKey]:
+        """What stays the same of each rule when it is changed, so that its alerts stay, too."""
+        seen = Counter[tuple[bool, str, Labels]]()
+        keys = []
+        for rule in self.rules:
+            key = (rule.records, rule.name, tuple(sorted(rule.labels.items())))
+            keys.append((*key, seen[key]))
+            seen[key] += 1
+        return keys
 
 
 @dataclass(frozen=True, slots=True)

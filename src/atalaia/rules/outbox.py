@@ -76,6 +76,11 @@ class Outbox(Generic[Item]):
         if beyond:
             log.warning("event=outbox_full receiver=%s lost=%d", self.name, len(beyond))
 
+    @property
+    def waiting(self) -> int:
+        """How many items wait."""
+        return len(self._waiting)
+
     def begin_to_stop(self) -> None:
         """Take what waits to the receiver, for a short while."""
         with self._guard:

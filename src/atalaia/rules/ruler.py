@@ -10,20 +10,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from atalaia.environment.errors import AtalaiaError
-from atalaia.logql.matrix import Labels
 from atalaia.logql.tree import Metric
 from atalaia.query.execute import Executor
 from atalaia.query.ticket import Ticket
-from atalaia.rules import statefile
+from atalaia.rules import measured, statefile
 from atalaia.rules.alerts import Alert
 from atalaia.rules.evaluation import Evaluated, Known, Vector, asked_in_template, evaluate, vector
 from atalaia.rules.files import RuleFiles
 from atalaia.rules.kept import KeptGroups
-from atalaia.rules.model import Group, Placed
+from atalaia.rules.model import Group, Placed, RuleKey
 from atalaia.rules.plan import Plan
 from atalaia.rules.publisher import Publisher
 from atalaia.rules.running import Running, View
 from atalaia.rules.templates import Surroundings
+from atalaia.runtime.measures import Family
 from atalaia.store.store import Store
 
 log = logging.getLogger("atalaia.rules")
@@ -72,6 +72,12 @@ class Ruler:
         """What is wrong with rule files now."""
         return list(self._files.problems.values())
 
+    def families(self) -> list[Family]:
+        """What there is to measure."""
+        with self._guard:
+            views = [running.view() for running in self._running.values()]
+        return measured.families(views, self._publisher.outboxes(), len(self._files.problems))
+
     # -- changes
 
     def put(self, tenant: str, namespace: str, group: Group) -> None:
@@ -106,7 +112,7 @@ class Ruler:
                     self._running[key] = old
                     continue
                 known = self._known_before(key, old)
-                made = Running.of(one, now, lambda rule, known=known: known.pop(rule.key, None) or Known())  # type: ignore[misc]
+                made = Running.of(one, now, lambda rule, known=known: known.pop(rule, None) or Known())  # type: ignore[misc]
                 self._running[key] = made
                 if old is not None and old.schedule == made.schedule:
                     made.due, made.missed = old.due, old.missed
@@ -117,16 +123,17 @@ class Ruler:
         self._save()
         self._run_if_needed()
 
-    def _known_before(self, key: _Key, old: Running | None) -> dict[tuple[bool, str, Labels], Known]:
+    def _known_before(self, key: _Key, old: Running | None) -> dict[RuleKey, Known]:
         if old is not None:
-            return {rule.key: known for rule, known in zip(old.placed.group.rules, old.known, strict=True)}
+            return dict(zip(old.placed.group.keys(), old.known, strict=True))
         mine = [rule for rule in self._remembered if rule[0] == key]
         return {rule[1]: Known(self._remembered.pop(rule)) for rule in mine}
 
     def _end_left(self, old: Running, new: Running | None, now: int) -> None:
-        stays = {rule.key for rule in new.placed.group.rules} if new else set()
-        for rule, known in zip(old.placed.group.rules, old.known, strict=True):
-            if rule.key not in stays and (known.alerts or known.samples):
+        stays = set(new.placed.group.keys()) if new else set()
+        group = old.placed.group
+        for rule, key, known in zip(group.rules, group.keys(), old.known, strict=True):
+            if key not in stays and (known.alerts or known.samples):
                 ended = tuple(replace(alert, ended=now) for alert in known.alerts.values())
                 over = Evaluated(Known(moment=now), ended, tuple(known.samples))
                 self._publisher.publish(old.placed, rule, known, over, now)
@@ -193,9 +200,9 @@ class Ruler:
         with self._saving:
             with self._guard:
                 pairs = [
-                    (statefile.key_of(key, rule), known.alerts)
+                    ((key, rule), known.alerts)
                     for key, running in self._running.items()
-                    for rule, known in zip(running.placed.group.rules, running.known, strict=True)
+                    for rule, known in zip(running.placed.group.keys(), running.known, strict=True)
                 ]
             alerts = {key: found for key, found in pairs if found} | self._remembered
             if not alerts and not self._state.exists():

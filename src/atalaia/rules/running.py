@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from atalaia.rules.evaluation import Known
-from atalaia.rules.model import Placed, Rule
+from atalaia.rules.model import Placed, RuleKey
 from atalaia.rules.schedule import Schedule, schedule_of
 
 
@@ -35,10 +35,10 @@ class Running:
     missed: int = 0
 
     @classmethod
-    def of(cls, placed: Placed, now: int, known_of: Callable[[Rule], Known]) -> Running:
+    def of(cls, placed: Placed, now: int, known_of: Callable[[RuleKey], Known]) -> Running:
         """A group that begins at `now` ns."""
         schedule = schedule_of(placed)
-        return cls(placed, schedule, schedule.after(now), tuple(map(known_of, placed.group.rules)))
+        return cls(placed, schedule, schedule.after(now), tuple(map(known_of, placed.group.keys())))
 
     def take(self, now: int) -> int | None:
         """The moment to evaluate, if one is due at `now` ns. Moments before it that were missed are counted."""

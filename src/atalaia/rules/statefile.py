@@ -1,7 +1,7 @@
 """What alerts were doing, kept over a restart: STORE/rules/alerts.json, replaced atomically when a state changes.
 
-{"version": 1, "saved": ns, "rules": [{tenant, namespace, group, rule, labels, alerts: [{labels, annotations, value,
-active, fired, gone}]}]}; moments in ns, null for none. A value that is not finite is null.
+{"version": 1, "saved": ns, "rules": [{tenant, namespace, group, rule, labels, number, alerts: [{…}]}]}, an alert with
+labels, annotations, value (null: not finite), active, fired, gone. Moments are in ns, null for none.
 """
 
 from __future__ import annotations
@@ -17,19 +17,14 @@ import orjson
 from atalaia.environment.state import write_atomically
 from atalaia.logql.matrix import Labels, label_key
 from atalaia.rules.alerts import Alert
-from atalaia.rules.model import MINUTE, Rule
+from atalaia.rules.model import MINUTE, RuleKey
 
 log = logging.getLogger("atalaia.rules")
 TOLERANCE = 60 * MINUTE
 """How long nobody may have looked before a pending alert begins anew."""
-RuleKey = tuple[tuple[str, str, str], tuple[bool, str, Labels]]
-"""A group's key and its rule's key."""
-Remembered = Mapping[RuleKey, Mapping[Labels, Alert]]
-
-
-def key_of(group: tuple[str, str, str], rule: Rule) -> RuleKey:
-    """Under which a rule's alerts are kept."""
-    return (group, rule.key)
+Key = tuple[tuple[str, str, str], RuleKey]
+"""A group's key and its rule's."""
+Remembered = Mapping[Key, Mapping[Labels, Alert]]
 
 
 def save(path: Path, rules: Remembered, now: int) -> None:
@@ -41,9 +36,10 @@ def save(path: Path, rules: Remembered, now: int) -> None:
             "group": group,
             "rule": name,
             "labels": dict(labels),
+            "number": number,
             "alerts": [_data(alert) for alert in alerts.values()],
         }
-        for ((tenant, namespace, group), (_, name, labels)), alerts in rules.items()
+        for ((tenant, namespace, group), (_, name, labels, number)), alerts in rules.items()
         if alerts
     ]
     text = orjson.dumps({"version": 1, "saved": now, "rules": listed}, option=orjson.OPT_INDENT_2).decode()
@@ -62,16 +58,19 @@ def _data(alert: Alert) -> dict[str, Any]:
     }
 
 
-def load(path: Path, now: int) -> dict[RuleKey, dict[Labels, Alert]]:
+def load(path: Path, now: int) -> dict[Key, dict[Labels, Alert]]:
     """The alerts that were kept; a damaged file is told, and alerts begin anew."""
     try:
         data = orjson.loads(path.read_bytes())
         if data["version"] != 1:
             raise ValueError(f"version {data['version']!r} is not known")
         lost = now - data["saved"] > TOLERANCE
-        found: dict[RuleKey, dict[Labels, Alert]] = {}
+        found: dict[Key, dict[Labels, Alert]] = {}
         for one in data["rules"]:
-            key = ((one["tenant"], one["namespace"], one["group"]), (False, one["rule"], label_key(one["labels"])))
+            key = (
+                (one["tenant"], one["namespace"], one["group"]),
+                (False, one["rule"], label_key(one["labels"]), one["number"]),
+            )
             alerts = [_alert(item) for item in one["alerts"]]
             found[key] = {alert.labels: alert for alert in alerts if alert.fired is not None or not lost}
         return found

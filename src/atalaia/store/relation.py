@@ -104,7 +104,7 @@ def relation(
     memory = [part for part in parts if part.batches]
     if memory or not branches:
         connection.register("memory_entries", pa.Table.from_batches([b for p in memory for b in p.batches], SCHEMA))
-        branches.append(reader.select("memory_entries", memory, (), [condition.sql for condition in lines]))
+        branches.append(reader.select("memory_entries", memory, (), [_looked_at(condition) for condition in lines]))
     if readings is not None:
         readings += [_reading(choice) for choice in choices]
         readings += [_whole(part) for part in (*plain, *memory)]
@@ -132,6 +132,15 @@ def _sizes(segment: Segment | None, rows: int) -> tuple[int, int]:
     if segment is None or not segment.rows:
         return 0, 0
     return segment.line_bytes * rows // segment.rows, segment.size * rows // segment.rows
+
+
+def _looked_at(condition: LineCondition) -> str:
+    """The condition's SQL; one with a regex is kept out of the reader of Parquet files.
+
+    The reader looks at no interrupt before a row group's end, and of some expressions RE2 makes no automaton: then a
+    row group takes many seconds. A condition of two columns it leaves to DuckDB.
+    """
+    return f"({condition.sql} OR ts IS NULL)" if any(test.regex for test in condition.tests) else condition.sql
 
 
 def _readable(part: Part, check: Callable[[], None]) -> bool:
@@ -203,7 +212,7 @@ class _Reader:
         """What must hold of a row: its template passes, or may pass and the line does."""
         every = [text for text in seen if known[text] is Verdict.ALL]
         maybe = [text for text in seen if known[text] is Verdict.SOME]
-        lines = " AND ".join(condition.sql for condition in self._question.lines)
+        lines = " AND ".join(map(_looked_at, self._question.lines))
         if len(every) + len(maybe) > sql.LIST_MOST or sum(map(len, (*every, *maybe))) > _TEXT_MOST:
             # Planning so long a list would take longer than reading the lines.
             return [lines]
@@ -219,7 +228,7 @@ class _Reader:
 
     def whole(self, parts: Sequence[Part], own: tuple[str, ...]) -> str:
         """Of segments without an index."""
-        return self.select(_parquet(parts), parts, own, [c.sql for c in self._question.lines])
+        return self.select(_parquet(parts), parts, own, list(map(_looked_at, self._question.lines)))
 
     def select(
         self,

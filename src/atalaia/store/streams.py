@@ -13,6 +13,7 @@ from functools import lru_cache
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 _ABSENT = -1
 TENANT = "__tenant_id__"
@@ -223,9 +224,30 @@ class Selection(Mapping[int, Mapping[str, str]]):
         """How many of them have a label."""
         if self.tenanted and name == TENANT:
             return len(self.ids)
-        if self.tenanted and name == ORIGINAL:
-            name = TENANT
-        return self._streams.count(self.ids, name)
+        return self._streams.count(self.ids, self._stored(name))
+
+    def _stored(self, name: str) -> str:
+        """What a label is called in the store."""
+        return TENANT if self.tenanted and name == ORIGINAL else name
+
+    def names_of(self, numbers: np.ndarray) -> list[str]:
+        """The labels that any of some streams has, sorted."""
+        found = self._streams.names_of(numbers)
+        if not self.tenanted or not len(numbers):
+            return found
+        return sorted({*found, TENANT, *([ORIGINAL] if TENANT in found else [])})
+
+    def distinct(self, numbers: np.ndarray, name: str) -> list[str]:
+        """The values that some streams have for a label, sorted."""
+        if self.tenanted and name == TENANT:
+            return sorted(pc.unique(self._streams.tenants_of(numbers)).to_pylist())
+        return self._streams.distinct(numbers, self._stored(name))
+
+    def values_of(self, numbers: np.ndarray, name: str) -> pa.Array:
+        """A label of some streams (utf8), null where they have none."""
+        if self.tenanted and name == TENANT:
+            return self._streams.tenants_of(numbers)
+        return self._streams.values_of(numbers, self._stored(name))
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.ids.tolist())

@@ -133,7 +133,18 @@ STAGES = HEAD + JOB + "  pipeline_stages:\n"
         ("clients:\n- url: http://a\n- url: http://b\n" + JOB, [(3, "several clients")]),
         ("clients:\n- name: x\n  url: ftp://a\n" + JOB, [(3, "clients.url is 'ftp://a'")]),
         ("clients:\n- name: x\n" + JOB, [(2, "clients.url is ''")]),
-        ("clients:\n- url: http://a\n  tls_config: {}\n" + JOB, [(3, "clients: 'tls_config' is not known")]),
+        ("clients:\n- url: http://a\n  tls_config: {x: 1}\n" + JOB, [(3, "tls_config: 'x' is not known")]),
+        (
+            "clients:\n- url: http://a\n  tls_config:\n    ca_file: /nowhere\n    key_file: /x\n"
+            "    server_name: y\n    insecure_skip_verify: true\n" + JOB,
+            [
+                (4, "ca_file /nowhere: there is no such file"),
+                (5, "key_file /x: there is no such file"),
+                (5, "cert_file and key_file go together"),
+                (6, "tls_config.server_name is not built"),
+                (7, "a server that nobody vouches for"),
+            ],
+        ),
         ("clients:\n- url: http://a\n  timeout: soon\n" + JOB, [(3, "timeout: 'soon' is not a duration")]),
         ("clients:\n- url: http://a\n  external_labels:\n    a-b: x\n" + JOB, [(4, "external_labels: 'a-b' is not a")]),
         (
@@ -217,3 +228,17 @@ def test_a_secret_is_read_from_its_file(load, monkeypatch: pytest.MonkeyPatch) -
     output = load(text).output
     assert output.basic_auth == ("u", "from /p")
     assert output.bearer_token == "from /t"
+
+
+def test_what_a_client_trusts_and_shows(load, tmp_path: Path) -> None:
+    for name in ("ca", "certificate", "key"):
+        (tmp_path / name).write_text("PEM")
+    files = f"{{ca_file: {tmp_path}/ca, cert_file: {tmp_path}/certificate, key_file: {tmp_path}/key}}"
+    text = SEED.replace("  - url: http:", f"  - bearer_token: t\n    tls_config: {files}\n    url: https:")
+    trust = load(text).output.trust
+    assert trust is not None
+    assert (trust.ca, trust.certificate, trust.key, trust.token) == (
+        tmp_path / "ca", tmp_path / "certificate", tmp_path / "key", "t",
+    )  # fmt: skip
+    assert trust.base.startswith("https://")
+    assert load(SEED).output.trust is None

@@ -51,3 +51,15 @@ def test_the_own_token_goes_to_the_own_store_alone(tmp_path: Path) -> None:
     assert other is not None
     assert (other.base, other.tenant, other.token, other.token_file) == ("https://loki", "t", "x", None)
     assert "token='x'" not in repr(other)
+
+
+def test_who_may_not_read_the_own_token_asks_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = load(_written(tmp_path, ""))
+
+    def closed(*_: object) -> None:
+        raise PermissionError("another user's")
+
+    monkeypatch.setattr(Path, "open", closed)  # root, as which tests may run, reads everything
+    own = connection_of(environment, 3100)
+    assert own is not None
+    assert own.token_file is None

@@ -26,7 +26,7 @@ OPERATORS = st.sampled_from(["==", "!=", ">", ">=", "<", "<="])
 
 
 @given(st.lists(TEXTS, min_size=1, max_size=20), WANTED, OPERATORS, st.sampled_from(list(values.READERS)))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_beside_python(engine: Engine, texts: list[str], wanted: int, op: str, kind: str) -> None:
     rows = ", ".join(f"({literal(text)})" for text in texts)
     columns = f"t, {amounts.code('t', kind, op, float(wanted))}, {amounts.read('t', kind)}"

@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from atalaia.logql.template.parse import TemplateError
+
 from .support import made
 
 CASES = [
@@ -20,9 +22,8 @@ CASES = [
     ("substr 1 3 `héllo`", "él"),
     ("substr -1 3 `hello`", "hel"),
     ("substr 2 -1 `hello`", "llo"),
-    ("substr 3 2 `hello`", ""),
     ("substr 2 99 `hello`", "llo"),
-    ("substr -1 -1 `hello`", ""),
+    ("substr 5 -1 `hello`", ""),
     ("contains `el` `hello`", "true"),
     ("hasPrefix `he` `hello`", "true"),
     ("hasSuffix `he` `hello`", "false"),
@@ -128,7 +129,7 @@ CASES = [
     ("print `a` `b`", "ab"),
     ("println 1 `a`", "1 a\n"),
     ('html `<a href="x">\'&`', "&lt;a href=&#34;x&#34;&gt;&#39;&amp;"),
-    ("js `a'b<\n`", "a\\'b\\u003C\\n"),
+    ("js `a'b<\n`", "a\\'b\\u003C\\u000A"),
     ("urlquery `a b` `c`", "a+bc"),
     # ---- times
     ("__timestamp__ | unixEpoch", "1700000000"),
@@ -157,6 +158,12 @@ CASES = [
 @pytest.mark.parametrize(("call", "expected"), CASES, ids=lambda text: re.sub(r"[^\x20-\x7e]", "?", text))
 def test_functions(call: str, expected: str) -> None:
     assert made(f"{{{{{call}}}}}") == expected
+
+
+@pytest.mark.parametrize("bounds", ["3 2", "6 -1", "7 9", "-1 6", "-1 -1"])
+def test_substr_beyond_the_text_fails(bounds: str) -> None:
+    with pytest.raises(TemplateError, match="out of range"):
+        made(f"{{{{substr {bounds} `hello`}}}}")
 
 
 PRINTF = [

@@ -93,10 +93,12 @@ def _title(text: str) -> str:
 
 
 def _decoded(text: str) -> str:
+    text = re.sub(r"[\r\n]", "", text)
     try:
         return base64.b64decode(text, validate=True).decode(errors="replace")
-    except binascii.Error as error:
-        return str(error)
+    except (binascii.Error, ValueError):
+        strange = re.search(r"[^A-Za-z0-9+/]", text)
+        return f"illegal base64 data at input byte {len(text[: strange.start() if strange else None].encode())}"
 
 
 def _unescaped(text: str) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from .gotime import CHUNK, Layout, LayoutError
@@ -36,12 +38,43 @@ class Moment:
 
     def format(self, layout: str) -> str:
         """The moment in the way in which the layout writes Go's reference time."""
-        seconds, fraction = divmod(self.ns, 10**9)
+        local, fraction = self.local(), self.ns % 10**9
+        return CHUNK.sub(lambda chunk: _part(chunk[0], local, f"{fraction:09d}"), layout)
+
+    def local(self) -> datetime:
+        """The moment in its zone, in whole seconds."""
         try:
-            local = (_EPOCH + timedelta(seconds=seconds)).astimezone(self.zone)
+            return (_EPOCH + timedelta(seconds=self.ns // 10**9)).astimezone(self.zone)
         except OverflowError as error:
             raise ValueError("a time outside of the years 1 to 9999") from error
-        return CHUNK.sub(lambda chunk: _part(chunk[0], local, f"{fraction:09d}"), layout)
+
+    def method(self, name: str, arguments: list[Any]) -> Any:
+        """What a method of Go's time.Time gives; the more common ones are here. Raises LookupError for others."""
+        if name == "Format" and len(arguments) == 1:
+            return self.format(arguments[0])
+        if arguments:
+            raise LookupError(name)
+        return _METHODS[name](self)
+
+
+_METHODS: Mapping[str, Callable[[Moment], Any]] = {
+    "Unix": lambda moment: moment.ns // 10**9,
+    "UnixMilli": lambda moment: moment.ns // 10**6,
+    "UnixMicro": lambda moment: moment.ns // 10**3,
+    "UnixNano": lambda moment: moment.ns,
+    "Year": lambda moment: moment.local().year,
+    "Month": lambda moment: moment.format("January"),
+    "Day": lambda moment: moment.local().day,
+    "YearDay": lambda moment: moment.local().timetuple().tm_yday,
+    "Weekday": lambda moment: moment.format("Monday"),
+    "Hour": lambda moment: moment.local().hour,
+    "Minute": lambda moment: moment.local().minute,
+    "Second": lambda moment: moment.local().second,
+    "Nanosecond": lambda moment: moment.ns % 10**9,
+    "String": str,
+    "UTC": lambda moment: Moment(moment.ns),
+    "IsZero": lambda moment: moment.ns == _BEGINNING,
+}
 
 
 def _part(chunk: str, local: datetime, fraction: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from .data import LabelMap
 from .fmt import written
+from .gotimes import Moment
 from .nodes import Access, Branch, Call, Constant, Dot, Function, Leave, Node, Operand, Pipe, Template, Variable
 from .parse import TemplateError
 
@@ -133,6 +134,9 @@ class _Run:
 
     def _command(self, command: tuple[Operand, ...], dot: Any, variables: _Scope, final: Any) -> Any:
         first, rest = command[0], command[1:]
+        if isinstance(first, Access) and isinstance(of := self._value(first.of, dot, variables), Moment):
+            given = [self._value(operand, dot, variables) for operand in rest]
+            return _method(of, first.name, given if final is _NOTHING else [*given, final])
         if not isinstance(first, Function):
             if rest or final is not _NOTHING:
                 raise TemplateError("can't give argument to non-function")
@@ -155,7 +159,9 @@ class _Run:
             found = self._functions[name](*arguments)
         except TemplateError as error:
             raise TemplateError(f"error calling {name}: {error}") from None
-        except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        except (TypeError, AttributeError):
+            raise TemplateError(f"wrong arguments for {name}") from None
+        except (ValueError, ArithmeticError, LookupError) as error:
             raise TemplateError(f"wrong arguments for {name}: {error}") from None
         if isinstance(found, str) and len(found) > MAX_OUTPUT:
             raise TemplateError(f"{name} makes more than {MAX_OUTPUT} characters")
@@ -182,7 +188,18 @@ def _field(value: Any, name: str) -> Any:
         return value.get(name, "")
     if isinstance(value, dict):
         return value.get(name)
+    if isinstance(value, Moment):
+        return _method(value, name, [])
     raise TemplateError(f"can't evaluate field {name} in {written(value)[:100]}")
+
+
+def _method(moment: Moment, name: str, arguments: list[Any]) -> Any:
+    try:
+        return moment.method(name, arguments)
+    except LookupError:
+        raise TemplateError(f"a time has no method {name} with {len(arguments)} arguments here") from None
+    except (TypeError, ValueError) as error:
+        raise TemplateError(f"wrong arguments for {name}: {error}") from None
 
 
 class _Scope:
