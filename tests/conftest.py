@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 
 import pytest
+
+# A shell starts what runs in the background with Ctrl-C ignored, and children would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -80,6 +80,15 @@ class Served:
             self.process.stderr.close()
 
 
+@contextlib.contextmanager
+def ended(process: subprocess.Popen[Any]) -> Iterator[None]:
+    """Leave no child behind, whatever the test did."""
+    try:
+        yield
+    finally:
+        process.kill()
+
+
 def assert_quiet(served: Served) -> None:
     """Nothing went wrong in the server that nobody expected."""
     wrong = [line for line in served.errors if "level=" not in line or "level=error" in line or "Traceback" in line]

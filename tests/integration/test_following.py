@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.integration.api_support import NOW, Served, Tenant, served, tenant
+from tests.integration.api_support import NOW, Served, Tenant, ended, served, tenant
 from tests.integration.logs_support import Server, wait_for
 
 from atalaia.client.follow import follow
@@ -195,13 +195,16 @@ def test_only_those_who_may(tmp_path: Path) -> None:
 def test_the_command(served: Served, tenant: Tenant, tmp_path: Path, form: str) -> None:
     tenant.push({"app": "a"}, [(NOW, "old")])
     arguments = ["query", '{app="a"}', "-f", "-o", form, "--from", str(NOW - S), "--url", served.url]
-    with subprocess.Popen(
-        [sys.executable, *WARNINGS, "-m", "atalaia", *arguments, "--tenant", tenant.name],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=tmp_path,
-    ) as process:
+    with (
+        subprocess.Popen(
+            [sys.executable, *WARNINGS, "-m", "atalaia", *arguments, "--tenant", tenant.name],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+        ) as process,
+        ended(process),
+    ):
         assert process.stdout
         assert process.stderr
         assert "old" in process.stdout.readline()
@@ -220,13 +223,16 @@ def test_the_servers_logs(served: Served, tenant: Tenant, tmp_path: Path) -> Non
     )
     labels = {"job": "postgres", "server": "postgres_b"}
     tenant.push(labels, [(time.time_ns(), "LOG:  old")])
-    with subprocess.Popen(
-        [sys.executable, *WARNINGS, "-m", "atalaia", "logs", "-f"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=tmp_path,
-    ) as process:
+    with (
+        subprocess.Popen(
+            [sys.executable, *WARNINGS, "-m", "atalaia", "logs", "-f"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+        ) as process,
+        ended(process),
+    ):
         assert process.stdout
         assert process.stderr
         assert process.stdout.readline().endswith("postgres_b  LOG:  old\n")

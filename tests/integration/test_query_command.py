@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import pyarrow.parquet as pq
 import pytest
-from tests.integration.api_support import NOW, S, Served, Tenant, served, tenant
+from tests.integration.api_support import NOW, S, Served, Tenant, ended, served, tenant
 
 from atalaia.cli import main
 from atalaia.client.filerows import rows_of
@@ -297,11 +297,14 @@ def command(served: Served, tenant: Tenant, *arguments: str) -> list[str]:
 
 def test_a_reader_that_has_seen_enough(served: Served, tenant: Tenant) -> None:
     tenant.push({"job": "pg"}, [(NOW + i, "x" * 1000) for i in range(5000)])
-    with subprocess.Popen(
-        command(served, tenant, '{job="pg"}', *BETWEEN, "--limit", "0", "-q"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
+    with (
+        subprocess.Popen(
+            command(served, tenant, '{job="pg"}', *BETWEEN, "--limit", "0", "-q"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process,
+        ended(process),
+    ):
         assert process.stdout
         assert process.stderr
         assert process.stdout.readline()
@@ -316,7 +319,10 @@ def test_interrupted_what_was_written_is_whole(served: Served, tenant: Tenant, t
         tenant.push({"job": "pg"}, [(NOW + i, f"{i} " + "x" * 100) for i in range(start, start + 15_000)])
     out = tmp_path / "x"
     asked = ('{job="pg"}', *BETWEEN, "--limit", "0", "--forward", "-o", form, "--out", str(out))
-    with subprocess.Popen(command(served, tenant, *asked), stderr=subprocess.PIPE, text=True) as process:
+    with (
+        subprocess.Popen(command(served, tenant, *asked), stderr=subprocess.PIPE, text=True) as process,
+        ended(process),
+    ):
         deadline = time.monotonic() + 30
         while not (out.exists() and out.stat().st_size > 0):
             assert time.monotonic() < deadline
