@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 from api_support import NOW, S, Served, Tenant, served, tenant
 
-from atalaia.client.loki import LogsUnreachable, LokiClient
+from atalaia.client.loki import LogsUnreachable, LokiClient, TooLarge
 from atalaia.environment.errors import InputError
 
 __all__ = ["served", "tenant"]
@@ -67,6 +68,21 @@ def test_more_of_one_moment_than_a_page_of_the_default_size(served: Served, tena
     found = [entry.line for entry in client.entries('{app="a"}', start=NOW, end=NOW + 1)]
     client.close()
     assert found == [str(number) for number in range(6000)]
+
+
+def test_pages_become_smaller_where_answers_would_be_too_large(tmp_path: Path) -> None:
+    server = Served(tmp_path, "--limit", "answer_size=1MiB")
+    try:
+        with httpx.Client(base_url=server.url, timeout=30, trust_env=False) as http:
+            Tenant(http, "fake").push({"app": "a"}, [(NOW + n, f"{n} " + "x" * 50_000) for n in range(100)])
+        client = LokiClient(server.url)
+        found = [int(entry.line.split()[0]) for entry in client.entries('{app="a"}', start=NOW, end=NOW + S)]
+        assert found == list(range(100))
+        with pytest.raises(TooLarge, match="answer_size"):
+            list(client.page('{app="a"}', start=NOW, end=NOW + S, limit=100, newest_first=False))
+        client.close()
+    finally:
+        assert server.stop() == 0
 
 
 def test_an_entry_has_its_labels_and_metadata(client: LokiClient, tenant: Tenant) -> None:

@@ -102,7 +102,15 @@ def _print_series(client: LokiClient, question: Question) -> None:
 def _print_explained(client: LokiClient, question: Question) -> None:
     from atalaia.cli.readings import print_readings
 
-    parameters = {"query": question.options.logql, "start": question.start, "end": question.end}
+    options, step = question.options, question.checked.step
+    parameters = {
+        "query": options.logql,
+        "start": question.start,
+        "end": question.end,
+        "direction": "forward" if options.forward else "backward",
+        "limit": options.limit or _PAGE,
+        **({"step": _seconds(step)} if step is not None else {}),
+    }
     readings = client.get("/atalaia/v1/explain", parameters)
     print_json(readings) if question.options.whole else print_readings(readings)
 

@@ -16,6 +16,7 @@ from atalaia.runtime.http import open_client
 
 _PAGE = 5000
 _DELETE = "/loki/api/v1/delete"
+_LARGE = "answer_size"  # the limit that Atalaia names then
 Labels = tuple[tuple[str, str], ...]
 _REMEDY = "give --token-file, or --user and --password-file; for an environment's store: be who ran `atalaia up`"
 _CATEGORISED = {"X-Loki-Response-Encoding-Flags": "categorize-labels"}
@@ -31,6 +32,10 @@ class NotAllowed(AtalaiaError):
 
 class NotOffered(AtalaiaError):
     """The server does not know this address: another kind of log store, or something else."""
+
+
+class TooLarge(AtalaiaError):
+    """The server does not give so much in one answer; it may give less."""
 
 
 class LokiClient:
@@ -66,6 +71,8 @@ class LokiClient:
             )
         if answer.status_code == 404:
             raise NotOffered(f"{self.base} has no {path}", "Atalaia's own log store has it: check [logs] url, or --url")
+        if answer.status_code == 422 and _LARGE in answer.text:
+            raise TooLarge(answer.text.strip()[:1000])
         if not answer.is_success:
             raise AtalaiaError(f"the log store answered {answer.status_code}: {answer.text.strip()[:1000]}")
         return answer
@@ -138,7 +145,13 @@ class LokiClient:
         known: Counter[Labels] = Counter()
         edge: int | None = None
         while limit is None or given < limit:
-            page = self.page(query, start=start, end=end, limit=size, newest_first=newest_first)
+            try:
+                page = self.page(query, start=start, end=end, limit=size, newest_first=newest_first)
+            except TooLarge:
+                if size // 8 <= known.total():
+                    raise
+                size = most = size // 8
+                continue
             # A page begins at the last page's last time again. What was given of that time is passed over, stream by
             # stream: the order within a stream is the server's, that between streams of one moment is not.
             seen: Counter[Labels] = Counter()
