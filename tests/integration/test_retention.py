@@ -247,7 +247,7 @@ def test_a_selector_that_is_none_is_told_before_anything_starts(tmp_path: Path) 
         )
         assert result.returncode == 2
         assert "give a selector of streams" in result.stderr
-        assert ("atalaia.toml:3: logs.retention.selector = 'level=debug': line 1" in result.stderr) == (
+        assert ("atalaia.toml:3: logs.retention.selector = 'level=debug': parse error at line 1" in result.stderr) == (
             command == ["up"]
         )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["atalaia.toml"]

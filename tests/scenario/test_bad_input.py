@@ -25,7 +25,7 @@ COMMANDS = (
     (["backup", "frobnicate"], "frobnicate"),
     (["serve"], "--data"),
     (["serve", "--data", "d", "--listen", "nowhere:http"], "--listen"),
-    (["serve", "--data", "d", "--listen", "0.0.0.0:3100"], "loopback"),
+    (["serve", "--data", "d", "--listen", "0.0.0.0:3100"], "others can reach the store"),
     (["serve", "--data", "d", "--retention-age", "soon"], "soon"),
     (["collect"], "--config"),
     (["collect", "--config", "nothing.yaml"], "nothing.yaml"),

@@ -47,8 +47,12 @@ targets = ["/var/log/*log"]        # the servers' own logs are always collected
 # metadata_keys = 128
 # clock_ahead = "24h"              # how far ahead of the store's clock an entry's time may be
 # memory_table = "48MiB"           # entries in memory before they become a segment
-# query_memory = "512MiB"          # of all queries together
+# query_memory = "1GiB"            # of all queries together; one may take half of it
 # query_time = "60s"
+# queries_running = 0              # at once; 0: two a core, from 4 to 8
+# queries_waiting = 10000          # of a tenant
+# query_wait = "10m"               # for their turn
+# answer_size = "128MiB"           # what one query may answer
 # disk_floor = "256MiB"            # with less free on the store's disk, pushes are refused
 
 [logs.tls]                         # PEM files; docs/access.md says more about these three

@@ -137,7 +137,7 @@ def test_a_full_file() -> None:
         ("[logs.limits]\nline_size = 4096", 2, "logs.limits.line_size = 4096", "such as '1MiB'"),
         ('[logs.limits]\nclock_ahead = "0"', 2, "logs.limits.clock_ahead = '0': '0' is not from 1s", "such as '24h'"),
         ('[logs.limits]\nquery_time = "2d"', 2, "logs.limits.query_time = '2d'", "such as '60s'"),
-        ('logs.limits = { query_memory = "1MB" }', 1, "logs.limits.query_memory = '1MB'", "such as '512MiB'"),
+        ('logs.limits = { query_memory = "1MB" }', 1, "logs.limits.query_memory = '1MB'", "such as '1GiB'"),
         ('[logs]\nlimits.memory_table = "9GiB"', 2, "logs.limits.memory_table = '9GiB'", "such as '48MiB'"),
         (
             '[logs.limits]\ndisk_floor = "-1"',
