@@ -197,7 +197,8 @@ def test_a_query_beyond_its_time_fails_and_the_next_one_works(place: Place) -> N
         Executor(place.store, impatient).metric(tree, (tenant,), 1, 1, 1)
     with impatient.cursor() as connection:
         assert connection.execute("SELECT 1").fetchall() == [(1,)]
-    behind = parse(slow.replace("[1m]", '| label_format b="{{ .c | ToUpper }}" | b!="q" [1m]'))  # Python waits for what SQL lets through
+    # Python waits for what SQL lets through.
+    behind = parse(slow.replace("[1m]", '| label_format b="{{ .c | ToUpper }}" | b!="q" [1m]'))
     assert not isinstance(behind, LogQuery)
     with pytest.raises(QueryTooExpensive, match=r"more than 0\.001 s\n  ask for a shorter time"):
         Executor(place.store, impatient).metric(behind, (tenant,), 1, 1, 1)
