@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from atalaia.api.connections import Patience
 from atalaia.api.server import Front
 from atalaia.api.tls import TlsFiles
+from atalaia.cli.given import settings_of
 from atalaia.environment.errors import InputError
 from atalaia.environment.load import Environment
 from atalaia.environment.serving import HttpSettings
@@ -44,19 +43,7 @@ def given_front(
 
 def parse_http(given: Sequence[str]) -> HttpSettings:
     """What NAME=VALUE texts give, defaults for the others. Raises InputError."""
-    values = {}
-    for text in given:
-        name, sign, value = text.partition("=")
-        if not sign or name not in HttpSettings.model_fields:
-            known = ", ".join(HttpSettings.model_fields)
-            raise InputError(f"--http {text!r} is not NAME=VALUE of [logs.http]", f"known here: {known}")
-        values[name] = value
-    try:
-        return HttpSettings.model_validate_strings(values)
-    except ValidationError as error:
-        wrong = error.errors(include_url=False)[0]
-        message = str(wrong["msg"]).removeprefix("Value error, ")
-        raise InputError(f"--http {wrong['loc'][0]}={wrong['input']}: {message}", "see docs/access.md") from error
+    return settings_of(HttpSettings, "--http", given, "[logs.http]", "docs/access.md")
 
 
 def _front(access: Path | None, own_token: Path | None, tls: TlsFiles | None, http: HttpSettings) -> Front:

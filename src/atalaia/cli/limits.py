@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import ValidationError
-
-from atalaia.environment.errors import InputError
+from atalaia.cli.given import settings_of
 from atalaia.environment.settings import LimitsSettings
 from atalaia.environment.units import parse_duration, parse_size
 from atalaia.query.engine import QueryLimits
@@ -17,19 +15,7 @@ from atalaia.store.retention import Retention
 
 def parse_limits(given: Sequence[str]) -> LimitsSettings:
     """The limits that NAME=VALUE texts give, defaults for the others. Raises InputError."""
-    values = {}
-    for text in given:
-        name, sign, value = text.partition("=")
-        if not sign or name not in LimitsSettings.model_fields:
-            known = ", ".join(LimitsSettings.model_fields)
-            raise InputError(f"--limit {text!r} is not NAME=VALUE of a known limit", f"known here: {known}")
-        values[name] = value
-    try:
-        return LimitsSettings.model_validate_strings(values)
-    except ValidationError as error:
-        wrong = error.errors(include_url=False)[0]
-        message = str(wrong["msg"]).removeprefix("Value error, ")
-        raise InputError(f"--limit {wrong['loc'][0]}={wrong['input']}: {message}", "see docs/limits.md") from error
+    return settings_of(LimitsSettings, "--limit", given, "a known limit", "docs/limits.md")
 
 
 def store_options(limits: LimitsSettings, retention: Retention) -> Options:
