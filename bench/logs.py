@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from atalaia.collector import promtail
-from atalaia.collector.job import Job, Plan
 from atalaia.collector.lines import valid_utf8
+from atalaia.collector.plan import Job, Plan
+from atalaia.collector.promtail import load as promtail
 from bench import postgresql, services
 from bench.columns import write
 

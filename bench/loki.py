@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pyarrow as pa
 
-from atalaia.collector.sink import loki_json, parts
+from atalaia.collector.outputs.sink import loki_json, parts
 from atalaia.environment.errors import AtalaiaError
 from bench.ask import ask
 from bench.logs import Log, batches, span

@@ -22,10 +22,10 @@ import pytest
 from logs_support import Server, free_port, wait_for
 
 from atalaia.collector import collector as collector_module
-from atalaia.collector import files as files_module
 from atalaia.collector.collector import Collector
-from atalaia.collector.job import Job, Output, Plan, Target
-from atalaia.collector.sink import Answer, Delivery, Sink, Unreachable, connect
+from atalaia.collector.outputs.sink import Answer, Delivery, Sink, Unreachable, connect
+from atalaia.collector.plan import Job, Output, Plan, Target
+from atalaia.collector.reading import files as files_module
 from atalaia.store.batch import Source, decode, encode
 
 
@@ -77,7 +77,7 @@ class Memory:
 def plan_of(folder: Path, pattern: str = "*.log", url: str = "http://127.0.0.1:1/loki/api/v1/push") -> Plan:
     output = Output(url, min_backoff=0.02, max_backoff=0.05)
     job = Job("j", (Target(f"{folder}/{pattern}", {"job": "j"}),))
-    return Plan((job,), output, folder / "positions.json", 4000)
+    return Plan((job,), (output,), folder / "positions.json", 4000)
 
 
 @contextlib.contextmanager

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from atalaia.collector import positions, tail
-from atalaia.collector.files import Files
-from atalaia.collector.job import Job, Output, Plan, Target
-from atalaia.collector.positions import Known
-from atalaia.collector.tail import Chunk, Tail, looks_binary
+from atalaia.collector.plan import Job, Output, Plan, Target
+from atalaia.collector.reading import positions, tail
+from atalaia.collector.reading.files import Files
+from atalaia.collector.reading.positions import Known
+from atalaia.collector.reading.tail import Chunk, Tail, looks_binary
 from atalaia.environment.errors import InputError
 
 JOB = Job("j", (Target("*", {"job": "j"}),))
@@ -238,7 +238,7 @@ def test_a_fingerprint_does_not_grow_over_other_contents(tmp_path: Path) -> None
 
 def files_of(folder: Path, pattern: str = "*log*") -> Files:
     job = Job("j", (Target(f"{folder}/{pattern}", {"job": "j"}),))
-    return Files(Plan((job,), Output("http://x"), folder / "positions.json"))
+    return Files(Plan((job,), (Output("http://x"),), folder / "positions.json"))
 
 
 def told(caplog: pytest.LogCaptureFixture, event: str) -> list[str]:
@@ -299,7 +299,7 @@ def test_a_quiet_file_is_not_forgotten(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_rotated_file_gets_the_labels_of_its_own_target(tmp_path: Path) -> None:
     targets = (Target(f"{tmp_path}/{{x,y}}/*.log", {"t": "1"}), Target(f"{tmp_path}/**/deep/*.log", {"t": "2"}))
-    plan = Plan((Job("j", targets),), Output("http://x"), tmp_path / "positions.json")
+    plan = Plan((Job("j", targets),), (Output("http://x"),), tmp_path / "positions.json")
     for name in ("y/a.log", "z/deep/b.log"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text("one\n")

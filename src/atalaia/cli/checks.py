@@ -121,7 +121,7 @@ def _secrets(environment: Environment) -> Check:
 
 
 def _targets(environment: Environment) -> Check:
-    from atalaia.collector.job import Target
+    from atalaia.collector.plan import Target
 
     found, unreadable = 0, []
     for pattern in environment.settings.collection.targets:

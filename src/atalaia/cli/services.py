@@ -128,8 +128,8 @@ def collect(
     As a promtail.yaml says, in the foreground.
     """
     memory.configure()
-    from atalaia.collector import promtail
     from atalaia.collector.collector import Collector
+    from atalaia.collector.promtail.load import load
     from atalaia.runtime.logs import configure
 
     ready: Path | None = None
@@ -151,7 +151,7 @@ def collect(
         if config is None:
             raise InputError("collect needs --config FILE", "for example: atalaia collect --config promtail.yaml")
         configure("collector", None)
-        plan = promtail.load(config)
+        plan = load(config)
         if check:
             print(f"{config} is good: {len(plan.jobs)} jobs")
             return

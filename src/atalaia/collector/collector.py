@@ -17,12 +17,14 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 
+from atalaia.collector import pipeline
 from atalaia.collector.entries import Entries
-from atalaia.collector.files import Files
-from atalaia.collector.job import Plan
-from atalaia.collector.lines import cut_long, valid_utf8
-from atalaia.collector.sink import Answer, Delivery, Sink, Unreachable, connect
-from atalaia.collector.tail import BLOCK, Chunk, Tail
+from atalaia.collector.lines import count, cut_long, valid_utf8
+from atalaia.collector.meters import Meters
+from atalaia.collector.outputs.sink import Answer, Delivery, Sink, Unreachable, connect
+from atalaia.collector.plan import Output, Plan
+from atalaia.collector.reading.files import Files
+from atalaia.collector.reading.tail import BLOCK, Chunk, Tail
 from atalaia.store.batch import Source
 
 log = logging.getLogger("atalaia.collector")
@@ -48,20 +50,24 @@ class _Done:
 
 
 class Collector:
-    """One run of a plan. `run` returns when `stop` is set and what was in flight is settled."""
+    """One run of a plan towards one output. `run` returns when `stop` is set and what was in flight is settled."""
 
     def __init__(
         self,
         plan: Plan,
         connector: Callable[[], Sink] | None = None,
         on_ready: Callable[[], None] | None = None,
+        output: Output | None = None,
+        meters: Meters | None = None,
     ) -> None:
-        """`connector` gives the sink or raises Unreachable (default: by the output).
+        """`connector` gives the sink or raises Unreachable (default: by the output, the plan's first one).
 
         `on_ready` is called once files are about to be read.
         """
         self._plan = plan
-        self._connect = connector or (lambda: connect(plan.output))
+        self._output = output or plan.outputs[0]
+        self._meters = meters or Meters()
+        self._connect = connector or (lambda: connect(self._output))
         self._files = Files(plan)
         self._batches: queue.Queue[_Batch] = queue.Queue(_AHEAD)
         self._done: queue.SimpleQueue[_Done] = queue.SimpleQueue()
@@ -87,7 +93,7 @@ class Collector:
         self._files.discover()
         if self._on_ready:
             self._on_ready()
-        log.info("event=collecting files=%d output=%s", len(self._files.tails), self._plan.output.base)
+        log.info("event=collecting files=%d output=%s", len(self._files.tails), self._output.base)
         pusher = threading.Thread(target=self._push_loop, name="push", daemon=True)
         pusher.start()
         try:
@@ -144,7 +150,7 @@ class Collector:
         for tail in list(self._files.tails.values()):
             if self._files.check(tail):
                 self._files.save()  # its new id, before the first byte is sent under it
-            chunk = tail.read(max(left, 1 << 16), self._files.final(tail))
+            chunk = tail.read(max(left, 1 << 16), self._files.final(tail), self._stop.is_set())
             if chunk is not None:
                 chunks.append((tail, chunk))
                 left -= len(chunk.block)
@@ -156,13 +162,24 @@ class Collector:
                 self._files.tails[tail.known.identity] = self._files.tails.pop(tail.known.identity)
         return chunks
 
-    def _prepare(self, chunks: Sequence[tuple[Tail, Chunk]], sink: Sink) -> _Batch:
-        parts = []
+    def _prepare(self, chunks: Sequence[tuple[Tail, Chunk]], sink: Sink) -> _Batch | None:
+        """None: everything waits for further lines."""
+        parts, sources = [], []
         for tail, chunk in chunks:
             block, replaced = valid_utf8(chunk.block)
             if replaced:
                 self._files.tell_once("not_utf8", tail.known.path, "invalid bytes became U+FFFD")
-            entries = tail.job.entries(block, chunk.read_at, tail.labels)
+            taken = pipeline.run(tail.job, block, chunk.read_at, tail.labels, pipeline.ALL if chunk.flush else 0)
+            if (most := count(block)) > 2 * taken.lines and len(block) > BLOCK // 2:
+                # What waits since so many lines is waited for no longer, or the same lines would be read for ever.
+                taken = pipeline.run(tail.job, block, chunk.read_at, tail.labels, most // 2 + 1)
+            if not taken.lines and len(block) > BLOCK // 2:
+                taken = pipeline.run(tail.job, block, chunk.read_at, tail.labels, pipeline.ALL)
+            pipeline.settle(taken, self._meters)
+            end = tail.hold(chunk, taken.lines)
+            if end == chunk.start:
+                continue
+            entries = taken.entries
             lines, cut = cut_long(entries.lines, self._plan.max_line_size)
             if cut or chunk.cut:
                 self._files.tell_once(
@@ -171,14 +188,16 @@ class Collector:
                     f"lines beyond {self._plan.max_line_size} bytes are cut there",
                 )
             entries = _in_range(replace(entries, lines=lines), chunk.read_at, self._plan.clock_ahead)
-            parts.append(entries.record_batch(self._plan.output.external_labels))
+            parts.append(entries.record_batch(self._output.external_labels))
+            sources.append(Source(chunk.known_id, chunk.start, end))
+        if not parts:
+            return None
         table = pa.Table.from_batches(parts).unify_dictionaries()
-        sources = tuple(Source(chunk.known_id, chunk.start, chunk.end) for _, chunk in chunks)
-        return _Batch(sink.prepare(table, sources), sources, self._epoch)
+        return _Batch(sink.prepare(table, sources), tuple(sources), self._epoch)
 
-    def _offer(self, batch: _Batch) -> None:
+    def _offer(self, batch: _Batch | None) -> None:
         """Hand a batch to the pushing thread; waits while it has enough. Given up, it was the last one."""
-        while True:
+        while batch is not None:
             try:
                 self._batches.put(batch, timeout=0.2)
                 self._flying += 1
@@ -246,7 +265,7 @@ class Collector:
         Told once when it has failed for a while (a store that restarts is no news), and once when it works again.
         """
         stop = stop or self._stop
-        delay = self._plan.output.min_backoff
+        delay = self._output.min_backoff
         failing = False
         began = time.monotonic()
         while not stop.is_set():
@@ -257,7 +276,7 @@ class Collector:
                     log.warning("event=sink_unreachable reason=%r", str(error))
                     failing = True
                 stop.wait(delay)
-                delay = min(delay * 2, self._plan.output.max_backoff, 5.0)
+                delay = min(delay * 2, self._output.max_backoff, 5.0)
             else:
                 if failing:
                     log.info("event=sink_back")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -10,26 +10,87 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from atalaia.collector.meters import Meters
 from atalaia.store.batch import METADATA, SCHEMA, canonical
 
 LabelValue: TypeAlias = "str | pa.Array"
 
 
 @dataclass(frozen=True, slots=True)
-class Entries:
-    """N entries: `lines` utf8[N], `ts` int64[N] in ns, `labels` and `extracted` one value for all or utf8[N] each.
+class Effect:
+    """What a stage does besides changing entries (counting, mostly), once it is known which lines are taken for good.
 
-    A null in a label means that this entry has no such label. `metadata` is map[N] or None.
+    `lines` int64[M]: the last line of each entry concerned. `apply` gets the meters and a mask bool[M] of those taken.
+    """
+
+    lines: np.ndarray
+    apply: Callable[[Meters, np.ndarray], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """N entries: `lines` utf8[N], `ts` int64[N] in ns.
+
+    `labels`, `extracted`, `metadata`: one value for all or utf8[N] each; a null means that this entry has none.
+    `first`, `last` int64[N] (None: 0, 1, 2 …): the lines of the block that an entry was made of; a stage that drops or
+    joins entries keeps them right. An entry that waits for further lines, and whose last line is before line `flush`,
+    is complete. `held`: the first line of the block that a stage wants to see again, together with all that follows;
+    entries of those lines are then discarded.
     """
 
     lines: pa.Array
     ts: np.ndarray
     labels: Mapping[str, LabelValue]
     extracted: Mapping[str, LabelValue] = field(default_factory=dict)
-    metadata: pa.Array | None = None
+    metadata: Mapping[str, LabelValue] = field(default_factory=dict)
+    first: np.ndarray | None = None
+    last: np.ndarray | None = None
+    flush: int = 0
+    held: int | None = None
+    effects: tuple[Effect, ...] = ()
 
     def __len__(self) -> int:
         return len(self.lines)
+
+    @property
+    def first_lines(self) -> np.ndarray:
+        """`first`, always an array."""
+        return np.arange(len(self)) if self.first is None else self.first
+
+    @property
+    def last_lines(self) -> np.ndarray:
+        """`last`, always an array."""
+        return np.arange(len(self)) if self.last is None else self.last
+
+    def take(self, rows: np.ndarray) -> Entries:
+        """The entries of these row numbers (int64[M]), in this order."""
+        index = pa.array(rows)
+
+        def taken(values: Mapping[str, LabelValue]) -> dict[str, LabelValue]:
+            return {name: value if isinstance(value, str) else value.take(index) for name, value in values.items()}
+
+        return replace(
+            self,
+            lines=self.lines.take(index),
+            ts=self.ts[rows],
+            labels=taken(self.labels),
+            extracted=taken(self.extracted),
+            metadata=taken(self.metadata),
+            first=self.first_lines[rows],
+            last=self.last_lines[rows],
+        )
+
+    def filter(self, kept: np.ndarray) -> Entries:
+        """The entries where the mask bool[N] is true."""
+        return self if kept.all() else self.take(np.flatnonzero(kept))
+
+    def hold(self, line: int) -> Entries:
+        """The same entries; what comes from `line` of the block on is to be read again."""
+        return replace(self, held=line if self.held is None else min(line, self.held))
+
+    def later(self, lines: np.ndarray, apply: Callable[[Meters, np.ndarray], None]) -> Entries:
+        """The same entries with an effect (see Effect) on top."""
+        return replace(self, effects=(*self.effects, Effect(lines, apply)))
 
     def with_labels(self, labels: Mapping[str, LabelValue]) -> Entries:
         """The same entries with these labels added or replaced."""
@@ -49,19 +110,60 @@ class Entries:
         """The text that a stage works on: an extracted value, or the line."""
         if name is None:
             return self.lines
-        value = self.extracted.get(name)
-        if value is None:
-            return pa.nulls(len(self), pa.utf8())
-        return pa.array([value] * len(self), pa.utf8()) if isinstance(value, str) else value
+        return column(self.extracted.get(name), len(self))
 
     def record_batch(self, external: Mapping[str, str] | None = None) -> pa.RecordBatch:
         """The batch in the store's transit schema; `external` labels are added to every stream."""
         labels = {**self.labels, **(external or {})}
-        metadata = self.metadata if self.metadata is not None else pa.nulls(len(self), METADATA)
+        metadata = metadata_map({name: column(value, len(self)) for name, value in self.metadata.items()}, len(self))
         return pa.RecordBatch.from_arrays(
             [pa.array(self.ts, pa.int64()), label_sets(labels, len(self)), self.lines, metadata],
             schema=SCHEMA,
         )
+
+
+def column(value: LabelValue | None, count: int) -> pa.Array:
+    """A label's or an extracted value as utf8[count]; nulls for None."""
+    if value is None:
+        return pa.nulls(count, pa.utf8())
+    return pa.array([value] * count, pa.utf8()) if isinstance(value, str) else value
+
+
+def concat(parts: Sequence[Entries]) -> Entries:
+    """Entries one after the other, of one or more parts; what one part lacks is null there.
+
+    `first` and `last` are kept as they are: parts of different blocks must be numbered by their maker. `flush` is the
+    first part's, `held` the least, effects are those of all.
+    """
+    if len(parts) == 1:
+        return parts[0]
+
+    def joined(values: Sequence[Mapping[str, LabelValue]]) -> dict[str, LabelValue]:
+        names = dict.fromkeys(name for one in values for name in one)
+        whole: dict[str, LabelValue] = {}
+        for name in names:
+            found = [one.get(name) for one in values]
+            same = isinstance(found[0], str) and all(value == found[0] for value in found if isinstance(value, str))
+            if same and all(isinstance(value, str) for value in found):
+                whole[name] = found[0] or ""
+            else:
+                arrays = [column(value, len(part)) for value, part in zip(found, parts, strict=True)]
+                whole[name] = pa.concat_arrays(arrays)
+        return whole
+
+    holds = [part.held for part in parts if part.held is not None]
+    return replace(
+        parts[0],
+        lines=pa.concat_arrays([part.lines for part in parts]),
+        ts=np.concatenate([part.ts for part in parts]),
+        labels=joined([part.labels for part in parts]),
+        extracted=joined([part.extracted for part in parts]),
+        metadata=joined([part.metadata for part in parts]),
+        first=np.concatenate([part.first_lines for part in parts]),
+        last=np.concatenate([part.last_lines for part in parts]),
+        held=min(holds) if holds else None,
+        effects=tuple(effect for part in parts for effect in part.effects),
+    )
 
 
 def label_sets(labels: Mapping[str, LabelValue], count: int) -> pa.DictionaryArray:

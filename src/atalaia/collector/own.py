@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from atalaia.collector import promtail
-from atalaia.collector.job import Job, Output, Plan, Target
+from atalaia.collector.plan import Job, Output, Plan, Target
+from atalaia.collector.promtail.load import load_jobs
 from atalaia.collector.stages.labels import Labels, Timestamp
 from atalaia.collector.stages.narrow import narrowed
 from atalaia.collector.stages.text import Regex
@@ -40,7 +40,7 @@ def environment_plan(environment: Environment, servers: Mapping[str, Path], stor
     if settings.promtail:
         taken = {job.name for job in jobs}
         # A job's name names its files in the positions; a promtail job may be called as one of ours.
-        for job in promtail.load_jobs(environment.resolve(settings.promtail)):
+        for job in load_jobs(environment.resolve(settings.promtail)):
             jobs.append(replace(job, name=f"{job.name} of promtail") if job.name in taken else job)
     own = Target(f"{environment.state.own_logs}/*.log", {"job": "atalaia"})
     stages = (Regex(_OWN), Timestamp("time", "RFC3339Nano"), Labels({"level": None, "service": None}))
@@ -49,7 +49,7 @@ def environment_plan(environment: Environment, servers: Mapping[str, Path], stor
     longest = min(parse_size(settings.max_line_size), parse_size(environment.settings.logs.limits.line_size))
     return Plan(
         tuple(jobs),
-        Output(f"{store.base}/loki/api/v1/push", min_backoff=0.05, max_backoff=5.0, trust=store),
+        (Output(f"{store.base}/loki/api/v1/push", min_backoff=0.05, max_backoff=5.0, trust=store),),
         environment.state.collector / "positions.json",
         longest,
         parse_duration(environment.settings.logs.limits.clock_ahead),

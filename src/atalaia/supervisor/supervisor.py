@@ -11,7 +11,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from atalaia.collector import positions
+from atalaia.collector.reading import positions
 from atalaia.environment.errors import AtalaiaError
 from atalaia.postgres import logfiles
 from atalaia.runtime.process import Process

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atalaia.collector.entries import Entries, label_sets, metadata_map
-from atalaia.collector.sink import loki_json, parts
+from atalaia.collector.outputs.sink import loki_json, parts
 from atalaia.store.batch import SCHEMA, canonical
 
 VALUE = st.none() | st.sampled_from(["", "x", "y", "é", "\0"])

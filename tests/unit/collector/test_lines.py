@@ -6,8 +6,8 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atalaia.collector.job import translate
 from atalaia.collector.lines import cut_long, shorten, split, valid_utf8
+from atalaia.collector.plan import translate
 
 PIECES = st.lists(
     st.sampled_from([b"\n", b"\0", b"a", b"bc", "é".encode(), "🜁".encode(), b"\xff", b"\xe2\x82", b"\r", b"\xc0\x80"])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atalaia.collector.postgres import jsonlog, stderr
+from atalaia.collector.formats.postgres import jsonlog, stderr
 
 NOW = 10**18
 RECORD = {

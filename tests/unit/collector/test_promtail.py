@@ -5,8 +5,8 @@ from textwrap import dedent
 
 import pytest
 
-from atalaia.collector import promtail
-from atalaia.collector.job import Plan
+from atalaia.collector.plan import Plan
+from atalaia.collector.promtail import load as promtail
 from atalaia.collector.stages.labels import Labels, StaticLabels, Timestamp
 from atalaia.collector.stages.text import Json, Regex
 from atalaia.environment.errors import ConfigurationError
@@ -48,12 +48,12 @@ def problems(load, text: str) -> list[tuple[int, str]]:
 
 def test_the_seeds_file_is_read(load) -> None:
     plan = load(SEED)
-    assert plan.output.url == "http://loki:3100/loki/api/v1/push"
-    assert plan.output.base == "http://loki:3100"
+    assert plan.outputs[0].url == "http://loki:3100/loki/api/v1/push"
+    assert plan.outputs[0].base == "http://loki:3100"
     assert plan.positions == Path("/tmp/positions.yaml.atalaia")
     assert plan.max_line_size == 256 << 10
     (job,) = plan.jobs
-    assert (job.name, job.parser, job.stages) == ("system", "plain", ())
+    assert (job.name, job.format, job.stages) == ("system", "plain", ())
     (target,) = job.targets
     assert (target.pattern, dict(target.labels), target.exclude) == ("/var/log/*log", {"job": "varlogs"}, None)
 
@@ -90,7 +90,7 @@ def test_everything_that_is_accepted(load) -> None:
               - labels: {__path__: /c, job: *name}
         """
     )
-    output = plan.output
+    output = plan.outputs[0]
     assert (output.tenant, output.basic_auth, output.bearer_token) == ("team", ("me", "secret"), "token")
     assert (output.timeout, output.min_backoff, output.max_backoff) == (1.5, 0.1, 60.0)
     # Values are taken as they are written, as Go's YAML does for texts.
@@ -109,8 +109,8 @@ def test_everything_that_is_accepted(load) -> None:
 
 def test_client_in_the_singular_and_other_spellings(load) -> None:
     text = SEED.replace("clients:\n  - url", "client:\n    url")
-    assert load(text).output.base == "http://loki:3100"
-    assert load(SEED.replace("loki/api/v1/push", "api/prom/push/")).output.base == "http://loki:3100"
+    assert load(text).outputs[0].base == "http://loki:3100"
+    assert load(SEED.replace("loki/api/v1/push", "api/prom/push/")).outputs[0].base == "http://loki:3100"
 
 
 HEAD = "clients: [{url: http://h/loki/api/v1/push}]\n"
@@ -225,7 +225,7 @@ def test_a_secret_is_read_from_its_file(load, monkeypatch: pytest.MonkeyPatch) -
     text = SEED.replace(
         "  - url", "  - basic_auth: {username: u, password_file: /p}\n    bearer_token_file: /t\n    url"
     )
-    output = load(text).output
+    output = load(text).outputs[0]
     assert output.basic_auth == ("u", "from /p")
     assert output.bearer_token == "from /t"
 
@@ -235,10 +235,10 @@ def test_what_a_client_trusts_and_shows(load, tmp_path: Path) -> None:
         (tmp_path / name).write_text("PEM")
     files = f"{{ca_file: {tmp_path}/ca, cert_file: {tmp_path}/certificate, key_file: {tmp_path}/key}}"
     text = SEED.replace("  - url: http:", f"  - bearer_token: t\n    tls_config: {files}\n    url: https:")
-    trust = load(text).output.trust
+    trust = load(text).outputs[0].trust
     assert trust is not None
     assert (trust.ca, trust.certificate, trust.key, trust.token) == (
         tmp_path / "ca", tmp_path / "certificate", tmp_path / "key", "t",
     )  # fmt: skip
     assert trust.base.startswith("https://")
-    assert load(SEED).output.trust is None
+    assert load(SEED).outputs[0].trust is None

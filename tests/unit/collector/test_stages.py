@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from atalaia.collector.entries import Entries
 from atalaia.collector.stages.labels import Labels, StaticLabels, Timestamp
 from atalaia.collector.stages.narrow import narrowed
-from atalaia.collector.stages.text import Json, Regex, StageError, json_path
+from atalaia.collector.stages.stage import StageError
+from atalaia.collector.stages.text import Json, Regex, json_path
 
 READ = 10**18
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from atalaia.collector.entries import Entries, LabelValue, label_sets
-from atalaia.collector.stages.text import StageError
+from atalaia.collector.promtail.values import labels_from
+from atalaia.collector.stages.stage import Build, Stage, StageError, needed
+from atalaia.environment.yamlfile import Node, Reader
 from atalaia.logql.template.gotime import Layout, LayoutError
 from atalaia.store.batch import canonical
 
@@ -22,6 +25,16 @@ class Labels:
     """`labels`: extracted values become labels, under their own or another name."""
 
     names: Mapping[str, str | None]
+    name: ClassVar[str] = "labels"
+
+    @classmethod
+    def build(cls, reader: Reader, node: Node, build: Build) -> Stage:
+        """See stage.Builder."""
+        return cls(labels_from(reader, node, "labels"))
+
+    def reads(self) -> frozenset[str]:
+        """See Stage."""
+        return frozenset(source or label for label, source in self.names.items())
 
     def __call__(self, entries: Entries) -> Entries:
         """See the class."""
@@ -42,6 +55,16 @@ class StaticLabels:
     """`static_labels`: the same labels for every entry."""
 
     values: Mapping[str, str]
+    name: ClassVar[str] = "static_labels"
+
+    @classmethod
+    def build(cls, reader: Reader, node: Node, build: Build) -> Stage:
+        """See stage.Builder."""
+        return cls({name: value for name, value in labels_from(reader, node, "static_labels").items() if value})
+
+    def reads(self) -> frozenset[str]:
+        """See Stage."""
+        return frozenset()
 
     def __call__(self, entries: Entries) -> Entries:
         """See the class."""
@@ -63,6 +86,25 @@ class Timestamp:
     action_on_failure: str = "fudge"
     _layouts: tuple[Layout, ...] = field(init=False)
     _last: dict[str, int] = field(init=False, default_factory=dict)  # by label set, the latest used at the end
+    name: ClassVar[str] = "timestamp"
+
+    @classmethod
+    def build(cls, reader: Reader, node: Node, build: Build) -> Stage:
+        """See stage.Builder."""
+        known = {"source", "format", "location", "fallback_formats", "action_on_failure"}
+        body = reader.mapping(node, "timestamp", known)
+        listed = reader.sequence(body.get("fallback_formats"), "fallback_formats")
+        return cls(
+            needed(reader, "timestamp", body, "source"),
+            needed(reader, "timestamp", body, "format"),
+            reader.text(body.get("location"), "timestamp.location"),
+            tuple(text for one in listed if (text := reader.text(one, "fallback_formats"))),
+            reader.text(body.get("action_on_failure"), "timestamp.action_on_failure") or "fudge",
+        )
+
+    def reads(self) -> frozenset[str]:
+        """See Stage."""
+        return frozenset({self.source})
 
     def __post_init__(self) -> None:
         if self.action_on_failure not in ("fudge", "skip"):

@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from atalaia.collector.entries import Entries
-from atalaia.collector.stages.labels import Labels, StaticLabels, Timestamp
-from atalaia.collector.stages.text import Json, Regex
-
-Stage = Callable[[Entries], Entries]
+from atalaia.collector.stages.stage import Stage
+from atalaia.collector.stages.text import Regex
 
 
 def narrowed(stages: Sequence[Stage]) -> tuple[Stage, ...]:
-    """The same pipeline; a stage that this does not know may read anything."""
-    wanted: set[str] | None = set()
+    """The same pipeline; a stage that may read anything (`reads` is None) keeps all before it whole."""
+    wanted: frozenset[str] | None = frozenset()
     kept: list[Stage] = []
     for stage in reversed(stages):
         if isinstance(stage, Regex) and wanted is not None:
-            stage = replace(stage, wanted=frozenset(wanted))
+            stage = replace(stage, wanted=wanted)
         kept.append(stage)
-        reads = _reads(stage)
+        reads = stage.reads()
         wanted = None if wanted is None or reads is None else wanted | reads
     return tuple(reversed(kept))
-
-
-def _reads(stage: Stage) -> set[str] | None:
-    """The extracted values that a stage reads; None when that cannot be told."""
-    match stage:
-        case Regex() | Json():
-            return {stage.source} if stage.source else set()
-        case Timestamp():
-            return {stage.source}
-        case Labels():
-            return {source or label for label, source in stage.names.items()}
-        case StaticLabels():
-            return set()
-    return None

@@ -5,20 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import re2
 
 from atalaia.collector.entries import Entries
+from atalaia.collector.stages.stage import Build, Stage, StageError, needed
+from atalaia.environment.yamlfile import Node, Reader
 
 if TYPE_CHECKING:
     import duckdb
-
-
-class StageError(ValueError):
-    """A stage's configuration cannot be used; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +30,7 @@ class Regex:
     expression: str
     source: str | None = None
     wanted: frozenset[str] | None = None
+    name: ClassVar[str] = "regex"
 
     def __post_init__(self) -> None:
         try:
@@ -44,6 +43,16 @@ class Regex:
             raise StageError("the expression has no named group (?P<name>…)")
         if len(names) != len(set(names)):
             raise StageError("the expression has two groups of the same name")
+
+    @classmethod
+    def build(cls, reader: Reader, node: Node, build: Build) -> Stage:
+        """See stage.Builder."""
+        body = reader.mapping(node, "regex", {"expression", "source"})
+        return cls(needed(reader, "regex", body, "expression"), reader.text(body.get("source"), "regex.source"))
+
+    def reads(self) -> frozenset[str]:
+        """See Stage."""
+        return frozenset({self.source} if self.source else ())
 
     def __call__(self, entries: Entries) -> Entries:
         """See the class."""
@@ -101,6 +110,8 @@ def json_path(expression: str) -> str:
 class Json:
     """`json`: values of a JSON line become extracted values; other lines and missing keys keep what they had."""
 
+    name: ClassVar[str] = "json"
+
     def __init__(self, expressions: Mapping[str, str | None], source: str | None = None) -> None:
         """`expressions` maps the new name to a path; without a path, the name itself is looked up."""
         if not expressions:
@@ -108,6 +119,19 @@ class Json:
         self.source = source
         self.paths = {name: json_path(path or name) for name, path in expressions.items()}
         self._connection: duckdb.DuckDBPyConnection | None = None
+
+    @classmethod
+    def build(cls, reader: Reader, node: Node, build: Build) -> Stage:
+        """See stage.Builder."""
+        body = reader.mapping(node, "json", {"expressions", "source", "drop_malformed"})
+        if reader.flag(body.get("drop_malformed"), "json.drop_malformed"):
+            raise StageError("drop_malformed is not built yet")
+        expressions = reader.texts(body.get("expressions"), "json.expressions")
+        return cls(expressions, reader.text(body.get("source"), "json.source"))
+
+    def reads(self) -> frozenset[str]:
+        """See Stage."""
+        return frozenset({self.source} if self.source else ())
 
     def __call__(self, entries: Entries) -> Entries:
         """See the class."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import orjson
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from atalaia.collector.entries import Entries, metadata_map
+from atalaia.collector.entries import Entries, concat
 from atalaia.collector.lines import count, split
 from atalaia.logql.template.gotime import Layout
 
@@ -131,7 +132,7 @@ def _records(table: pa.Table, now: int, labels: Mapping[str, str]) -> Entries:
     lines += [pc.binary_join_element_wise(word, _column(table, name), ":  ") for word, name in _PARTS]
     joined = pc.binary_join_element_wise(*lines, "\n", null_handling="skip")
     ts = pc.fill_null(_TIME.parse(_column(table, "timestamp")), now).to_numpy(zero_copy_only=False)
-    metadata = metadata_map({name: _set(_column(table, key), key) for name, key in _METADATA.items()}, len(table))
+    metadata = {name: _set(_column(table, key), key).cast(pa.utf8()) for name, key in _METADATA.items()}
     return Entries(joined, ts, {**labels, "severity": severity}, metadata=metadata)
 
 
@@ -148,7 +149,7 @@ def _mended(block: bytes, now: int, labels: Mapping[str, str]) -> Entries:
         chunk = b"\n".join(lines[at:end]) + b"\n"
         parts.append(_records(_read(chunk), now, labels) if good[at] else _plain(chunk, now, labels))
         at = end
-    return concat(parts)
+    return replace(concat(parts), first=None, last=None)  # one line an entry, numbered through
 
 
 def _is_record(line: bytes) -> bool:
@@ -164,28 +165,6 @@ def _is_record(line: bytes) -> bool:
 def _plain(block: bytes, now: int, labels: Mapping[str, str]) -> Entries:
     lines = split(block)
     return Entries(lines, np.full(len(lines), now, np.int64), {**labels, "severity": pa.nulls(len(lines), pa.utf8())})
-
-
-def concat(parts: list[Entries]) -> Entries:
-    """Entries one after the other; labels that one part lacks are null there."""
-    if len(parts) == 1:
-        return parts[0]
-    names = list(dict.fromkeys(name for part in parts for name in part.labels))
-
-    def column(part: Entries, name: str) -> pa.Array:
-        value = part.labels.get(name)
-        if value is None:
-            return pa.nulls(len(part), pa.utf8())
-        return pa.array([value] * len(part), pa.utf8()) if isinstance(value, str) else value
-
-    labels = {name: pa.concat_arrays([column(part, name) for part in parts]) for name in names}
-    metadata = pa.concat_arrays([p.metadata if p.metadata is not None else metadata_map({}, len(p)) for p in parts])
-    return Entries(
-        pa.concat_arrays([part.lines for part in parts]),
-        np.concatenate([part.ts for part in parts]),
-        labels,
-        metadata=metadata,
-    )
 
 
 _PREFIX = (
@@ -221,8 +200,7 @@ def stderr(block: bytes, now: int, labels: Mapping[str, str]) -> Entries:
     severity = pc.if_else(pc.is_in(taken, _CONTINUING), "LOG", taken)
     head = known.take(first)
     fields = {name: pc.if_else(head, found.field(name).take(first), None) for name in ("pid", "user", "database")}
-    metadata = metadata_map(
-        {name: pc.if_else(pc.equal(value, ""), None, value) for name, value in fields.items()}, len(starts)
-    )
+    metadata = {name: pc.if_else(pc.equal(value, ""), None, value) for name, value in fields.items()}
     times = pc.fill_null(moment, now).to_numpy(zero_copy_only=False)
-    return Entries(text, times, {**labels, "severity": severity}, metadata=metadata)
+    last = np.append(starts[1:], len(lines)) - 1
+    return Entries(text, times, {**labels, "severity": severity}, metadata=metadata, first=starts, last=last)

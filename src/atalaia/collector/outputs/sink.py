@@ -13,7 +13,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from atalaia.collector.job import Output
+from atalaia.collector.plan import Output
 from atalaia.environment.connection import Connection
 from atalaia.runtime.http import open_client
 from atalaia.store.batch import CONTENT_TYPE, Source, encode

@@ -9,10 +9,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from atalaia.collector import positions
-from atalaia.collector.job import Job, Plan, Target
-from atalaia.collector.positions import Known
-from atalaia.collector.tail import Tail, looks_binary
+from atalaia.collector.plan import Job, Plan, Target
+from atalaia.collector.reading import positions
+from atalaia.collector.reading.positions import Known
+from atalaia.collector.reading.tail import Tail, looks_binary
 
 log = logging.getLogger("atalaia.collector")
 _GRACE = 3.0  # seconds without its name after which a last line without a newline is taken as whole

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from atalaia.collector import positions
-from atalaia.collector.job import Job
-from atalaia.collector.lines import shorten
-from atalaia.collector.positions import Known
+import numpy as np
+
+from atalaia.collector.lines import NEWLINE, shorten
+from atalaia.collector.plan import Job
+from atalaia.collector.reading import positions
+from atalaia.collector.reading.positions import Known
 
 BLOCK = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The bytes `start` to `end` of a file: whole lines, ready to be parsed. `cut`: size of a line that was cut."""
+    """The bytes `start` to `end` of a file: whole lines, ready to be parsed. `cut`: size of a line that was cut.
+
+    `flush`: these lines have waited long enough for what may belong to them.
+    """
 
     known_id: str
     start: int
@@ -24,6 +29,14 @@ class Chunk:
     block: bytes
     read_at: int
     cut: int = 0
+    flush: bool = False
+
+    def offset_of(self, line: int) -> int:
+        """Where in the file a line of the block begins; for the number of its lines, where the next block begins."""
+        if not line:
+            return self.start
+        ends = np.flatnonzero(np.frombuffer(self.block, np.uint8) == NEWLINE)
+        return self.end if line >= len(ends) else self.start + int(ends[line - 1]) + 1
 
 
 class Tail:
@@ -39,6 +52,7 @@ class Tail:
         self._max_line = max_line
         self._head = b""
         self._long = 0  # bytes of an overlong line that were passed over already
+        self._held: tuple[int, float] | None = None  # the file's size when lines were held back, and since when
 
     @property
     def size(self) -> int:
@@ -54,6 +68,15 @@ class Tail:
         """Read again from `offset`."""
         self.position = offset
         self._head, self._long = b"", 0
+        self._held = None
+
+    def hold(self, chunk: Chunk, lines: int) -> int:
+        """Only so many lines of a chunk were taken: the next read begins behind them. Where that is."""
+        end = chunk.offset_of(lines)
+        if end < chunk.end:
+            self.position = end
+            self._held = chunk.end, time.monotonic()
+        return end
 
     def truncated(self) -> bool:
         """Whether the file is shorter than what was read of it."""
@@ -63,8 +86,23 @@ class Tail:
         """Whether the file holds other bytes than those that were read: shorter, or with another beginning."""
         return self.truncated() or not positions.still_begins(self.known, self.descriptor)
 
-    def read(self, most: int = BLOCK, final: bool = False) -> Chunk | None:
-        """The next whole lines, at most `most` bytes; with `final` also a last line that has no newline."""
+    def read(self, most: int = BLOCK, final: bool = False, flush: bool = False) -> Chunk | None:
+        """The next whole lines, at most `most` bytes; with `final` also a last line that has no newline.
+
+        Lines that were held back are read again once there are more, or when they have waited long enough (`flush`:
+        they have).
+        """
+        if self._held is not None:
+            size, since = self._held
+            if not (final or flush) and self.size <= size and time.monotonic() - since < self.job.patience:
+                return None
+            flush = flush or self.size <= size
+            most = max(most, BLOCK)  # more than was held, or it would be held for ever
+            self._held = None
+        chunk = self._read(most, final)
+        return replace(chunk, flush=flush or final) if chunk is not None and (flush or final) else chunk
+
+    def _read(self, most: int, final: bool) -> Chunk | None:
         if self._long:
             return self._pass_over(final)
         data = os.pread(self.descriptor, most, self.position)
@@ -73,7 +111,7 @@ class Tail:
         end = data.rfind(b"\n") + 1
         if not end and most <= self._max_line and len(data) == most:
             # A line longer than what is wanted now, yet not too long: it is read whole.
-            return self.read(self._max_line + 1, final)
+            return self._read(self._max_line + 1, final)
         if end:
             return self._chunk(data[:end] if end < len(data) else data, end)
         if len(data) >= most:

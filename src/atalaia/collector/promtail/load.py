@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
-from atalaia.collector.job import Job, Plan, Stage, Target
-from atalaia.collector.promtail_output import checked, labels_from, output_of
-from atalaia.collector.stages.labels import Labels, StaticLabels, Timestamp
+from atalaia.collector.plan import Job, Plan, Target
+from atalaia.collector.promtail.clients import output_of
+from atalaia.collector.promtail.values import checked, labels_from
 from atalaia.collector.stages.narrow import narrowed
-from atalaia.collector.stages.text import Json, Regex, StageError
+from atalaia.collector.stages.registry import build_stages
 from atalaia.environment.errors import ConfigurationError
 from atalaia.environment.units import parse_size
 from atalaia.environment.yamlfile import Node, Reader, read_text
-from atalaia.logql.template.gotime import LayoutError
 from atalaia.store.batch import Limits
 
 log = logging.getLogger("atalaia.collector")
@@ -58,7 +56,7 @@ def load(path: Path, positions: Path | None = None) -> Plan:
     if reader.problems or output is None:
         raise ConfigurationError(reader.problems)
     place = positions or Path(f"{written or path.with_suffix('.positions')}.atalaia")
-    return Plan(tuple(jobs), output, place, size)
+    return Plan(tuple(jobs), (output,), place, size)
 
 
 def load_jobs(path: Path) -> list[Job]:
@@ -101,9 +99,7 @@ def jobs_of(reader: Reader, root: dict[str, Node]) -> list[Job]:
         targets = [
             t for s in reader.sequence(entry.get("static_configs"), "static_configs") if (t := _target(reader, s, name))
         ]
-        stages = [
-            s for n in reader.sequence(entry.get("pipeline_stages"), "pipeline_stages") if (s := _stage(reader, n))
-        ]
+        stages = build_stages(reader, reader.sequence(entry.get("pipeline_stages"), "pipeline_stages"))
         if not targets and not any(key in _KINDS or key == "static_configs" for key in entry):
             reader.problem(
                 node,
@@ -111,7 +107,7 @@ def jobs_of(reader: Reader, root: dict[str, Node]) -> list[Job]:
                 'add `static_configs:` with `- labels: {__path__: "/var/log/*log"}`',
             )
         if targets:
-            jobs.append(Job(name, tuple(targets), "plain", narrowed(stages)))
+            jobs.append(Job(name, tuple(targets), stages=narrowed(stages)))
     return jobs
 
 
@@ -130,75 +126,3 @@ def _target(reader: Reader, node: Node, job: str) -> Target | None:
         )
         return None
     return Target(pattern, {"job": job} | labels, exclude)
-
-
-def _stage(reader: Reader, node: Node) -> Stage | None:
-    entry = reader.mapping(node, "pipeline_stages")
-    if len(entry) != 1:
-        reader.problem(
-            node,
-            f"a stage has one name, this one has {len(entry)}",
-            "write `- regex:` and its settings below",
-        )
-        return None
-    name, body = next(iter(entry.items()))
-    builders: dict[str, Callable[[Reader, Node], Stage]] = {
-        "regex": _regex,
-        "json": _json,
-        "timestamp": _timestamp,
-        "labels": lambda r, b: Labels(labels_from(r, b, "labels")),
-        "static_labels": lambda r, b: StaticLabels({k: v for k, v in labels_from(r, b, "static_labels").items() if v}),
-    }
-    if name not in builders:
-        reader.problem(body, f"the stage {name!r} is not built yet", f"built are: {', '.join(builders)}")
-        return None
-    before = len(reader.problems)
-    try:
-        stage = builders[name](reader, body)
-    except (StageError, LayoutError) as error:
-        if len(reader.problems) == before:
-            reader.problem(
-                body,
-                f"the stage {name}: {error}",
-                "correct it as Promtail's documentation of the stage describes",
-            )
-        return None
-    return stage
-
-
-def _needed(reader: Reader, stage: str, body: dict[str, Node], key: str) -> str:
-    found = reader.text(body.get(key), f"{stage}.{key}")
-    if not found:
-        raise StageError(f"it needs {key!r}")
-    return found
-
-
-def _regex(reader: Reader, node: Node) -> Stage:
-    body = reader.mapping(node, "regex", {"expression", "source"})
-    return Regex(_needed(reader, "regex", body, "expression"), reader.text(body.get("source"), "regex.source"))
-
-
-def _json(reader: Reader, node: Node) -> Stage:
-    body = reader.mapping(node, "json", {"expressions", "source", "drop_malformed"})
-    if reader.flag(body.get("drop_malformed"), "json.drop_malformed"):
-        raise StageError("drop_malformed is not built yet")
-    return Json(
-        reader.texts(body.get("expressions"), "json.expressions"),
-        reader.text(body.get("source"), "json.source"),
-    )
-
-
-def _timestamp(reader: Reader, node: Node) -> Stage:
-    body = reader.mapping(node, "timestamp", {"source", "format", "location", "fallback_formats", "action_on_failure"})
-    fallback = tuple(
-        t
-        for n in reader.sequence(body.get("fallback_formats"), "fallback_formats")
-        if (t := reader.text(n, "fallback_formats"))
-    )
-    return Timestamp(
-        _needed(reader, "timestamp", body, "source"),
-        _needed(reader, "timestamp", body, "format"),
-        reader.text(body.get("location"), "timestamp.location"),
-        fallback,
-        reader.text(body.get("action_on_failure"), "timestamp.action_on_failure") or "fudge",
-    )

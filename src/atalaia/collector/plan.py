@@ -1,4 +1,4 @@
-"""A job: which files are read, how their bytes become entries, and which stages those pass."""
+"""The plan of a collector: its jobs (what is read, as which format, through which stages) and its outputs."""
 
 from __future__ import annotations
 
@@ -9,24 +9,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
-import numpy as np
-
-from atalaia.collector import lines, postgres
-from atalaia.collector.entries import Entries
+from atalaia.collector.stages.stage import Stage, Waiting
 from atalaia.environment.connection import Connection
-
-Parser = Callable[[bytes, int, Mapping[str, str]], Entries]
-Stage = Callable[[Entries], Entries]
-
-
-def plain(block: bytes, now: int, labels: Mapping[str, str]) -> Entries:
-    """One entry a line, at the time of reading."""
-    found = lines.split(block)
-    return Entries(found, np.full(len(found), now, np.int64), labels)
-
-
-PARSERS: dict[str, Parser] = {"plain": plain, "jsonlog": postgres.jsonlog, "stderr": postgres.stderr}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,33 +65,41 @@ def translate(pattern: str) -> str:
     return text
 
 
+# Changes the labels of a target or a received entry; None: it is not collected. Pure: called once a distinct set.
+Relabel: TypeAlias = "Callable[[Mapping[str, str]], Mapping[str, str] | None]"
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`parser` is a key of PARSERS; `filename` tells whether entries get the path as a label, as Promtail's do."""
+    """`format` is a key of pipeline.FORMATS; `filename`: whether entries get the path as a label, as Promtail's do.
+
+    `wait`: seconds without news after which a last record that may have more lines is taken as complete.
+    """
 
     name: str
     targets: tuple[Target, ...]
-    parser: str = "plain"
+    format: str = "plain"
     stages: tuple[Stage, ...] = ()
     filename: bool = True
+    relabel: Relabel | None = None
+    encoding: str | None = None
+    wait: float = 1.0
 
     def labels_of(self, target: Target, path: str) -> dict[str, str]:
         """The labels that entries of a file begin with."""
         return {**target.labels, "filename": path} if self.filename else dict(target.labels)
 
-    def entries(self, block: bytes, now: int, labels: Mapping[str, str]) -> Entries:
-        """The entries of a valid UTF-8 block of whole lines read at `now` (ns), through all stages."""
-        entries = PARSERS[self.parser](block, now, labels)
-        for stage in self.stages:
-            entries = stage(entries)
-        return entries
+    @property
+    def patience(self) -> float:
+        """Seconds without news after which what a format or a stage holds back is complete."""
+        return max([self.wait, *(stage.wait for stage in self.stages if isinstance(stage, Waiting))])
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
     """Where entries go: the push address of a Loki or of Atalaia's store. Times in seconds.
 
-    `trust`: an environment's own way in, in place of the other credentials.
+    `name` tells several outputs apart. `trust`: an environment's own way in, in place of the other credentials.
     """
 
     url: str
@@ -118,6 +112,7 @@ class Output:
     min_backoff: float = 0.5
     max_backoff: float = 300.0
     trust: Connection | None = None
+    name: str = ""
 
     @property
     def base(self) -> str:
@@ -130,7 +125,7 @@ class Plan:
     """All that one collector does. `max_line_size` in bytes, `clock_ahead` in nanoseconds."""
 
     jobs: tuple[Job, ...]
-    output: Output
+    outputs: tuple[Output, ...]
     positions: Path
     max_line_size: int = 256 << 10
     clock_ahead: int = 86_400_000_000_000
