@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Listener(Protocol):
-    """Runs in threads of its own. Labels that it gives begin with `__` where Promtail's do; relabelling follows later."""
+    """Runs in threads of its own. Its labels begin with `__` where Promtail's do; relabelling follows."""
 
     def start(self) -> None:
         """Begin; returns once it listens. Raises InputError when it cannot (a port is taken, a program is missing)."""
