@@ -46,7 +46,7 @@ def run(job: Job, block: bytes, now: int, labels: Mapping[str, str], flush: int 
     """
     if job.format == "spool":
         # The labels of what a listener received are known line by line.
-        entries = replace(spool.records(block, now, labels, job.relabel), flush=flush)
+        entries = replace(spool.records(block, labels, job.relabel), flush=flush)
     else:
         entries = replace(FORMATS[job.format](block, now, labels), flush=flush)
     # As Promtail does it: stages find the labels that an entry begins with among the extracted values.

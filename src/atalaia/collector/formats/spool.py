@@ -23,26 +23,29 @@ _SCHEMA = pa.schema([("ts", pa.int64()), ("labels", pa.utf8()), ("line", pa.utf8
 _NO_LABELS = "{}"
 
 
-def records(block: bytes, now: int, labels: Mapping[str, str], relabel: Relabel | None = None) -> Entries:
+def records(block: bytes, labels: Mapping[str, str], relabel: Relabel | None = None) -> Entries:
     """Entries of a block of whole records. `labels`: those of an entry that has none of its own.
 
     Labels that begin with `__` are dropped behind `relabel`; so are entries that it refuses.
     """
     table = _table(block)
-    rows = pc.is_valid(table.column("ts")).to_numpy(zero_copy_only=False)  # a segment's first line has cursors only
+    rows = np.flatnonzero(pc.is_valid(table.column("ts")))  # a segment's first line has cursors only
+    if len(rows) < len(table):
+        table = table.take(pa.array(rows))
     texts = pc.fill_null(_column(table, "labels"), _NO_LABELS).dictionary_encode()
     sets = [_behind(text, labels, relabel) for text in texts.dictionary.to_pylist()]
-    codes = texts.indices.to_numpy()
-    refused = np.array([one is None for one in sets], bool)[codes] & rows if len(sets) else ~rows
+    refused = np.array([one is None for one in sets], bool)[texts.indices.to_numpy()]
     entries = Entries(
         pc.fill_null(_column(table, "line"), ""),
-        pc.fill_null(_column(table, "ts"), now).to_numpy(zero_copy_only=False),
+        _column(table, "ts").to_numpy(zero_copy_only=False),
         _columns([one or {} for one in sets], texts.indices),
         metadata=_metadata(_column(table, "metadata")),
+        first=rows,
+        last=rows,
     )
     if refused.any():
-        entries = entries.later(np.flatnonzero(refused), _count_refused)
-    return entries.filter(rows & ~refused)
+        entries = entries.later(rows[refused], _count_refused)
+    return entries.filter(~refused)
 
 
 def _count_refused(meters: Meters, mask: np.ndarray) -> None:
