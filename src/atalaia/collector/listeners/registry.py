@@ -1,0 +1,12 @@
+"""The kinds of listeners by their keys in a scrape config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from atalaia.collector.listeners import syslog
+from atalaia.collector.listeners.listener import Builder
+
+KINDS: Mapping[str, Builder] = {
+    "syslog": syslog.build,
+}
