@@ -9,10 +9,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from atalaia.collector.stages.stage import Stage, Waiting
 from atalaia.environment.connection import Connection
+
+if TYPE_CHECKING:
+    from atalaia.collector.listeners.listener import Opener
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ class Job:
     """`format` is a key of pipeline.FORMATS; `filename`: whether entries get the path as a label, as Promtail's do.
 
     `wait`: seconds without news after which a last record that may have more lines is taken as complete.
+    `listen`: what receives the entries of a job that reads a spool (see listeners/opening.py); None: it reads files.
     """
 
     name: str
@@ -84,6 +88,7 @@ class Job:
     relabel: Relabel | None = None
     encoding: str | None = None
     wait: float = 1.0
+    listen: Opener | None = None
 
     def labels_of(self, target: Target, path: str) -> dict[str, str]:
         """The labels that entries of a file begin with."""
