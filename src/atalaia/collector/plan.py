@@ -149,8 +149,8 @@ class Limits:
 class Server:
     """The collector's own HTTP server. `port` 0 takes any; an empty `address` is every one.
 
-    `prefix` stands before each path. `reload`: whether POST /reload reads the configuration again. `ready_when_reading`:
-    whether /ready says no until a file is read, as Promtail's does.
+    `prefix` stands before each path. `reload`: whether POST /reload reads the configuration again.
+    `ready_when_reading`: whether /ready says no until a file is read, as Promtail's does.
     """
 
     address: str = ""
