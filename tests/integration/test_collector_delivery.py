@@ -22,6 +22,7 @@ import pytest
 from logs_support import Server, free_port, wait_for
 
 from atalaia.collector import collector as collector_module
+from atalaia.collector import pushing as pushing_module
 from atalaia.collector.collector import Collector
 from atalaia.collector.outputs.sink import Answer, Delivery, Sink, Unreachable, connect
 from atalaia.collector.plan import Job, Output, Plan, Target
@@ -168,7 +169,7 @@ def test_positions_move_only_after_acknowledgement(tmp_path: Path) -> None:
 def test_an_unreachable_sink_loses_and_doubles_nothing(
     news: float, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collector_module, "_NEWS", news)
+    monkeypatch.setattr(pushing_module, "_NEWS", news)
     sink, path = Memory(), tmp_path / "a.log"
     write(path, 0)
     with running(plan_of(tmp_path), sink.connect), caplog.at_level("INFO", "atalaia.collector"):

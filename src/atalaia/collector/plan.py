@@ -9,10 +9,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from atalaia.collector.stages.stage import Stage, Waiting
 from atalaia.environment.connection import Connection
+
+if TYPE_CHECKING:
+    from atalaia.collector.listeners.listener import Opener
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ class Job:
 
     `targets` may change while the collector runs (file_sd_configs): go through them anew at each look for files; there
     may be none. `wait`: seconds without news after which a last record that may have more lines is taken as complete.
+    `listen`: what receives the entries of a job that reads a spool (see listeners/opening.py); None: it reads files.
     """
 
     name: str
@@ -97,6 +101,7 @@ class Job:
     encoding: str | None = None
     decompression: Decompression | None = None
     wait: float = 1.0
+    listen: Opener | None = None
 
     def labels_of(self, target: Target, path: str) -> dict[str, str]:
         """The labels that entries of a file begin with."""
