@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import socket
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,12 +14,13 @@ import pyarrow.compute as pc
 
 from atalaia.collector.entries import Entries, LabelValue
 from atalaia.collector.listeners.given import Address, address, constant_labels, number, seconds, server_tls
-from atalaia.collector.listeners.inbox import Inbox, Stamps
+from atalaia.collector.listeners.inbox import Stamps
 from atalaia.collector.listeners.listener import Opener
 from atalaia.collector.listeners.spool import Spool
 from atalaia.collector.listeners.syslog_messages import FORMATS, NAMES, Messages, parameters
 from atalaia.collector.listeners.tcp import TcpServer
 from atalaia.collector.listeners.udp import UdpServer
+from atalaia.collector.listeners.worker import Received, Worker
 from atalaia.collector.meters import Meters
 from atalaia.environment.yamlfile import Node, Reader
 from atalaia.runtime.tls import TlsFiles
@@ -29,7 +29,6 @@ log = logging.getLogger("atalaia.collector")
 _TOLD = 20  # bad messages of a listener that are told one by one; later ones are only counted
 _KNOWN = {"listen_address", "listen_protocol", "idle_timeout", "label_structured_data", "labels", "tls_config"}
 _KNOWN |= {"use_incoming_timestamp", "use_rfc5424_message", "max_message_length", "syslog_format"}
-_FULL = 0.5  # seconds between attempts to append to a full spool
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +87,20 @@ def _format(reader: Reader, node: Node | None) -> str:
 
 
 class Syslog:
-    """One socket. Receivers put messages into an inbox; one thread parses them in batches and spools them."""
+    """One socket, one thread that parses."""
 
     def __init__(self, settings: Settings, spool: Spool, meters: Meters) -> None:
         self._settings, self._spool, self._meters = settings, spool, meters
-        self._inbox: Inbox[tuple[str, list[bytes]]] = Inbox()
         self._stamps = Stamps()
         self._told = 0
-        self._stopping = threading.Event()
-        self._worker = threading.Thread(target=self._work, name=f"syslog {spool.job}", daemon=True)
+        self._worker = Worker(spool, self.entries, self._taken, lambda count: self._dropped(count, "spool_full"))
+        inbox = self._worker.inbox
         what = f"the syslog of job {spool.job!r}"
         if settings.protocol == "udp":
-            self._server: TcpServer | UdpServer = UdpServer(settings.listen, what, self._inbox, self._dropped)
+            self._server: TcpServer | UdpServer = UdpServer(settings.listen, what, inbox, self._dropped, b"\r\n\0")
         else:
             self._server = TcpServer(
-                settings.listen, what, self._inbox, settings.idle_timeout, settings.max_message_length, settings.tls
+                settings.listen, what, inbox, settings.idle_timeout, settings.max_message_length, settings.tls
             )
 
     @property
@@ -118,39 +116,23 @@ class Syslog:
 
     def stop(self) -> None:
         """See Listener."""
-        self._stopping.set()
+        self._worker.hurry()
         self._server.stop()
-        self._inbox.close()
-        self._worker.join()
-        self._spool.sync()
+        self._worker.finish()
 
     def targets(self) -> Sequence[Mapping[str, str]]:
         """See Listener."""
         return [{**(self._settings.labels or {}), "__address__": self.address, "state": self._server.state}]
 
+    def _taken(self, count: int) -> None:
+        self._meters.count("promtail_syslog_target_entries_total", count)
+
     def _dropped(self, count: int, reason: str) -> None:
         self._meters.count("promtail_listener_dropped_messages_total", count, job=self._spool.job, reason=reason)
         log.warning("event=datagrams_dropped job=%r count=%d reason=%s", self._spool.job, count, reason)
 
-    # -- the parsing thread
-
-    def _work(self) -> None:
-        while not self._inbox.finished:
-            for piece in _pieces(self._inbox.take(0.5)):
-                entries = self._entries(piece)
-                if len(entries):
-                    self._keep(entries)
-
-    def _keep(self, entries: Entries) -> None:
-        table = pa.Table.from_batches([entries.record_batch()])
-        # While it is full the inbox fills too, and then senders wait, or datagrams are dropped.
-        while not self._spool.append(table, patience=_FULL):
-            if self._stopping.is_set():
-                self._dropped(len(entries), "spool_full")
-                return
-        self._meters.count("promtail_syslog_target_entries_total", len(entries))
-
-    def _entries(self, items: list[tuple[str, list[bytes]]]) -> Entries:
+    def entries(self, items: Sequence[Received]) -> Entries:
+        """The messages that can be parsed."""
         texts = _utf8([message for _, messages in items for message in messages])
         stamps = self._stamps.next(len(texts))
         settings = self._settings
@@ -177,7 +159,7 @@ class Syslog:
                 "event=syslog_unparsed job=%r format=%s message=%r", self._spool.job, self._settings.format, text
             )
 
-    def _labels(self, items: list[tuple[str, list[bytes]]], found: Messages) -> dict[str, LabelValue]:
+    def _labels(self, items: Sequence[Received], found: Messages) -> dict[str, LabelValue]:
         """The labels that make a difference (see Spool.reads); what is set by hand stays as it is."""
         labels: dict[str, LabelValue] = {}
         for name in NAMES:
@@ -201,19 +183,6 @@ class Syslog:
             for name in names
             if self._spool.reads(f"__syslog_message_sd_{name}")
         }
-
-
-def _pieces(items: list[tuple[str, list[bytes]]]) -> list[list[tuple[str, list[bytes]]]]:
-    """Batches of at most some ten thousand messages."""
-    pieces: list[list[tuple[str, list[bytes]]]] = []
-    count = 0
-    for item in items:
-        if not pieces or count > 20_000:
-            pieces.append([])
-            count = 0
-        pieces[-1].append(item)
-        count += len(item[1])
-    return pieces
 
 
 def _utf8(messages: list[bytes]) -> pa.Array:

@@ -29,7 +29,10 @@ class UdpServer:
         what: str,
         inbox: Inbox[tuple[str, list[bytes]]],
         dropped: Callable[[int, str], None],
+        trailing: bytes = b"",
     ) -> None:
+        """`trailing`: bytes that are no part of a message where it ends."""
+        self._trailing = trailing
         self._place, self._what, self._inbox, self._dropped = place, what, inbox, dropped
         self._thread = threading.Thread(target=self._run, name=what, daemon=True)
         self._stopping = threading.Event()
@@ -77,7 +80,7 @@ class UdpServer:
             for _ in range(_AT_ONCE):
                 message, peer = self._socket.recvfrom(65536)
                 if message:
-                    found.setdefault(peer[0].removeprefix("::ffff:"), []).append(message.rstrip(b"\r\n\0"))
+                    found.setdefault(peer[0].removeprefix("::ffff:"), []).append(message.rstrip(self._trailing))
         return found
 
     def _kernel_drops(self, before: int) -> int:
