@@ -30,7 +30,7 @@ log = logging.getLogger("atalaia.collector")
 _CHUNK = b"\x1e\x0f"
 _MOST_CHUNKS = 128
 _PATIENCE = 5.0  # seconds for all chunks of a message, as Graylog waits
-_WAITING = 1000  # messages that may wait for chunks
+_WAITING = 32 << 20  # bytes of chunks that may wait for others
 _MOST = 2 << 20  # bytes of a message, unpacked
 _TOLD = 20  # bad messages that are told one by one
 _PREFIX = "__gelf_message_"
@@ -137,7 +137,7 @@ class Chunks:
 
     def __init__(self) -> None:
         self._waiting: dict[tuple[str, bytes], tuple[float, dict[int, bytes]]] = {}
-        self._lost = 0
+        self._lost = self._size = 0
 
     def add(self, peer: str, datagram: bytes) -> bytes | None:
         """A whole message, or None while chunks are missing. Raises ValueError."""
@@ -149,14 +149,20 @@ class Chunks:
         if not 0 < count <= _MOST_CHUNKS or number >= count:
             raise ValueError(f"a chunk is number {number} of {count}")
         _, parts = self._waiting.setdefault(key, (time.monotonic(), {}))
+        self._size += len(datagram) if number not in parts else 0
         parts[number] = datagram[12:]
         if len(parts) < count:
-            if len(self._waiting) > _WAITING:
-                del self._waiting[next(iter(self._waiting))]
+            while self._size > _WAITING:
+                self._drop(next(iter(self._waiting)))
                 self._lost += 1
             return None
-        del self._waiting[key]
+        self._drop(key)
         return b"".join(parts[number] for number in sorted(parts))
+
+    def _drop(self, key: tuple[str, bytes]) -> dict[int, bytes]:
+        _, parts = self._waiting.pop(key)
+        self._size -= sum(map(len, parts.values())) + 12 * len(parts)
+        return parts
 
     def expire(self) -> int:
         """Give up messages that have waited too long; how many were given up since the last call."""
@@ -165,7 +171,7 @@ class Chunks:
             key, (since, _) = next(iter(self._waiting.items()))
             if since >= before:
                 break
-            del self._waiting[key]
+            self._drop(key)
             self._lost += 1
         lost, self._lost = self._lost, 0
         return lost
