@@ -4,6 +4,7 @@ import pytest
 import re2
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.collector.stage_support import built, extracted, made
 
 from atalaia.collector.stages.json import Json
 from atalaia.collector.stages.labels import Labels
@@ -12,7 +13,6 @@ from atalaia.collector.stages.narrow import narrowed
 from atalaia.collector.stages.regex import Regex
 from atalaia.collector.stages.stage import StageError
 from atalaia.collector.stages.timestamp import Timestamp
-from tests.unit.collector.stage_support import built, extracted, made
 
 
 @pytest.mark.parametrize(
@@ -38,9 +38,7 @@ def test_regex_takes_out_named_groups(expression: str, lines: list[str], expecte
     assert extracted(Regex(expression)(made(lines))) == expected
 
 
-@pytest.mark.parametrize(
-    "expression", ["(?P<a>", "(?P<a>x)(?P<a>y)", "(?=x)(?P<a>y)", r"(?P<a>x)\1"]
-)
+@pytest.mark.parametrize("expression", ["(?P<a>", "(?P<a>x)(?P<a>y)", "(?=x)(?P<a>y)", r"(?P<a>x)\1"])
 def test_what_is_no_re2_is_refused(expression: str) -> None:
     with pytest.raises(StageError, match=r"not RE2|two groups"):
         Regex(expression)
@@ -84,7 +82,6 @@ def test_a_narrowed_pipeline_does_the_same() -> None:
     assert narrowed([Regex("(?<level>x)"), Labels({"level": None})])[0](made(["x"])).source("level").to_pylist() == [
         "x"
     ]
-
 
 
 def test_without_names_nothing_is_extracted() -> None:

@@ -7,12 +7,12 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.collector.stage_support import READ, made
 
 from atalaia.collector.meters import Meters
 from atalaia.collector.stages.regex import Regex
 from atalaia.collector.stages.stage import StageError
 from atalaia.collector.stages.timestamp import Timestamp
-from tests.unit.collector.stage_support import READ, made
 
 
 def stamped(stage: Timestamp, lines: Sequence[str], labels: Mapping[str, object] | None = None) -> list[int]:

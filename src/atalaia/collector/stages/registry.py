@@ -8,6 +8,7 @@ from atalaia.collector.stages.events import EventLogMessage
 from atalaia.collector.stages.json import Json
 from atalaia.collector.stages.labels import LabelAllow, LabelDrop, Labels, StaticLabels, StructuredMetadata, Tenant
 from atalaia.collector.stages.logfmt import Logfmt
+from atalaia.collector.stages.multiline import Multiline
 from atalaia.collector.stages.output import Decolorize, Output, Pack
 from atalaia.collector.stages.regex import Regex
 from atalaia.collector.stages.replace import Replace
@@ -28,6 +29,7 @@ BUILDERS: Mapping[str, Builder] = {
     "non_indexed_labels": StructuredMetadata.build,  # its name before Loki 2.9
     "output": Output.build,
     "pack": Pack.build,
+    "multiline": Multiline.build,
     "regex": Regex.build,
     "replace": Replace.build,
     "static_labels": StaticLabels.build,
