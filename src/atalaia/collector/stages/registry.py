@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from atalaia.collector.stages.cri import Cri
+from atalaia.collector.stages.docker import Docker
+from atalaia.collector.stages.drop import Drop
 from atalaia.collector.stages.labels import Labels, StaticLabels, Timestamp
+from atalaia.collector.stages.match import Match
 from atalaia.collector.stages.multiline import Multiline
 from atalaia.collector.stages.stage import Builder, Stage, StageError
 from atalaia.collector.stages.text import Json, Regex
@@ -12,8 +16,12 @@ from atalaia.environment.yamlfile import Node, Reader
 from atalaia.logql.template.gotime import LayoutError
 
 BUILDERS: Mapping[str, Builder] = {
+    "cri": Cri.build,
+    "docker": Docker.build,
+    "drop": Drop.build,
     "json": Json.build,
     "labels": Labels.build,
+    "match": Match.build,
     "multiline": Multiline.build,
     "regex": Regex.build,
     "static_labels": StaticLabels.build,
