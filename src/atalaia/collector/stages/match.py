@@ -111,7 +111,8 @@ class Match:
         """Whether each entry is selected: labels once a label set, lines all at once."""
         codes, texts = streams(entries)
         sets = [orjson.loads(text) for text in texts]
-        found = np.array([all(test(labels.get(name, "")) for name, test in self._labels) for labels in sets])[codes]
+        agree = [all(test(labels.get(name, "")) for name, test in self._labels) for labels in sets]
+        found: np.ndarray = np.array(agree)[codes]
         for test in self._filters:
             if found.any():
                 found &= test(entries.lines).to_numpy(zero_copy_only=False)
