@@ -104,9 +104,9 @@ class Drop:
                 there[:2] = [pc.and_(there[0], there[1])]
             return there[0] if there else None
         text = entries.lines
-        if len(found) == 1:
-            text = pc.fill_null(found[0], "")
-        elif found:
+        if found:
+            # Arrow (26.0.1) gives no row at all where there is nothing to join.
+            found[0] = pc.if_else(pc.is_null(pc.coalesce(*found)), "", found[0])
             text = pc.binary_join_element_wise(*found, self.separator, null_handling="skip")
         if self.expression is None:
             return pc.equal(text, self.value)
