@@ -10,6 +10,11 @@ from difflib import get_close_matches
 
 from atalaia.environment.errors import InputError
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 _YES = {"1", "t", "T", "true", "TRUE", "True"}
 _NO = {"0", "f", "F", "false", "FALSE", "False"}
 # Ours; a second word means that a value follows.
@@ -74,7 +79,7 @@ _SWITCHES: Mapping[str, str] = {
     "server.enable-runtime-reload": "server.enable_runtime_reload",
 }
 # Flags of Promtail's without a meaning here, with a value and as yes or no.
-_UNUSED_VALUES = frozenset(
+_UNUSED_VALUES = _words(
     """server.http-listen-network server.http-conn-limit server.tls-cipher-suites server.tls-min-version
     server.grpc-tls-cert-path server.grpc-tls-key-path server.grpc-tls-client-auth server.grpc-tls-ca-path
     server.grpc-listen-network server.grpc-listen-address server.grpc-listen-port server.grpc-conn-limit
@@ -88,9 +93,9 @@ _UNUSED_VALUES = frozenset(
     server.log-request-headers-exclude-list server.trace-request-headers-exclude-list
     server.throughput.latency-cutoff server.throughput.unit server.cluster-validation.label
     server.cluster-validation.additional-labels server.cluster-validation.http.excluded-paths
-    server.cluster-validation.http.excluded-user-agents client.stream-lag-labels""".split()
+    server.cluster-validation.http.excluded-user-agents client.stream-lag-labels"""
 )
-_UNUSED_SWITCHES = frozenset(
+_UNUSED_SWITCHES = _words(
     """server.profiling_enabled server.grpc-collect-max-streams-by-conn server.proxy-protocol-enabled
     server.report-grpc-codes-in-instrumentation-label-enabled server.create-new-traces
     server.http-log-closed-connections-without-response-enabled
@@ -100,7 +105,7 @@ _UNUSED_SWITCHES = frozenset(
     server.enable-open-metrics-text-created-samples server.cluster-validation.http.enabled
     server.cluster-validation.http.soft-validation server.cluster-validation.grpc.enabled
     server.cluster-validation.grpc.soft-validation enabled filter-gcs-spans tracing.enabled
-    tracing.filter-gcs-spans""".split()
+    tracing.filter-gcs-spans"""
 )
 _KNOWN = (*_OWN, *_VALUES, *_SWITCHES, *_UNUSED_VALUES, *_UNUSED_SWITCHES)
 
