@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from atalaia.collector.plan import Job, Plan, Target
-from atalaia.collector.promtail.clients import output_of
+from atalaia.collector.promtail.clients import outputs_of
 from atalaia.collector.promtail.values import checked, labels_from
 from atalaia.collector.stages.narrow import narrowed
 from atalaia.collector.stages.registry import build_stages
@@ -39,7 +39,7 @@ def load(path: Path, positions: Path | None = None) -> Plan:
         "promtail.yaml",
         {"server", "positions", "clients", "client", "scrape_configs", "limits_config", "target_config"},
     )
-    output = output_of(reader, root, path)
+    outputs = outputs_of(reader, root, path)
     jobs = jobs_of(reader, root)
     limits = reader.mapping(root.get("limits_config"), "limits_config", {"max_line_size", "max_line_size_truncate"})
     size = checked(reader, limits.get("max_line_size"), "max_line_size", line_size) or 256 << 10
@@ -53,10 +53,10 @@ def load(path: Path, positions: Path | None = None) -> Plan:
             "no scrape_configs: nothing would be collected",
             "add a job with static_configs and __path__",
         )
-    if reader.problems or output is None:
+    if reader.problems:
         raise ConfigurationError(reader.problems)
     place = positions or Path(f"{written or path.with_suffix('.positions')}.atalaia")
-    return Plan(tuple(jobs), (output,), place, size)
+    return Plan(tuple(jobs), outputs, place, size)
 
 
 def load_jobs(path: Path) -> list[Job]:
