@@ -29,6 +29,7 @@ from atalaia.collector.outputs.connect import connect
 from atalaia.collector.outputs.sink import Answer, Delivery, Rows, Sink, Unreachable
 from atalaia.collector.plan import Job, Output, Plan, Target
 from atalaia.collector.reading import files as files_module
+from atalaia.collector.reading import positions
 from atalaia.store.batch import Source, decode, encode
 
 
@@ -83,7 +84,7 @@ class Memory:
 def plan_of(folder: Path, pattern: str = "*.log", url: str = "http://127.0.0.1:1/loki/api/v1/push") -> Plan:
     output = Output(url, min_backoff=0.02, max_backoff=0.05, batch_wait=0.02)
     job = Job("j", (Target(f"{folder}/{pattern}", {"job": "j"}),))
-    return Plan((job,), (output,), folder / "positions.json", 4000)
+    return Plan((job,), (output,), folder / "positions.db", 4000)
 
 
 @contextlib.contextmanager
@@ -126,9 +127,7 @@ def write(path: Path, *lines: object) -> None:
 
 def offsets(folder: Path) -> dict[str, int]:
     """What the positions file says, by file name."""
-    path = folder / "positions.json"
-    data = json.loads(path.read_text())["files"] if path.exists() else {}
-    return {os.path.basename(f["path"]): f["offset"] for f in data.values()}
+    return {os.path.basename(k.path): k.offset for k in positions.read(folder / "positions.db").values()}
 
 
 def test_lines_arrive_in_order_and_positions_are_kept(tmp_path: Path) -> None:
@@ -260,13 +259,13 @@ def test_restarts_in_the_middle_of_it(tmp_path: Path, rng: random.Random, monkey
             written += 1
         if rng.random() < 0.5:
             sink.lost_answers = 1
-        kept = (tmp_path / "positions.json").read_bytes() if round_ else None
+        kept = (tmp_path / "positions.db").read_bytes() if round_ else None
         with running(plan, sink.connect):
             enough = sink.pushes + rng.randrange(1, 4)
             wait_for(lambda: sink.pushes >= enough or len(sink.lines()) == written)  # noqa: B023 - waited for at once
         # As after kill -9: the positions file is older than what the store has.
         if kept is not None and rng.random() < 0.5:
-            (tmp_path / "positions.json").write_bytes(kept)
+            (tmp_path / "positions.db").write_bytes(kept)
     with running(plan, sink.connect):
         wait_for(lambda: len(sink.lines()) >= written)
     for name in range(3):
