@@ -21,7 +21,6 @@ import pyarrow as pa
 import pytest
 from logs_support import Server, free_port, wait_for
 
-from atalaia.api.push import read_push
 from atalaia.collector import collector as collector_module
 from atalaia.collector import pushing as pushing_module
 from atalaia.collector.collector import Collector
@@ -31,6 +30,7 @@ from atalaia.collector.plan import Job, Output, Plan, Target
 from atalaia.collector.reading import files as files_module
 from atalaia.collector.reading import positions
 from atalaia.store.batch import Source, decode, encode
+from atalaia.wire.push import read_push
 
 
 class Memory:

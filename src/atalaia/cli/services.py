@@ -128,7 +128,7 @@ def collect(
     As a promtail.yaml says, in the foreground.
     """
     memory.configure()
-    from atalaia.collector.collector import Collector
+    from atalaia.collector.collecting import Collecting
     from atalaia.collector.promtail.load import load
     from atalaia.runtime.logs import configure
 
@@ -155,7 +155,7 @@ def collect(
         if check:
             print(f"{config} is good: {len(plan.jobs)} jobs")
             return
-    collector = Collector(plan, on_ready=(lambda: _mark(ready)) if ready else None)
+    collector = Collecting(plan, on_ready=(lambda: _mark(ready)) if ready else None)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: collector.stop())
     collector.run()

@@ -56,10 +56,16 @@ class Collector:
         self._give_up_at: float | None = None
         self._stop = threading.Event()
         self._on_ready = on_ready
+        self._listens = any(job.listen is not None for job in plan.jobs)
+        self.spooled: dict[str, int] = {}  # what is acknowledged of the spools' segments, by path; made anew each time
 
     def stop(self) -> None:
         """Ask `run` to end."""
         self._stop.set()
+
+    def close(self) -> None:
+        """Close what was opened, in place of `run`."""
+        self._files.close()
 
     def run(self) -> None:
         """Collect until `stop`."""
@@ -69,6 +75,7 @@ class Collector:
             return
         self._files.resume(stored)
         self._files.discover()
+        self._publish()
         if self._on_ready:
             self._on_ready()
         log.info("event=collecting files=%d output=%s", len(self._files.tails), self._output.base)
@@ -159,7 +166,13 @@ class Collector:
         if self._sink.linger and sum(len(chunk.block) for _, chunk in chunks) < self._output.batch_size:
             self._linger_until = time.monotonic() + self._sink.linger
         batch = self._preparer.prepare(chunks, self._sink, self._epoch)
-        while batch is not None and not self._pusher.offer(batch, 0.2):
+        if batch is None:
+            return
+        while batch.planned and not self._files.plan(batch.planned):
+            if self._late():
+                return
+            self._stop.wait(_IDLE)
+        while not self._pusher.offer(batch, 0.2):
             if self._late():
                 return
             self._settle()
@@ -182,6 +195,12 @@ class Collector:
             for source in done.batch.sources:
                 if source.id in by_id:
                     self._files.acknowledged(by_id[source.id], source.end)
+            self._publish()
+
+    def _publish(self) -> None:
+        if self._listens:
+            tails = [tail for tail in self._files.tails.values() if tail.job.listen is not None]
+            self.spooled = {tail.known.path: tail.known.offset for tail in tails}
 
     def _change_sink(self) -> None:
         """Another kind of server answers now: it is asked where it stands, and gets what is not acknowledged."""

@@ -15,6 +15,7 @@ from atalaia.collector.lines import count, cut_long, valid_utf8
 from atalaia.collector.meters import Meters
 from atalaia.collector.outputs.sink import Delivery, Origin, Rows, Sink
 from atalaia.collector.plan import Output, Plan
+from atalaia.collector.reading.tables import Planned
 from atalaia.collector.reading.tail import BLOCK, Chunk, Tail
 from atalaia.store.batch import Source
 
@@ -23,11 +24,15 @@ _TENANT = "__tenant_id__"  # the label by which the tenant stage says whose an e
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What is delivered at once; `epoch` counts how often the reader began again elsewhere."""
+    """What is delivered at once; `epoch` counts how often the reader began again elsewhere.
+
+    `planned`: what must be noted before it is sent, since it has to be the same when it is sent again.
+    """
 
     deliver: Delivery
     sources: tuple[Source, ...]
     epoch: int
+    planned: tuple[Planned, ...] = ()
 
 
 class Preparer:
@@ -42,7 +47,7 @@ class Preparer:
 
     def prepare(self, chunks: Sequence[tuple[Tail, Chunk]], sink: Sink, epoch: int) -> Batch | None:
         """None: everything waits for further lines."""
-        parts, sources, origins, tenants = [], [], [], []
+        parts, sources, origins, tenants, planned = [], [], [], [], []
         for tail, chunk in chunks:
             entries, end = self._entries(tail, chunk)
             if end == chunk.start:
@@ -50,13 +55,17 @@ class Preparer:
             entries, tenant = self._tenants(entries)
             tenants.append(tenant)
             parts.append(entries.record_batch(self._output.external_labels))
+            planned.append(Planned(chunk.known_id, chunk.start, end, chunk.read_at))
             sources.append(Source(chunk.known_id, chunk.start, end))
             origins.append(Origin(entries.first_lines, entries.last_lines, chunk.offset_of))
         if not parts:
             return None
         table = pa.Table.from_batches(parts).unify_dictionaries()
         rows = Rows(tuple(origins), _joined(tenants, [len(part) for part in parts]))
-        return Batch(sink.prepare(table, sources, rows), tuple(sources), epoch)
+        # Sources of other tenants count rows, not bytes: the same lines must give the same rows again.
+        if not sink.plans and rows.tenants is None:
+            planned = []
+        return Batch(sink.prepare(table, sources, rows), tuple(sources), epoch, tuple(planned))
 
     def _tenants(self, entries: Entries) -> tuple[Entries, pa.Array | None]:
         """The entries without the label that names their tenant, and each one's tenant (utf8; null: the output's)."""

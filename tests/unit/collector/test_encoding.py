@@ -16,14 +16,14 @@ from google.protobuf.message import Message
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from atalaia.api.labels import parse_label_text
-from atalaia.api.protobuf import push_file
-from atalaia.api.push import read_push
 from atalaia.collector.outputs.columns import packed, varint_sizes
 from atalaia.collector.outputs.loki import parts
 from atalaia.collector.outputs.lokijson import escaped, loki_json
 from atalaia.collector.outputs.protobuf import encode_push, selector
 from atalaia.store.batch import METADATA, SCHEMA, canonical
+from atalaia.wire.labels import parse_label_text
+from atalaia.wire.protobuf import push_file
+from atalaia.wire.push import read_push
 
 Pairs = tuple[tuple[str, str], ...]
 Row = tuple[int, str, str, Pairs]  # ts, canonical labels, line, metadata
