@@ -12,6 +12,7 @@ _COUNTERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "promtail_encoded_bytes_total": ("Bytes encoded and ready to send.", ("host",)),
     "promtail_sent_bytes_total": ("Bytes of log lines acknowledged.", ("host",)),
     "promtail_sent_entries_total": ("Entries acknowledged.", ("host",)),
+    "promtail_batch_retries_total": ("Pushes that failed and are repeated.", ("host", "tenant")),
     "promtail_dropped_bytes_total": ("Bytes of log lines given up.", ("host", "tenant", "reason")),
     "promtail_dropped_entries_total": ("Entries given up.", ("host", "tenant", "reason")),
     "logentry_dropped_lines_total": ("Lines that stages dropped.", ("reason",)),
