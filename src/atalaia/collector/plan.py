@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from atalaia.collector.formats.format import Format
 from atalaia.collector.stages.stage import Stage, Waiting
 from atalaia.environment.connection import Connection
 
@@ -71,14 +72,14 @@ Relabel: TypeAlias = "Callable[[Mapping[str, str]], Mapping[str, str] | None]"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`format` is a key of pipeline.FORMATS; `filename`: whether entries get the path as a label, as Promtail's do.
+    """`format` is a key of pipeline.FORMATS, or a format itself; `filename`: whether entries get the path as a label, as Promtail's do.
 
     `wait`: seconds without news after which a last record that may have more lines is taken as complete.
     """
 
     name: str
     targets: tuple[Target, ...]
-    format: str = "plain"
+    format: str | Format = "plain"
     stages: tuple[Stage, ...] = ()
     filename: bool = True
     relabel: Relabel | None = None
