@@ -72,8 +72,9 @@ Relabel: TypeAlias = "Callable[[Mapping[str, str]], Mapping[str, str] | None]"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`format` is a key of pipeline.FORMATS, or a format itself; `filename`: whether entries get the path as a label, as Promtail's do.
+    """`format` is a key of pipeline.FORMATS, or a format itself.
 
+    `filename`: whether entries get the path as a label, as Promtail's do.
     `wait`: seconds without news after which a last record that may have more lines is taken as complete.
     """
 

@@ -86,10 +86,10 @@ class Auto:
         """The log_line_prefix that most of the lines have; of equals the one that tells most."""
         best, score = None, (0, 0)
         for text in dict.fromkeys([*([] if self.prefix is None else [self.prefix]), *KNOWN]):
-            prefix = compile_prefix(text)
-            hits = pc.sum(pc.match_substring_regex(lines, prefix.pattern)).as_py() or 0
+            found = pc.extract_regex(lines, compile_prefix(text).pattern).drop_null()
+            told = [pc.sum(pc.not_equal(pc.struct_field(found, name), "")) for name in compile_prefix(text).names]
             # What a person has given wins over a guess.
-            mine = (hits, 100 if text == self.prefix else len(prefix.names))
-            if mine > score:
-                best, score = text, mine
+            fields = sum(count.as_py() or 0 for count in told) if text != self.prefix else 1 << 30
+            if len(found) and (len(found), fields) > score:
+                best, score = text, (len(found), fields)
         return best

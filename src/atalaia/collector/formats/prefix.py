@@ -1,4 +1,4 @@
-"""`log_line_prefix`, as an expression (RE2) that reads what it has written. Source: PostgreSQL's manual, its escapes."""
+"""`log_line_prefix` as an expression (RE2) that reads what it has written. Its escapes: PostgreSQL's manual."""
 
 from __future__ import annotations
 
@@ -131,6 +131,6 @@ def compile_prefix(text: str) -> Prefix:
 
 @cache
 def chosen(given: str | None) -> tuple[Prefix, ...]:
-    """What a server with this log_line_prefix writes: also PostgreSQL's default and none, before it has read its own."""
+    """What a server with this log_line_prefix writes, and before it has read its settings: the default, or none."""
     texts: Sequence[str] = [given, KNOWN[0], ""] if given is not None else [KNOWN[0], ""]
     return tuple(compile_prefix(text) for text in dict.fromkeys(texts))

@@ -44,10 +44,12 @@ _SQL = _phrases(
     "prepare: ",
     "duration: %s ms  plan:\n",
 )
-_PARAMETERS = _phrases("parameters", "parameters: ", 'portal "%s" with parameters: ', "unnamed portal with parameters: ")
+_PARAMETERS = _phrases(
+    "parameters", "parameters: ", 'portal "%s" with parameters: ', "unnamed portal with parameters: "
+)
 _ROW = _phrases("row", "Failing row contains ", "Partition key of the failing row contains ")
 _IN_CONTEXT = _phrases("context", 'SQL statement "')
-_QUOTING = "invalid input |invalid value |malformed |value \"|date/time field value|time zone |\"|syntax error"
+_QUOTING = 'invalid input |invalid value |malformed |value "|date/time field value|time zone |"|syntax error'
 _HEAD = re.compile(r"[^:\n]{1,40}:  ")
 _STATEMENT = re.compile(_SQL)
 _AUDIT = re.compile(r"AUDIT: (?:[^,\n]*,){7}")
@@ -105,7 +107,9 @@ def redacted(entries: Entries) -> Entries:
     """The same entries without literals and values."""
     rows = pc.match_substring_regex(entries.lines, _CANDIDATE)
     severity = column(entries.labels.get("severity"), len(entries))
-    return without_passwords(_changed(_strays_redacted(entries, severity), pc.and_(rows, pc.is_valid(severity)), redact))
+    return without_passwords(
+        _changed(_strays_redacted(entries, severity), pc.and_(rows, pc.is_valid(severity)), redact)
+    )
 
 
 def _changed(entries: Entries, rows: pa.Array, change: Callable[[str, str], str]) -> Entries:
@@ -157,7 +161,8 @@ def _message(line: str, at: int, state: str) -> tuple[str, int]:
     statement = _STATEMENT.match(line, at)
     if statement:
         if statement[0].endswith("plan:\n") and not line.startswith("Query Text: ", statement.end()):
-            return f"{statement[0]}[a plan left out: auto_explain.log_format is not text]", _end(line, statement.end())
+            told = "[a plan left out: auto_explain.log_format is not text]"
+            return statement[0] + told, _end(line, statement.end())
         sql, end = until(_STOP, line, statement.end())
         return statement[0] + sql, end
     audit = _AUDIT.match(line, at)
@@ -213,7 +218,7 @@ def _detail(text: str, state: str) -> str:
     if _PROCESS.search(text):
         first, *rest = _PROCESS.split(text)
         return first + "".join(who + without_literals(sql) for who, sql in zip(rest[::2], rest[1::2], strict=True))
-    if state[:2] == "22" or text.startswith(('Token "', 'Array value', 'Expected', 'Unexpected', 'Junk')):
+    if state[:2] == "22" or text.startswith(('Token "', "Array value", "Expected", "Unexpected", "Junk")):
         text = _TEXTS.sub('"?"', text)
     return re.sub(r"'(?:[^']|'')*(?:'|\Z)", "?", text)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from atalaia.collector.formats.auto import Auto
@@ -16,16 +16,7 @@ from atalaia.collector.formats.stderr import Stderr
 from atalaia.collector.formats.syslogged import Syslogged
 from atalaia.environment.yamlfile import Node, Reader
 
-# A name -> the format for a log_line_prefix (None: not given), a zone (None: PostgreSQL's table), a job's name.
-_NAMES: Mapping[str, Callable[[str | None, str | None, str], Format]] = {
-    "postgres": lambda prefix, zone, name: Auto(name, prefix, zone),
-    "auto": lambda prefix, zone, name: Auto(name, prefix, zone),
-    "jsonlog": lambda prefix, zone, name: jsonlog,
-    "csvlog": lambda prefix, zone, name: csvlog,
-    "stderr": lambda prefix, zone, name: Stderr(chosen(prefix), zone),
-    "syslog": lambda prefix, zone, name: Syslogged(Stderr(chosen("" if prefix is None else prefix), zone)),
-    "pgbouncer": lambda prefix, zone, name: PgBouncer(zone),
-}
+NAMES = ("auto", "postgres", "jsonlog", "csvlog", "stderr", "syslog", "pgbouncer")
 KEYS = ("format", "log_line_prefix", "timezone", "redact")
 
 
@@ -36,8 +27,8 @@ def postgres_format(
 
     Raises ValueError, which says what is wrong, for a name, prefix, zone or redaction that is not known.
     """
-    if name not in _NAMES:
-        raise ValueError(f"{name!r} is no format: {', '.join(_NAMES)}")
+    if name not in NAMES:
+        raise ValueError(f"{name!r} is no format: {', '.join(NAMES)}")
     if prefix is not None:
         try:
             compile_prefix(prefix)
@@ -50,8 +41,22 @@ def postgres_format(
             raise ValueError(f"timezone {zone!r} is not known, such as America/Sao_Paulo is") from None
     if redact not in (None, "none", "literals"):
         raise ValueError(f"redact {redact!r} is neither literals nor none")
-    form = _NAMES[name](prefix, zone, job)
+    form = _made(name, job, prefix, zone)
     return Redacted(form) if redact == "literals" else WithoutPasswords(form)
+
+
+def _made(name: str, job: str, prefix: str | None, zone: str | None) -> Format:
+    if name == "jsonlog":
+        return jsonlog
+    if name == "csvlog":
+        return csvlog
+    if name == "pgbouncer":
+        return PgBouncer(zone)
+    if name == "stderr":
+        return Stderr(chosen(prefix), zone)
+    if name == "syslog":
+        return Syslogged(Stderr(chosen(prefix or ""), zone))
+    return Auto(job, prefix, zone)
 
 
 def format_of(reader: Reader, entry: Mapping[str, Node], job: str) -> str | Format:

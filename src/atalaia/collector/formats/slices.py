@@ -27,9 +27,7 @@ def cut(block: bytes, starts: np.ndarray, ends: np.ndarray) -> pa.Array:
     # What is wanted and what lies between are the elements of one array over the whole block.
     offsets = np.empty(2 * count, np.int32)
     offsets[0::2], offsets[1::2] = starts, ends
-    whole = pa.Array.from_buffers(
-        pa.utf8(), 2 * count - 1, [None, pa.py_buffer(offsets), pa.py_buffer(block)]
-    )
+    whole = pa.Array.from_buffers(pa.utf8(), 2 * count - 1, [None, pa.py_buffer(offsets), pa.py_buffer(block)])
     return whole.take(pa.array(np.arange(0, 2 * count, 2)))
 
 

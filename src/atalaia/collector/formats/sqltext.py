@@ -11,9 +11,7 @@ import re
 _LETTER = r"A-Za-z_\x80-\U0010ffff"
 _WORD = rf"[{_LETTER}][{_LETTER}0-9$]*+"
 # What EXPLAIN writes of its own accord.
-_COST = (
-    r"\((?:cost=[0-9.]+ rows=[0-9]+ width=[0-9]+|actual (?:time=[0-9.]+ )?rows=[0-9.]+ loops=[0-9]+|never executed)\)"
-)
+_COST = r"\((?:cost=[0-9.]+[ ]rows=[0-9]+[ ]width=[0-9]+|actual[ ](?:time=[0-9.]+[ ])?rows=[0-9.]+[ ]loops=[0-9]+)\)"
 
 
 def tokens(stop: str | None = None) -> re.Pattern[str]:
@@ -22,7 +20,7 @@ def tokens(stop: str | None = None) -> re.Pattern[str]:
     first = f"(?P<stop>{stop})|" if stop else ""
     return re.compile(
         rf"""{first}
-        (?P<kept>(?:{ahead}(?:{_COST}|{_WORD}(?!')|\$[0-9]++(?![0-9{_LETTER}$'])
+        (?P<kept>(?:{ahead}(?:{_COST}|{_WORD}(?!&?')|\$[0-9]++(?![0-9{_LETTER}$'])
             |[^{_LETTER}0-9'"$/.-]|-(?!-)|/(?!\*)|\.(?![0-9])|\$(?![{_LETTER}0-9$])))++
             |"(?:[^"]++|"")*+")
         |(?P<comment>--[^\n]*+|/\*(?:(?:[^*/]++|\*(?!/)|/(?!\*))*+\*/|[\s\S]*+))
@@ -52,7 +50,7 @@ def without_literals(sql: str) -> str:
 
 def until(scanner: re.Pattern[str], text: str, start: int) -> tuple[str, int]:
     """The SQL from `start` to where the scanner (of `tokens`) stops, without literals, and where that is."""
-    pieces = []
+    pieces: list[str] = []
     for match in scanner.finditer(text, start):
         if match.lastgroup == "stop":
             return "".join(pieces), match.start()

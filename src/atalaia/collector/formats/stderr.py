@@ -146,7 +146,7 @@ def _fields(lines: pa.Array, prefix: Prefix) -> dict[str, pa.Array]:
     }
     if fixed:
         local = cut(data, offsets, begins)
-        good = pc.match_substring_regex(local, r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d" + (r"\.\d{3}$" if fixed == 23 else "$"))
+        good = pc.match_substring_regex(local, r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{3})?$")
         fields = {name: pc.if_else(good, values, None) for name, values in fields.items()}
         fields["local"] = pc.if_else(pc.is_valid(fields["prefix"]), local, None)
     return fields

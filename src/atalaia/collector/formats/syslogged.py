@@ -60,7 +60,13 @@ class Syslogged:
         return replace(ordered, held=whole.held)
 
     def _records(
-        self, lines: pa.Array, found: pa.Array, rows: np.ndarray, header: np.ndarray, now: int, labels: Mapping[str, str]
+        self,
+        lines: pa.Array,
+        found: pa.Array,
+        rows: np.ndarray,
+        header: np.ndarray,
+        now: int,
+        labels: Mapping[str, str],
     ) -> Entries:
         """The records of the lines `rows`: put in order by process, then read as stderr's."""
         fields = found.take(pa.array(rows))
@@ -94,7 +100,8 @@ class Syslogged:
             told = entries.metadata.get("pid")
             pid = pid if told is None else pc.coalesce(column(told, len(entries)), pid)
             ts = np.where(timed, entries.ts, header[first])
-            made.append(replace(entries, ts=ts, first=first, last=tail, held=None, metadata={**entries.metadata, "pid": pid}))
+            metadata = {**entries.metadata, "pid": pid}
+            made.append(replace(entries, ts=ts, first=first, last=tail, held=None, metadata=metadata))
         whole = concat(made)
         whole = whole.take(np.argsort(whole.first_lines, kind="stable"))
         return whole.hold(min(held)) if held else whole

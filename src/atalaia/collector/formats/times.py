@@ -88,4 +88,5 @@ def epoch(values: pa.Array) -> pa.Array:
 
 def filled(times: pa.Array, now: int) -> np.ndarray:
     """Times as int64[N]; what has none gets that of the entry before it, at the beginning `now`."""
-    return pc.fill_null(pc.fill_null_forward(times), now).to_numpy(zero_copy_only=False)
+    found: np.ndarray = pc.fill_null(pc.fill_null_forward(times), now).to_numpy(zero_copy_only=False)
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
@@ -39,7 +40,8 @@ def headings() -> Mapping[str, str]:
     """Each heading of a record's part, with its colon and spaces -> the English word."""
     found = {f"{word}:  ": word for word in _PARTS}
     for language in _languages():
-        found |= language.get("parts", {})
+        # One catalogue has a third space: it is taken as the text's.
+        found |= {re.sub(" {2,}$", "  ", heading): part for heading, part in language.get("parts", {}).items()}
     return found
 
 
