@@ -9,6 +9,7 @@ import numpy as np
 
 from atalaia.collector import lines
 from atalaia.collector.entries import Effect, Entries
+from atalaia.collector.formats import spool
 from atalaia.collector.formats.format import Format
 from atalaia.collector.formats.jsonlog import jsonlog
 from atalaia.collector.formats.stderr import stderr
@@ -42,8 +43,12 @@ def run(job: Job, block: bytes, now: int, labels: Mapping[str, str], flush: int 
     `flush`: an entry whose lines are all before this one waits for no further lines (ALL: none does). Effects of the
     stages are not applied yet: see `settle`.
     """
-    form = FORMATS[job.format] if isinstance(job.format, str) else job.format
-    entries = replace(form(block, now, labels), flush=flush)
+    if job.format == "spool":
+        # The labels of what a listener received are known line by line.
+        entries = replace(spool.records(block, labels, job.relabel), flush=flush)
+    else:
+        form = FORMATS[job.format] if isinstance(job.format, str) else job.format
+        entries = replace(form(block, now, labels), flush=flush)
     if entries.held is not None and flush >= lines.count(block):
         entries = replace(entries, held=None)  # what the format held back has waited long enough
     # As Promtail does it: stages find the labels that an entry begins with among the extracted values.

@@ -111,20 +111,20 @@ LINES = [
         "FEHLER:  doppelt\nDETAIL:  Schlüssel »(id)=(?)« existiert bereits.\nANWEISUNG:  INSERT INTO t VALUES (?)",
     ),
     (
-        "ERROR:  deadlock detected\nDETAIL:  Process 12 waits for ShareLock on transaction 745; blocked by process 13.\n"
+        "ERROR:  deadlock detected\nDETAIL:  Process 12 waits for ShareLock on transaction 5; blocked by process 13.\n"
         "Process 12: UPDATE t SET a = 'x\n1'\nProcess 13: SELECT 2\nHINT:  See server log for query details.",
-        "ERROR:  deadlock detected\nDETAIL:  Process 12 waits for ShareLock on transaction 745; blocked by process 13.\n"
+        "ERROR:  deadlock detected\nDETAIL:  Process 12 waits for ShareLock on transaction 5; blocked by process 13.\n"
         "Process 12: UPDATE t SET a = ?\nProcess 13: SELECT ?\nHINT:  See server log for query details.",
     ),
     (
-        'ERROR:  invalid input syntax for type integer: "a"b"\nCONTEXT:  COPY t, line 7, column a: "a\nb"\nSTATEMENT:  S',
-        'ERROR:  invalid input syntax for type integer: "?"\nCONTEXT:  COPY t, line 7, column a: "?"\nSTATEMENT:  S',
+        'ERROR:  invalid input syntax for type integer: "a"b"\nCONTEXT:  COPY t, line 7, column a: "a\nb"\nHINT:  S',
+        'ERROR:  invalid input syntax for type integer: "?"\nCONTEXT:  COPY t, line 7, column a: "?"\nHINT:  S',
     ),
     (
         "ERROR:  x\nDETAIL:  Failing row contains (1, secret, null).\nQUERY:  SELECT 'a\nCONTEXT:  b'\n"
-        'CONTEXT:  SQL statement "INSERT INTO "T" VALUES (1, \'x\')"\nPL/pgSQL function f(integer) line 3 at SQL statement',
+        'CONTEXT:  SQL statement "INSERT INTO "T" VALUES (1, \'x\')"\nPL/pgSQL function f(int) line 3 at SQL statement',
         "ERROR:  x\nDETAIL:  Failing row contains (?).\nQUERY:  SELECT ?\n"
-        'CONTEXT:  SQL statement "INSERT INTO "T" VALUES (?, ?)"\nPL/pgSQL function f(integer) line 3 at SQL statement',
+        'CONTEXT:  SQL statement "INSERT INTO "T" VALUES (?, ?)"\nPL/pgSQL function f(int) line 3 at SQL statement',
     ),
     (
         'LOG:  AUDIT: SESSION,1,1,WRITE,INSERT,TABLE,t,"INSERT INTO ""T"" VALUES (\'x\', 1)",<none>',

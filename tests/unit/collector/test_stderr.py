@@ -58,7 +58,8 @@ PREFIXES = [
     ),
     (
         "%m %-6p|%10u|%b|%e|%c|%s|%v|%x|%Q|%P|%i%% ",
-        "2026-03-01 12:00:00.250 UTC 77    |       ann|client backend|42P01|69a.4d|2026-03-01 11:59:00 UTC|3/7|745|-5||SELECT% ",
+        "2026-03-01 12:00:00.250 UTC 77    |       ann|client backend|42P01|69a.4d|"
+        "2026-03-01 11:59:00 UTC|3/7|745|-5||SELECT% ",
         {
             "pid": "77",
             "user": "ann",
@@ -124,7 +125,8 @@ def test_verbose_records_tell_their_sqlstate() -> None:
 
 def test_lines_of_several_processes_in_between_each_other() -> None:
     p, q = "2026-03-01 12:00:00.250 UTC [77] ", "2026-03-01 12:00:00.251 UTC [78] "
-    text = f"{p}ERROR:  a\n{q}ERROR:  b\n{p}DETAIL:  a1\n\ta2\n{q}DETAIL:  b1\nstray\n{p}HINT:  a3\n{q}LOG:  c\n{p}LOG:  d\n"
+    text = f"{p}ERROR:  a\n{q}ERROR:  b\n{p}DETAIL:  a1\n\ta2\n{q}DETAIL:  b1\nstray\n"
+    text += f"{p}HINT:  a3\n{q}LOG:  c\n{p}LOG:  d\n"
     found = rows(Stderr(chosen("%m [%p] ")), text)
     assert [r["line"] for r in found] == [
         "ERROR:  a\nDETAIL:  a1\na2\nHINT:  a3",

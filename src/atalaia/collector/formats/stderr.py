@@ -15,6 +15,7 @@ from atalaia.collector.formats.prefix import Prefix, chosen
 from atalaia.collector.formats.slices import cut, joined, line_bounds
 
 _TAB = 9
+OWN_PREFIX = "%m [%p] %q%u@%d "  # log_line_prefix of the servers that Atalaia runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,4 +219,4 @@ def stderr(block: bytes, now: int, labels: Mapping[str, str]) -> Entries:
     return _OWN(block, now, labels)
 
 
-_OWN = Stderr(chosen("%m [%p] %q%u@%d "))
+_OWN = Stderr(chosen(OWN_PREFIX))
