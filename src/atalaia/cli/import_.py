@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -73,8 +74,9 @@ def import_(
     else:
         environment = environment_of(file)
         to = connection_of(environment, url, user=user, password_file=password_file, token_file=token_file, ca=ca)
+        with contextlib.closing(Pusher(to, sleep=lambda _: None)) as probe:
+            probe.positions([])  # whether there is a store, before anything is read
         pusher = Pusher(to)
-        pusher.positions([])  # whether there is a store, before anything is read
     done: list[Imported] = []
     failed: list[files.Unreadable] = []
     try:
@@ -108,16 +110,15 @@ def _import_all(
     from atalaia.collector.importing import files
     from atalaia.collector.importing.importer import import_text, inspect
 
-    whole = files.total(paths)
-    before = 0
+    texts = files.Texts(paths, sys.stdin.buffer)
     with Meter("read" if pusher is None else "imported", "B") as meter:
-        for found in files.named(paths, sys.stdin.buffer):
+        for found in texts:
             if isinstance(found, files.Unreadable):
                 failed.append(found)
                 continue
 
-            def tell(position: int, before: int = before, name: str = found.base) -> None:
-                meter.update(before + position, max(whole, before + position) if whole else None, name)
+            def tell(name: str = found.base) -> None:
+                meter.update(texts.done, texts.total, name)
 
             try:
                 if pusher is None:
@@ -125,10 +126,9 @@ def _import_all(
                 else:
                     one = import_text(found, reading, zone, pusher, tenant, tell)
             except InputError as error:
-                failed.append(files.Unreadable(found.name, str(error).replace("\n", " ").strip()))
+                failed.append(files.Unreadable(found.name, "; ".join(line.strip() for line in str(error).splitlines())))
                 continue
             done.append(one)
-            before += one.size
 
 
 def _reading(

@@ -22,8 +22,8 @@ class Content:
         self._digest = hashlib.sha256()
         self.position = 0
         self.damage: str | None = None
-        head = stream.read(BLOCK)
-        self._encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else None
+        head = self._fill()
+        self._encoding: str | None = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else None
         self._odd = b""
         if self._encoding:
             self._encoding = "utf-16-le" if head[:2] == b"\xff\xfe" else "utf-16-be"
@@ -62,11 +62,19 @@ class Content:
         self.position += len(data)
 
     def _more(self) -> bytes:
-        try:
-            data = self._stream.read(BLOCK)
-        except BROKEN as error:
-            self.damage, data = str(error) or type(error).__name__, b""
+        data = self._fill()
         return self._utf8(data) if self._encoding and data else data
+
+    def _fill(self) -> bytes:
+        """A block, or what is left; of a damaged archive also what stands before the damage."""
+        parts, left = [], BLOCK
+        try:
+            while left and not self.damage and (part := self._stream.read1(left)):  # type: ignore[attr-defined]  # all have it
+                parts.append(part)
+                left -= len(part)
+        except BROKEN as error:
+            self.damage = str(error) or type(error).__name__
+        return b"".join(parts)
 
     def _utf8(self, data: bytes) -> bytes:
         data = self._odd + data

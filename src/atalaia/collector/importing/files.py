@@ -64,32 +64,62 @@ class Unreadable:
 Found: TypeAlias = "Given | Unreadable"
 
 
-def named(paths: Sequence[str], stdin: IO[bytes]) -> Iterator[Found]:
-    """All texts that `paths` name, folders with all that is in them, `-` for `stdin`. Raises InputError."""
-    missing = [path for path in paths if path != "-" and not os.path.exists(path)]
-    if missing:
-        raise InputError(f"there is no file {missing[0]}", "name log files, folders, archives, or - for standard input")
-    if list(paths).count("-") > 1:
-        raise InputError("- is named twice: standard input can be read once")
-    for path in paths:
-        if path == "-":
-            yield from _standard_input(stdin)
-        elif os.path.isdir(path):
-            for inside in sorted(p for p in Path(path).rglob("*") if p.is_file()):
-                yield from _file(str(inside))
-        else:
-            yield from _file(path)
+class Texts:
+    """All texts that `paths` name, folders with all that is in them, `-` for `stdin`, one after the other.
+
+    `total`: bytes of all files (None: with standard input); `done`: those that were read, compressed as they are.
+    """
+
+    def __init__(self, paths: Sequence[str], stdin: IO[bytes]) -> None:
+        """Raises InputError for what is not there."""
+        missing = [path for path in paths if path != "-" and not os.path.exists(path)]
+        if missing:
+            raise InputError(
+                f"there is no file {missing[0]}", "name log files, folders, archives, or - for standard input"
+            )
+        if list(paths).count("-") > 1:
+            raise InputError("- is named twice: standard input can be read once")
+        self._files = [file for path in paths for file in _within(path)]
+        self._stdin = stdin
+        self._finished = 0
+        self._open: BinaryIO | None = None
+        self.total = None if "-" in paths else sum(map(_size, self._files))
+
+    @property
+    def done(self) -> int:
+        """See the class."""
+        return self._finished + (self._open.tell() if self._open and not self._open.closed else 0)
+
+    def __iter__(self) -> Iterator[Found]:
+        for path in self._files:
+            if path == "-":
+                yield from _standard_input(self._stdin)
+                continue
+            yield from self._file(path)
+            self._finished += _size(path)
+
+    def _file(self, path: str) -> Iterator[Found]:
+        try:
+            if not os.path.isfile(path):
+                yield Unreadable(path, "it is no file (a pipe, a socket or a device)")
+                return
+            with open(path, "rb") as self._open:
+                yield from _stream(path, os.path.basename(path), self._open, os.path.getmtime(path))
+        except BROKEN as error:
+            yield Unreadable(path, getattr(error, "strerror", None) or str(error))
 
 
-def total(paths: Sequence[str]) -> int | None:
-    """The bytes of all files together; None when standard input is among them."""
-    if "-" in paths:
-        return None
-    sizes = 0
-    for path in map(Path, paths):
-        files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
-        sizes += sum(p.stat().st_size for p in files if p.exists())
-    return sizes
+def _within(path: str) -> list[str]:
+    if path == "-" or not os.path.isdir(path):
+        return [path]
+    return sorted(str(inside) for inside in Path(path).rglob("*") if inside.is_file())
+
+
+def _size(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
 
 
 def _standard_input(stdin: IO[bytes]) -> Iterator[Found]:
@@ -97,17 +127,6 @@ def _standard_input(stdin: IO[bytes]) -> Iterator[Found]:
         # What comes through a pipe is read twice: once to know it again, once to import it.
         shutil.copyfileobj(stdin, kept, 1 << 20)
         yield from _stream("standard input", "stdin", kept, time.time())
-
-
-def _file(path: str) -> Iterator[Found]:
-    try:
-        if not os.path.isfile(path):
-            yield Unreadable(path, "it is no file (a pipe, a socket or a device)")
-            return
-        with open(path, "rb") as file:
-            yield from _stream(path, os.path.basename(path), file, os.path.getmtime(path))
-    except BROKEN as error:
-        yield Unreadable(path, getattr(error, "strerror", None) or str(error))
 
 
 def _stream(name: str, base: str, file: BinaryIO, modified: float) -> Iterator[Found]:
@@ -148,7 +167,7 @@ def _reopened(file: BinaryIO, kind: str | None) -> BinaryIO:
 
 def _decompressed(file: BinaryIO, kind: str) -> BinaryIO:
     if kind == "gz":
-        return cast("BinaryIO", gzip.GzipFile(fileobj=file))
+        return cast("BinaryIO", gzip.GzipFile(fileobj=file, mode="rb"))
     if kind == "bz2":
         return cast("BinaryIO", bz2.BZ2File(file))
     if kind == "xz":

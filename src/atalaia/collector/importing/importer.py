@@ -22,7 +22,7 @@ from atalaia.environment.errors import AtalaiaError
 from atalaia.store.batch import Source
 
 _AT_ONCE = 64
-Progress = Callable[[int], None]
+Progress = Callable[[], None]
 
 
 class Answer(Protocol):
@@ -69,15 +69,15 @@ def inspect(given: Given, reading: Reading, progress: Progress) -> Imported:
     """What an import would find; nothing is pushed. Raises InputError for what is no text."""
     content = Content(given.open())
     reader = TextReader(given, reading)
-    for piece in reader.pieces(content, 0):
-        progress(piece.end)
+    for _ in reader.pieces(content, 0):
+        progress()
     return Imported(given.name, 0, 0, 0, content.position, None, content.damage is not None, reader.summary)
 
 
 def import_text(
     given: Given, reading: Reading, zone: str | None, store: Store, tenant: str, progress: Progress
 ) -> Imported:
-    """Push what the store has not. `progress` is told the bytes that are done. Raises InputError, AtalaiaError."""
+    """Push what the store has not. `progress` is called now and then. Raises InputError, AtalaiaError."""
     content = Content(given.open())
     name = f"import:{identity(reading, zone, tenant, content.first_line)}"
     number, known = _standing(given, name, store)
@@ -100,12 +100,12 @@ def import_text(
                 "another import of the same text runs, or the store was put back: run the same command again",
             )
         stored, refused, message = stored + rows - answer.refused, refused + answer.refused, message or answer.message
-        progress(end)
+        progress()
 
     with ThreadPoolExecutor(1, "push") as pusher:
         for piece in reader.pieces(content, known):
             if piece.end <= known:
-                progress(piece.end)
+                progress()
                 continue
             mark = Source(f"{name}:{content.digest()}", 0, piece.end)
             settled()
