@@ -105,7 +105,8 @@ def _collected(store: Store, log: Log, folder: Path, stages: str | None = None) 
     config = folder / f"{log.job}.yaml"
     config.write_text(log.config(store.base, positions, stages))
     kept = Path(f"{positions}.atalaia")
-    kept.unlink(missing_ok=True)
+    for part in ("", "-wal", "-shm"):
+        Path(f"{kept}{part}").unlink(missing_ok=True)
     size, expected = log.size, lines(log.files)
     store.process.reset_peak()
     cpu = store.process.cpu

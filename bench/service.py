@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import httpx
 
+from atalaia.collector.reading.positions import read as read_positions
 from atalaia.environment.errors import AtalaiaError
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -91,9 +91,8 @@ class Store:
 
     def held(self, positions: Path) -> int:
         """Bytes that the store has acknowledged of the files that a collector's positions name."""
-        try:
-            ids = list(json.loads(positions.read_text())["files"])
-        except FileNotFoundError:
+        ids = list(read_positions(positions))
+        if not ids:
             return 0
         answer = self.http.post(f"{self.base}/atalaia/v1/positions", json={"ids": ids})
         return sum(answer.json()["positions"].values())

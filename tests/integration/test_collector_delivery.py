@@ -22,10 +22,12 @@ import pytest
 from logs_support import Server, free_port, wait_for
 
 from atalaia.collector import collector as collector_module
+from atalaia.collector import pushing as pushing_module
 from atalaia.collector.collector import Collector
 from atalaia.collector.outputs.sink import Answer, Delivery, Sink, Unreachable, connect
 from atalaia.collector.plan import Job, Output, Plan, Target
 from atalaia.collector.reading import files as files_module
+from atalaia.collector.reading import positions
 from atalaia.store.batch import Source, decode, encode
 
 
@@ -77,7 +79,7 @@ class Memory:
 def plan_of(folder: Path, pattern: str = "*.log", url: str = "http://127.0.0.1:1/loki/api/v1/push") -> Plan:
     output = Output(url, min_backoff=0.02, max_backoff=0.05)
     job = Job("j", (Target(f"{folder}/{pattern}", {"job": "j"}),))
-    return Plan((job,), (output,), folder / "positions.json", 4000)
+    return Plan((job,), (output,), folder / "positions.db", 4000)
 
 
 @contextlib.contextmanager
@@ -120,9 +122,7 @@ def write(path: Path, *lines: object) -> None:
 
 def offsets(folder: Path) -> dict[str, int]:
     """What the positions file says, by file name."""
-    path = folder / "positions.json"
-    data = json.loads(path.read_text())["files"] if path.exists() else {}
-    return {os.path.basename(f["path"]): f["offset"] for f in data.values()}
+    return {os.path.basename(k.path): k.offset for k in positions.read(folder / "positions.db").values()}
 
 
 def test_lines_arrive_in_order_and_positions_are_kept(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_positions_move_only_after_acknowledgement(tmp_path: Path) -> None:
 def test_an_unreachable_sink_loses_and_doubles_nothing(
     news: float, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collector_module, "_NEWS", news)
+    monkeypatch.setattr(pushing_module, "_NEWS", news)
     sink, path = Memory(), tmp_path / "a.log"
     write(path, 0)
     with running(plan_of(tmp_path), sink.connect), caplog.at_level("INFO", "atalaia.collector"):
@@ -254,13 +254,13 @@ def test_restarts_in_the_middle_of_it(tmp_path: Path, rng: random.Random, monkey
             written += 1
         if rng.random() < 0.5:
             sink.lost_answers = 1
-        kept = (tmp_path / "positions.json").read_bytes() if round_ else None
+        kept = (tmp_path / "positions.db").read_bytes() if round_ else None
         with running(plan, sink.connect):
             enough = sink.pushes + rng.randrange(1, 4)
             wait_for(lambda: sink.pushes >= enough or len(sink.lines()) == written)  # noqa: B023 - waited for at once
         # As after kill -9: the positions file is older than what the store has.
         if kept is not None and rng.random() < 0.5:
-            (tmp_path / "positions.json").write_bytes(kept)
+            (tmp_path / "positions.db").write_bytes(kept)
     with running(plan, sink.connect):
         wait_for(lambda: len(sink.lines()) >= written)
     for name in range(3):

@@ -50,7 +50,7 @@ def environment_plan(environment: Environment, servers: Mapping[str, Path], stor
     return Plan(
         tuple(jobs),
         (Output(f"{store.base}/loki/api/v1/push", min_backoff=0.05, max_backoff=5.0, trust=store),),
-        environment.state.collector / "positions.json",
+        environment.state.collector / "positions.db",
         longest,
         parse_duration(environment.settings.logs.limits.clock_ahead),
     )

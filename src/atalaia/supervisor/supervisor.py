@@ -100,7 +100,7 @@ class Supervisor:
     def _tidy(self) -> None:
         """Keep every server's log files within their bound, delivered ones first."""
         try:
-            known = positions.read(self._state.collector / "positions.json")
+            known = positions.read(self._state.collector / "positions.db")
         except AtalaiaError:
             known = {}
         for cluster in self._layout.clusters.values():

@@ -6,15 +6,19 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from atalaia.collector.plan import Job, Plan, Target
-from atalaia.collector.reading import positions
-from atalaia.collector.reading.positions import Known
+from atalaia.collector.reading import identity as identities
+from atalaia.collector.reading.identity import Known
+from atalaia.collector.reading.positions import Positions
+from atalaia.collector.reading.tables import Planned
 from atalaia.collector.reading.tail import Tail, looks_binary
 
 log = logging.getLogger("atalaia.collector")
+RECORD = 32 << 20  # bytes of a spool's record, which is never cut: its line is, where entries are prepared
 _GRACE = 3.0  # seconds without its name after which a last line without a newline is taken as whole
 _WATCH = 600.0  # seconds that a renamed file is still watched, since its writer may keep it open; a deleted one: _GRACE
 _REFRESH = 86_400  # seconds after which an open file's `seen` is renewed, so that a quiet file is not forgotten
@@ -27,21 +31,20 @@ class Files:
         """Take up the files that the positions file knows. Raises InputError when that is damaged."""
         self._plan = plan
         self._jobs = {job.name: job for job in plan.jobs}
-        self._known: dict[str, Known] = positions.read(plan.positions)
+        self._positions = Positions(plan.positions)
         self.tails: dict[tuple[int, int], Tail] = {}
         self._told: set[tuple[str, str]] = set()
-        self._dirty = False
         self._resumed = False
 
     def known_ids(self) -> list[str]:
         """The ids of all files that were read before."""
-        return list(self._known)
+        return list(self._positions.known)
 
     def resume(self, stored: Mapping[str, int]) -> None:
         """Begin where the sink stands, which may be behind or ahead of the positions file."""
         for key, offset in stored.items():
-            if key in self._known and self._known[key].offset != offset:
-                self._known[key] = positions.moved(self._known[key], offset, None)
+            if key in self._positions.known and self._positions.known[key].offset != offset:
+                self._positions.put(identities.moved(self._positions.known[key], offset))
         self._resumed = True
 
     def discover(self) -> None:
@@ -83,13 +86,13 @@ class Files:
 
     def _open(self, job: Job, labels: dict[str, str], path: str, descriptor: int, known: Known | None = None) -> None:
         if known is None:
-            same_inode = [k for k in self._known.values() if k.identity == positions_identity(descriptor)]
-            known = next((k for k in same_inode if positions.still_is(k, descriptor)), None)
+            same_inode = [k for k in self._positions.known.values() if k.identity == positions_identity(descriptor)]
+            known = next((k for k in same_inode if identities_still(k, descriptor)), None)
         if known is None:
-            known = positions.begin(job.name, path, descriptor)
-            self._known[known.id] = known
-            self._dirty = True
-        self.tails[known.identity] = Tail(job, labels, known, descriptor, self._plan.max_line_size)
+            known = begun(job.name, path, descriptor)
+            self._positions.put(known)
+        longest = RECORD if job.format == "spool" else self._plan.max_line_size
+        self.tails[known.identity] = Tail(job, labels, known, descriptor, longest)
         self._told = {told for told in self._told if told[1] != path}
 
     def check(self, tail: Tail) -> bool:
@@ -102,14 +105,13 @@ class Files:
     def _begin_again(self, tail: Tail) -> None:
         """A file that shrank holds other lines now: it becomes another source, read from its beginning."""
         log.info("event=truncated file=%s read=%d size=%d", tail.known.path, tail.position, tail.size)
-        tail.known = positions.begin(tail.job.name, tail.known.path, tail.descriptor)
-        self._known[tail.known.id] = tail.known
-        self._dirty = True
+        tail.known = begun(tail.job.name, tail.known.path, tail.descriptor)
+        self._positions.put(tail.known)
         tail.rewind(0)
 
     def _find_rotated(self, seen: set[tuple[int, int]]) -> None:
         """Files that were renamed while nobody looked: sought by inode in the folder where they were."""
-        for known in list(self._known.values()):
+        for known in list(self._positions.known.values()):
             job = self._jobs.get(known.job)
             if job is None or known.identity in seen or known.identity in self.tails:
                 continue
@@ -121,7 +123,7 @@ class Files:
     def _take_rotated(self, job: Job, known: Known, path: str) -> None:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         target = next((t for t in job.targets if t.names(known.path)), job.targets[0])
-        if positions.still_is(known, descriptor) and os.fstat(descriptor).st_size > known.offset:
+        if identities_still(known, descriptor) and os.fstat(descriptor).st_size > known.offset:
             self._open(job, job.labels_of(target, known.path), known.path, descriptor, known)
         else:
             os.close(descriptor)
@@ -134,10 +136,9 @@ class Files:
             if tail.orphan_since is None:
                 tail.orphan_since = now
             elif now - tail.orphan_since > (_WATCH if tail.linked else _GRACE) and tail.drained():
-                self._known[tail.known.id] = tail.known
+                self._positions.put(tail.known)
                 tail.close()
                 del self.tails[identity]
-                self._dirty = True
 
     def final(self, tail: Tail) -> bool:
         """Whether nothing will be written to the file any more, so that a last line without newline is whole."""
@@ -146,20 +147,20 @@ class Files:
     def acknowledged(self, tail: Tail, offset: int) -> None:
         """Move the position of a file."""
         tail.acknowledged(offset)
-        self._known[tail.known.id] = tail.known
-        self._dirty = True
+        self._positions.put(tail.known)
 
     def save(self) -> None:
         """Write the positions file when something changed."""
         old = int(time.time()) - _REFRESH
         for tail in self.tails.values():
             if tail.known.seen < old:
-                tail.known = positions.moved(tail.known, tail.known.offset, tail.descriptor)
-                self._known[tail.known.id] = tail.known
-                self._dirty = True
-        if self._dirty:
-            positions.write(self._plan.positions, self._known)
-            self._dirty = False
+                tail.known = identities.moved(tail.known, tail.known.offset)
+                self._positions.put(tail.known)
+        self._positions.save()
+
+    def plan(self, chunks: Sequence[Planned]) -> bool:
+        """Note what is about to be sent, to be sent again as it was if the collector ends before it is acknowledged."""
+        return self._positions.plan(chunks)
 
     def _tell(self, what: str, path: str, why: str) -> None:
         """Report something about a file once."""
@@ -174,8 +175,19 @@ class Files:
     def close(self) -> None:
         """Save and close everything."""
         self.save()
+        self._positions.close()
         for tail in self.tails.values():
             tail.close()
+
+
+def begun(job: str, path: str, descriptor: int) -> Known:
+    """An open file that was not known before."""
+    return identities.begin(job, path, os.fstat(descriptor), partial(os.pread, descriptor))
+
+
+def identities_still(known: Known, descriptor: int) -> bool:
+    """Whether the open file is the known one."""
+    return known.identity == positions_identity(descriptor) and known.holds(partial(os.pread, descriptor))
 
 
 def positions_identity(descriptor: int) -> tuple[int, int]:

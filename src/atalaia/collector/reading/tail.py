@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from atalaia.collector.lines import NEWLINE, shorten
 from atalaia.collector.plan import Job
-from atalaia.collector.reading import positions
-from atalaia.collector.reading.positions import Known
+from atalaia.collector.reading import identity
+from atalaia.collector.reading.identity import Known
 
 BLOCK = 4 << 20
 
@@ -84,7 +85,7 @@ class Tail:
 
     def replaced(self) -> bool:
         """Whether the file holds other bytes than those that were read: shorter, or with another beginning."""
-        return self.truncated() or not positions.still_begins(self.known, self.descriptor)
+        return self.truncated() or not self.known.begins(partial(os.pread, self.descriptor))
 
     def read(self, most: int = BLOCK, final: bool = False, flush: bool = False) -> Chunk | None:
         """The next whole lines, at most `most` bytes; with `final` also a last line that has no newline.
@@ -147,7 +148,9 @@ class Tail:
 
     def acknowledged(self, offset: int) -> None:
         """The sink has everything up to `offset`."""
-        self.known = positions.moved(self.known, offset, self.descriptor)
+        size = min(offset, identity.SPAN)
+        mark = identity.crc(os.pread(self.descriptor, size, offset - size))
+        self.known = identity.grown(identity.moved(self.known, offset, mark), partial(os.pread, self.descriptor))
 
     def drained(self) -> bool:
         """Whether all that can be read is acknowledged."""
