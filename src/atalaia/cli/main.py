@@ -12,6 +12,7 @@ from atalaia import __version__
 from atalaia.cli import (
     access,
     backups,
+    collect,
     environment,
     explain,
     fields,
@@ -33,7 +34,21 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-for group in (environment, logs, query, patterns, fields, backups, explain, services, store, import_, rules, access):
+for group in (
+    environment,
+    logs,
+    query,
+    patterns,
+    fields,
+    backups,
+    explain,
+    services,
+    collect,
+    import_,
+    store,
+    rules,
+    access,
+):
     group.register(app)
 
 
