@@ -7,8 +7,10 @@ import pytest
 
 from atalaia.collector.plan import Plan
 from atalaia.collector.promtail import load as promtail
-from atalaia.collector.stages.labels import Labels, StaticLabels, Timestamp
-from atalaia.collector.stages.text import Json, Regex
+from atalaia.collector.stages.json import Json
+from atalaia.collector.stages.labels import Labels, StaticLabels
+from atalaia.collector.stages.regex import Regex
+from atalaia.collector.stages.timestamp import Timestamp
 from atalaia.environment.errors import ConfigurationError
 
 SEED = """
@@ -170,8 +172,8 @@ STAGES = HEAD + JOB + "  pipeline_stages:\n"
         (STAGES + "  - regex:\n      expression: '('\n", [(6, "the stage regex: the expression is not RE2")]),
         (STAGES + "  - regex:\n      source: x\n", [(6, "the stage regex: it needs 'expression'")]),
         (STAGES + "  - regex:\n      expression: '(?P<a>x)'\n      sauce: x\n", [(8, "regex: 'sauce' is not known")]),
-        (STAGES + "  - json:\n      expressions:\n        a: 'b[*]'\n", [(6, "the stage json: 'b[*]' is beyond")]),
-        (STAGES + "  - json: {expressions: {a: b}, drop_malformed: true}\n", [(6, "the stage json: drop_malformed")]),
+        (STAGES + "  - json:\n      expressions:\n        a: 'b['\n", [(6, "the stage json: could not compile JMES")]),
+        (STAGES + "  - json: {expressions: {a: b}, drop_malformed: 1}\n", [(6, "json.drop_malformed is 1, neither")]),
         (STAGES + "  - timestamp: {source: a}\n", [(6, "the stage timestamp: it needs 'format'")]),
         (
             STAGES + "  - timestamp: {source: a, format: nonsense}\n",
@@ -206,7 +208,7 @@ def test_all_problems_come_at_once_in_order(load) -> None:
           - job_name: one
             syslog: {}
             pipeline_stages:
-              - pack: {}
+              - pack: {a: b}
               - regex: {expression: "("}
               - timestamp: {source: a, format: b}
             static_configs:
