@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from atalaia.collector import pipeline
 from atalaia.collector.lines import valid_utf8
 from atalaia.collector.plan import Job, Plan
 from atalaia.collector.promtail import load as promtail
@@ -141,4 +142,5 @@ def _files(log: Log, folder: Path) -> Iterator[tuple[Job, Path, dict[str, str]]]
 
 
 def _entries(job: Job, block: bytes, labels: dict[str, str]) -> pa.RecordBatch:
-    return job.entries(valid_utf8(block)[0], time.time_ns(), labels).record_batch()
+    taken = pipeline.run(job, valid_utf8(block)[0], time.time_ns(), labels, pipeline.ALL)
+    return taken.entries.record_batch()

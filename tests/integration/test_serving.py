@@ -15,12 +15,12 @@ from access_support import CERTIFICATES, access, trusting
 from api_support import NOW, Served, assert_quiet
 
 from atalaia.api.server import Address, Front, serve
-from atalaia.api.tls import TlsFiles, server_context
 from atalaia.client.loki import LogsUnreachable, LokiClient, NotAllowed
 from atalaia.client.tail import Followed, Tail, TailLost
 from atalaia.environment.connection import Connection
 from atalaia.environment.errors import InputError
 from atalaia.query.engine import QueryLimits
+from atalaia.runtime.tls import TlsFiles, server_context
 from atalaia.store.options import Options
 
 

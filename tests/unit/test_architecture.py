@@ -18,6 +18,7 @@ ROWS = (
     ("api", "collector", "client", "postgres"),
     ("rules",),
     ("query",),
+    ("wire",),
     ("logql", "store"),
     ("runtime",),
     ("environment",),

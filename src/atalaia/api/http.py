@@ -16,6 +16,7 @@ from atalaia.logql.errors import LogQLError
 from atalaia.query.queue import QueueFull, WaitedTooLong
 from atalaia.query.ticket import QueryCancelled
 from atalaia.store.commit import StoreUnavailable
+from atalaia.wire.bounds import TooLarge
 
 MOST_FORM = 1 << 20  # bytes of a form
 
@@ -28,10 +29,6 @@ def json_response(data: object, status: int = 200) -> Response:
 def success(data: object) -> Response:
     """Loki's envelope of a good answer."""
     return json_response({"status": "success", "data": data})
-
-
-class TooLarge(InputError):
-    """The body of a request is larger than the server reads."""
 
 
 _STATUS = (

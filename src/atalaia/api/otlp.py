@@ -10,12 +10,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from atalaia.api.bounds import check_protobuf
 from atalaia.api.http import body_of, refused
 from atalaia.api.otlp_columns import table_of
 from atalaia.api.otlp_json import read_json
 from atalaia.api.otlp_schema import COUNTED, handler, message
-from atalaia.api.push import unpack
 from atalaia.api.pushing import append
 from atalaia.api.rate import TooFast
 from atalaia.api.served import POST, Served, Spec
@@ -23,6 +21,8 @@ from atalaia.api.tenants import tenant_to_push
 from atalaia.environment.errors import AtalaiaError
 from atalaia.logql.errors import LogQLError
 from atalaia.store.batch import MOST, BatchError
+from atalaia.wire.bounds import check_protobuf
+from atalaia.wire.push import unpack
 
 _JSON = "application/json"
 _PROTOBUF = "application/x-protobuf"

@@ -13,10 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from atalaia.api.bounds import MOST_ENTRIES, MOST_PAIRS, check_count
-from atalaia.api.http import TooLarge
 from atalaia.api.otlp_values import label_name, pairs_of, texts
 from atalaia.store.batch import METADATA, MOST, SCHEMA, canonical
+from atalaia.wire.bounds import MOST_ENTRIES, MOST_PAIRS, TooLarge, check_count
 
 LABELS = (
     "service.name", "service.namespace", "service.instance.id", "deployment.environment",

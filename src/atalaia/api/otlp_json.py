@@ -10,9 +10,9 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from atalaia.api.bounds import check_json
 from atalaia.api.otlp_schema import handler, message
 from atalaia.store.batch import BatchError
+from atalaia.wire.bounds import check_json
 
 _DEEPEST = 64  # lists and maps in each other
 _Reader = Callable[[Any], object]

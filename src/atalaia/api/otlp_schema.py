@@ -13,7 +13,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
 from ptars import HandlerPool
 
-from atalaia.api.bounds import MOST_ENTRIES, MOST_PAIRS, Shape
+from atalaia.wire.bounds import MOST_ENTRIES, MOST_PAIRS, Shape
 
 _FIELD = descriptor_pb2.FieldDescriptorProto
 _KINDS = {

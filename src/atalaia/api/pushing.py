@@ -11,12 +11,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from atalaia.api.http import body_of, json_response
-from atalaia.api.push import read_push
 from atalaia.api.served import POST, Served, Spec
 from atalaia.api.tenants import tenant_to_push
 from atalaia.environment.errors import InputError
 from atalaia.store.batch import MOST, Source
 from atalaia.store.commit import Appended
+from atalaia.wire.push import read_push
 
 
 async def append(

@@ -14,7 +14,7 @@ from atalaia.api.asking import answered
 from atalaia.api.http import needed, parameters_of, single, success
 from atalaia.api.served import BOTH, Served, Spec
 from atalaia.api.tenants import tenants_to_read
-from atalaia.api.times import bounds, default_step, parse_step, parse_time
+from atalaia.api.times import bounds, default_step, parse_step
 from atalaia.environment.errors import InputError
 from atalaia.logql.entry import Entry
 from atalaia.logql.parse import parse
@@ -22,6 +22,7 @@ from atalaia.logql.pretty import pretty
 from atalaia.logql.tree import LogQuery
 from atalaia.query.spaced import spaced
 from atalaia.query.ticket import Ticket
+from atalaia.wire.times import parse_time
 
 MAX_LIMIT = 100_000
 MAX_POINTS = 11_000

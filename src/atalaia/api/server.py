@@ -20,7 +20,6 @@ from atalaia.api.metrics import Metrics
 from atalaia.api.pieces import Unsent
 from atalaia.api.rate import PushRate
 from atalaia.api.served import Served
-from atalaia.api.tls import TlsFiles, renewed_context
 from atalaia.api.websockets import Websockets
 from atalaia.environment.errors import InputError
 from atalaia.query.engine import Engine, QueryLimits
@@ -29,6 +28,7 @@ from atalaia.query.explore import Explorer
 from atalaia.query.scheduler import Scheduler
 from atalaia.rules.plan import Plan
 from atalaia.rules.ruler import Ruler
+from atalaia.runtime.tls import TlsFiles, renewed_context
 from atalaia.store.options import Options
 from atalaia.store.store import Store
 

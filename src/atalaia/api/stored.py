@@ -12,11 +12,11 @@ from starlette.responses import Response
 from atalaia.api.http import json_response, needed, parameters_of, single
 from atalaia.api.served import GET, POST, Served, Spec
 from atalaia.api.tenants import tenant_to_delete
-from atalaia.api.times import parse_time
 from atalaia.environment.errors import InputError
 from atalaia.logql.parse import parse
 from atalaia.logql.tree import LogQuery
 from atalaia.store.deletion import Deletion
+from atalaia.wire.times import parse_time
 
 
 class StoreApi:

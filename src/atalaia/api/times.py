@@ -2,53 +2,24 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping
-from datetime import datetime
 from decimal import Decimal
 
 from atalaia.environment.errors import InputError
 from atalaia.environment.units import parse_duration
+from atalaia.wire.times import FURTHEST, NUMBER, parse_time
 
 _HOUR = 3_600_000_000_000
-
-
-_FURTHEST = 2**63 - 1  # ns; what an entry's time can be
-_NUMBER = re.compile(r"[+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,2})?")
-
-
-def parse_time(text: str, name: str) -> int:
-    """Nanoseconds since 1970 of integer seconds or nanoseconds, float seconds or RFC 3339. Raises InputError."""
-    try:
-        found = _time(text)
-    except (ValueError, OverflowError) as error:
-        raise InputError(f"{name}={text[:100]!r} is not a time: give nanoseconds, seconds or RFC 3339") from error
-    if abs(found) > _FURTHEST:
-        raise InputError(f"{name}={text[:100]!r} is not between the years 1677 and 2262")
-    return found
-
-
-def _time(text: str) -> int:
-    if _NUMBER.fullmatch(text):
-        whole = text.lstrip("+-").isdigit()
-        # Loki's rule: more than ten digits are nanoseconds.
-        return int(text) if whole and len(text.lstrip("+-")) > 10 else int(Decimal(text) * 10**9)
-    fraction = re.search(r"[.,]([0-9]+)", text)
-    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    if moment.tzinfo is None:
-        raise ValueError("no time zone")
-    seconds = int(moment.replace(microsecond=0).timestamp()) * 10**9
-    return seconds + (int(fraction[1][:9].ljust(9, "0")) if fraction else 0)
 
 
 def parse_step(text: str, name: str) -> int:
     """A duration (`30s`) or a number of seconds, in ns. Raises InputError unless it is above zero."""
     try:
-        found = int(Decimal(text) * 10**9) if _NUMBER.fullmatch(text) else parse_duration(text)
+        found = int(Decimal(text) * 10**9) if NUMBER.fullmatch(text) else parse_duration(text)
     except (ValueError, OverflowError) as error:
         raise InputError(f"{name}={text[:100]!r} is not a duration such as 30s") from error
-    if not 0 < found <= _FURTHEST:
+    if not 0 < found <= FURTHEST:
         raise InputError(f"{name}={text[:100]!r} must be above zero, and less than 290 years")
     return found
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from atalaia.api.connections import Patience
 from atalaia.api.server import Front
-from atalaia.api.tls import TlsFiles
 from atalaia.cli.given import settings_of
 from atalaia.environment.errors import InputError
 from atalaia.environment.load import Environment
 from atalaia.environment.serving import HttpSettings
 from atalaia.environment.units import parse_duration, parse_size
+from atalaia.runtime.tls import TlsFiles
 
 
 def front_of(environment: Environment) -> Front:

@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 def moment(text: str, name: str) -> int:
     """A time given by the user, in ns. Raises InputError."""
-    from atalaia.api.times import parse_time
+    from atalaia.wire.times import parse_time
 
     return parse_time(text, name)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from atalaia.collector import lines
 from atalaia.collector.entries import Effect, Entries
-from atalaia.collector.formats import postgres
+from atalaia.collector.formats import postgres, spool
 from atalaia.collector.meters import Meters
 from atalaia.collector.plan import Job
 
@@ -44,7 +44,11 @@ def run(job: Job, block: bytes, now: int, labels: Mapping[str, str], flush: int 
     `flush`: an entry whose lines are all before this one waits for no further lines (ALL: none does). Effects of the
     stages are not applied yet: see `settle`.
     """
-    entries = replace(FORMATS[job.format](block, now, labels), flush=flush)
+    if job.format == "spool":
+        # The labels of what a listener received are known line by line.
+        entries = replace(spool.records(block, labels, job.relabel), flush=flush)
+    else:
+        entries = replace(FORMATS[job.format](block, now, labels), flush=flush)
     # As Promtail does it: stages find the labels that an entry begins with among the extracted values.
     entries = replace(entries, extracted={**entries.labels, **entries.extracted})
     for stage in job.stages:

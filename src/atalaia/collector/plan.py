@@ -6,13 +6,16 @@ import glob
 import itertools
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from atalaia.collector.stages.stage import Stage, Waiting
 from atalaia.environment.connection import Connection
+
+if TYPE_CHECKING:
+    from atalaia.collector.listeners.listener import Opener
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +73,35 @@ Relabel: TypeAlias = "Callable[[Mapping[str, str]], Mapping[str, str] | None]"
 
 
 @dataclass(frozen=True, slots=True)
+class Decompression:
+    """Files of a job are compressed: as `format` (gz, bz2, z, xz, zst) or, without one, as their names say.
+
+    `delay`: seconds that a new file is left alone, so that its writer can finish.
+    """
+
+    format: str | None = None
+    delay: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """`format` is a key of pipeline.FORMATS; `filename`: whether entries get the path as a label, as Promtail's do.
 
-    `wait`: seconds without news after which a last record that may have more lines is taken as complete.
+    `targets` may change while the collector runs (file_sd_configs): go through them anew at each look for files; there
+    may be none. `wait`: seconds without news after which a last record that may have more lines is taken as complete.
+    `listen`: what receives the entries of a job that reads a spool (see listeners/opening.py); None: it reads files.
     """
 
     name: str
-    targets: tuple[Target, ...]
+    targets: Sequence[Target]
     format: str = "plain"
     stages: tuple[Stage, ...] = ()
     filename: bool = True
     relabel: Relabel | None = None
     encoding: str | None = None
+    decompression: Decompression | None = None
     wait: float = 1.0
+    listen: Opener | None = None
 
     def labels_of(self, target: Target, path: str) -> dict[str, str]:
         """The labels that entries of a file begin with."""
@@ -121,11 +139,51 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """`rate`: how many lines a second are read, None for any number; `burst` of them at once.
+
+    Lines beyond wait in their files, or are dropped and counted where that was asked for (`drop`).
+    """
+
+    rate: float | None = None
+    burst: int = 10_000
+    drop: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The collector's own HTTP server. `port` 0 takes any; an empty `address` is every one.
+
+    `prefix` stands before each path. `reload`: whether POST /reload reads the configuration again.
+    `ready_when_reading`: whether /ready says no until a file is read, as Promtail's does.
+    """
+
+    address: str = ""
+    port: int = 80
+    prefix: str = ""
+    reload: bool = False
+    metrics: bool = True
+    ready_when_reading: bool = True
+    certificate: Path | None = None
+    key: Path | None = None
+    client_ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """All that one collector does. `max_line_size` in bytes, `clock_ahead` in nanoseconds."""
+    """All that one collector does. `max_line_size` in bytes, `clock_ahead` in nanoseconds.
+
+    `begin_at` is asked for each file (its path and size) that begins to be read while no position at all was known:
+    another collector's position in bytes, 0 for none. `server`: None for no HTTP server. `stdin`: the first job reads
+    standard input, and the collector ends with it.
+    """
 
     jobs: tuple[Job, ...]
     outputs: tuple[Output, ...]
     positions: Path
     max_line_size: int = 256 << 10
     clock_ahead: int = 86_400_000_000_000
+    limits: Limits = Limits()
+    server: Server | None = None
+    begin_at: Callable[[str, int], int] | None = None
+    stdin: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from atalaia.environment.errors import ConfigurationError, InputError, Problem
 
 _MERGE = "tag:yaml.org,2002:merge"
 _MOST = 200_000  # values of a file
+_LISTED = 16  # keys that are listed beside the nearest one
 
 
 @dataclass(slots=True)
@@ -36,11 +38,12 @@ class Node:
 
 
 class Reader:
-    """Takes values out of nodes and gathers what is wrong with them."""
+    """Takes values out of nodes and gathers what is wrong with them (`problems`), or worth saying (`remarks`)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.problems: list[Problem] = []
+        self.remarks: list[Problem] = []
 
     def load(self, text: str) -> Node:
         """The root node; raises ConfigurationError when the text is not YAML."""
@@ -86,6 +89,10 @@ class Reader:
         """Note a problem at a node's line."""
         self.problems.append(Problem(self.path, node.line, message, remedy))
 
+    def remark(self, node: Node, message: str, remedy: str) -> None:
+        """Note what is not wrong but should be known, at a node's line."""
+        self.remarks.append(Problem(self.path, node.line, message, remedy))
+
     def mapping(self, node: Node | None, what: str, known: set[str] | None = None) -> dict[str, Node]:
         """The node as a mapping; keys beyond `known` are problems. Empty for none or something else."""
         if node is None or node.value is None:
@@ -96,7 +103,11 @@ class Reader:
         found: dict[str, Node] = node.value
         if known is not None:
             for key in sorted(found.keys() - known):
-                remedy = f"known here: {', '.join(sorted(known))}"
+                near = get_close_matches(key, known, 1)
+                remedy = f"did you mean {near[0]!r}? " if near else ""
+                if not near or len(known) <= _LISTED:
+                    remedy += f"known here: {', '.join(sorted(known))}"
+                remedy = remedy.rstrip()
                 self.problem(found[key], f"{what}: {key!r} is not known to this version of Atalaia", remedy)
         return found
 

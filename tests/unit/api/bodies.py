@@ -10,7 +10,7 @@ from typing import Any
 import cramjam
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2
 
-from atalaia.api.protobuf import push_file
+from atalaia.wire.protobuf import push_file
 
 Entry = tuple[int, str] | tuple[int, str, Mapping[str, str] | Sequence[tuple[str, str]]]
 

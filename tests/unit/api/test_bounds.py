@@ -10,12 +10,12 @@ from typing import Any
 import cramjam
 import pytest
 
-from atalaia.api import bounds, otlp, otlp_json, push_json
-from atalaia.api import protobuf as protobuf_module
-from atalaia.api.bounds import MOST_ENTRIES, Shape, check_json, check_protobuf
-from atalaia.api.http import TooLarge
+from atalaia.api import otlp, otlp_json
 from atalaia.api.otlp import read_logs
-from atalaia.api.push import read_push
+from atalaia.wire import bounds, push_json
+from atalaia.wire import protobuf as protobuf_module
+from atalaia.wire.bounds import MOST_ENTRIES, Shape, TooLarge, check_json, check_protobuf
+from atalaia.wire.push import read_push
 
 from .bodies import field, protobuf, varint
 

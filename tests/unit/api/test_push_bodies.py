@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atalaia.api import push
-from atalaia.api.bounds import NoStreams
-from atalaia.api.push import read_json, read_push, unambiguous, unpack
 from atalaia.store.batch import CONTENT_TYPE, METADATA, SCHEMA, BatchError, encode
+from atalaia.wire import push
+from atalaia.wire.bounds import NoStreams
+from atalaia.wire.push import read_json, read_push, unambiguous, unpack
 
 from .bodies import json_push, protobuf
 

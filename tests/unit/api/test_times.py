@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atalaia.api.times import bounds, default_step, parse_step, parse_time, show_float, show_moment
+from atalaia.api.times import bounds, default_step, parse_step, show_float, show_moment
 from atalaia.environment.errors import InputError
+from atalaia.wire.times import parse_time
 
 S = 10**9
 MAY = 1_714_557_296 * S  # 2024-05-01T09:54:56Z

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeAlias
+
+from atalaia.collector.listeners.spool import Spool
+from atalaia.collector.meters import Meters
+from atalaia.environment.yamlfile import Node, Reader
 
 
 class Listener(Protocol):
@@ -17,3 +21,9 @@ class Listener(Protocol):
 
     def targets(self) -> Sequence[Mapping[str, str]]:
         """What it takes from now, each with its labels and `state`, for /targets."""
+
+
+# Makes a job's listener, not started yet.
+Opener: TypeAlias = "Callable[[Spool, Meters], Listener]"
+# Makes the opener of the node below a kind's key in a scrape config; the name is the job's. None: the reader knows why.
+Builder: TypeAlias = "Callable[[Reader, Node, str], Opener | None]"

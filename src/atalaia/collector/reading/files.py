@@ -18,6 +18,7 @@ from atalaia.collector.reading.tables import Planned
 from atalaia.collector.reading.tail import Tail, looks_binary
 
 log = logging.getLogger("atalaia.collector")
+RECORD = 32 << 20  # bytes of a spool's record, which is never cut: its line is, where entries are prepared
 _GRACE = 3.0  # seconds without its name after which a last line without a newline is taken as whole
 _WATCH = 600.0  # seconds that a renamed file is still watched, since its writer may keep it open; a deleted one: _GRACE
 _REFRESH = 86_400  # seconds after which an open file's `seen` is renewed, so that a quiet file is not forgotten
@@ -90,7 +91,8 @@ class Files:
         if known is None:
             known = begun(job.name, path, descriptor)
             self._positions.put(known)
-        self.tails[known.identity] = Tail(job, labels, known, descriptor, self._plan.max_line_size)
+        longest = RECORD if job.format == "spool" else self._plan.max_line_size
+        self.tails[known.identity] = Tail(job, labels, known, descriptor, longest)
         self._told = {told for told in self._told if told[1] != path}
 
     def check(self, tail: Tail) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from atalaia.collector.stages.labels import Labels, StaticLabels, Timestamp
+from atalaia.collector.stages.multiline import Multiline
 from atalaia.collector.stages.stage import Builder, Stage, StageError
 from atalaia.collector.stages.text import Json, Regex
 from atalaia.environment.yamlfile import Node, Reader
@@ -13,6 +14,7 @@ from atalaia.logql.template.gotime import LayoutError
 BUILDERS: Mapping[str, Builder] = {
     "json": Json.build,
     "labels": Labels.build,
+    "multiline": Multiline.build,
     "regex": Regex.build,
     "static_labels": StaticLabels.build,
     "timestamp": Timestamp.build,

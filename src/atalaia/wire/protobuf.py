@@ -10,10 +10,10 @@ import pyarrow.compute as pc
 from google.protobuf import descriptor_pb2, descriptor_pool, timestamp_pb2
 from ptars import HandlerPool
 
-from atalaia.api.bounds import MOST_ENTRIES, MOST_PAIRS, Shape, check_protobuf, check_streams
-from atalaia.api.labels import stream_text
 from atalaia.environment.errors import AtalaiaError
 from atalaia.store.batch import METADATA, SCHEMA, BatchError
+from atalaia.wire.bounds import MOST_ENTRIES, MOST_PAIRS, Shape, check_protobuf, check_streams
+from atalaia.wire.labels import stream_text
 
 _FIELD = descriptor_pb2.FieldDescriptorProto
 _MESSAGES = {

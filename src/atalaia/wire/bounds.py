@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from atalaia.api.http import TooLarge
-from atalaia.environment.errors import AtalaiaError
+from atalaia.environment.errors import AtalaiaError, InputError
 
 MOST_ENTRIES = 1_000_000  # of a push
 MOST_PAIRS = 4_000_000  # of its metadata and attributes
 _SMALL = 2 << 20  # bytes of a body that cannot hold enough to matter, whatever is in it
 _LENGTH = 2  # protobuf's wire type of what has a length: messages, texts, bytes
+
+
+class TooLarge(InputError):
+    """The body of a request is larger, or has more in it, than the server reads."""
 
 
 class NoStreams(AtalaiaError):

@@ -8,11 +8,11 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from atalaia.api.bounds import MOST_ENTRIES, check_count, check_json, check_streams
-from atalaia.api.labels import stream_text
-from atalaia.api.times import parse_time
 from atalaia.environment.errors import InputError
 from atalaia.store.batch import METADATA, SCHEMA, BatchError, canonical
+from atalaia.wire.bounds import MOST_ENTRIES, check_count, check_json, check_streams
+from atalaia.wire.labels import stream_text
+from atalaia.wire.times import parse_time
 
 _NANOSECONDS = re.compile(r"-?[0-9]{1,20}")
 _Columns = tuple[list[Any], list[Any], list[Any]]  # times, lines, metadata

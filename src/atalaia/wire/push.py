@@ -10,8 +10,6 @@ from dataclasses import dataclass
 import cramjam
 import pyarrow as pa
 
-from atalaia.api.protobuf import decode_push
-from atalaia.api.push_json import read_json
 from atalaia.store.batch import (
     CONTENT_TYPE,
     METADATA,
@@ -21,6 +19,8 @@ from atalaia.store.batch import (
     decode,
     unambiguous,
 )
+from atalaia.wire.protobuf import decode_push
+from atalaia.wire.push_json import read_json
 
 _STREAMED = ("zstd", "lz4")  # what pyarrow unpacks piece by piece
 
