@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from atalaia.collector.lines import NEWLINE, shorten
-from atalaia.collector.plan import Job
+from atalaia.collector.plan import Job, Target
 from atalaia.collector.reading import identity
 from atalaia.collector.reading.contents import Content
 from atalaia.collector.reading.encodings import Encoding, encoding
@@ -55,7 +56,8 @@ class Tail:
     """Reads one file from where it is acknowledged. `position` is the next byte to read.
 
     `content` is None while the file is closed, since there are too many or since it is gone. `fresh`: nothing of it
-    was ever read, and what it is has still to be found out.
+    was ever read, and what it is has still to be found out. `kind` of compression (None: none); `unpack`: whether
+    such a file is wanted. Times are monotonic seconds.
     """
 
     def __init__(
@@ -65,7 +67,6 @@ class Tail:
         known: Known,
         content: Content | None,
         max_line: int,
-        planned: Iterable[Planned] = (),
     ) -> None:
         self.job = job
         self.labels = labels
@@ -73,19 +74,60 @@ class Tail:
         self.content = content
         self.position = known.offset
         self.fresh = False
-        self.kind: str | None = None  # of compression
+        self.unpack = False
+        self.kind: str | None = None
+        self.target: Target | None = None
+        self.found_at = time.monotonic()
         self.orphan_since: float | None = None
         self.behind_since: float | None = None
-        self.stood: tuple[int, int] = (-1, -1)  # size and time of change when it was last read to its end
+        self.stood: tuple[int, int] = (-1, -1)  # size and time of change when it was last read
+        self.alone = True  # whether it has one name
         self._max_line = max_line
         self._encoding: Encoding | None = encoding(job.encoding) if job.encoding else None
-        self._planned = deque(planned)
+        self._planned: deque[Planned] = deque()
         self._marks: dict[int, tuple[int, int]] = {}
         self._head = b""
         self._long = 0  # bytes of an overlong line that were passed over already
         self._held: tuple[int, float] | None = None  # the content's size when lines were held back, and since when
         self._behind: tuple[int, bytes] | None = None  # a position, and the bytes that end there
         self._prior = (0, b"")  # the same for where the last chunk began
+
+    def begin(self, known: Known) -> None:
+        """It is to be read as this, which nothing was read of under this tail."""
+        self.known, self.fresh = known, False
+        self.rewind(known.offset)
+
+    def another(self, known: Known, content: Content | None) -> Tail:
+        """A tail as this one, for another content."""
+        made = Tail(self.job, self.labels, known, content, self._max_line)
+        made.target, made.unpack, made.orphan_since = self.target, self.unpack, self.orphan_since
+        return made
+
+    def replay(self, planned: Iterable[Planned]) -> None:
+        """Read these chunks first, as they were when they were about to be sent."""
+        self._planned = deque(planned)
+
+    @property
+    def wide(self) -> bool:
+        """Whether its text has NUL bytes by nature."""
+        return self._encoding is not None and self._encoding.width > 1
+
+    @property
+    def unlinked(self) -> bool:
+        """Whether the open file has no name any more."""
+        return self.content is not None and os.fstat(self.content.descriptor).st_nlink == 0
+
+    @property
+    def broken(self) -> str | None:
+        """Why a compressed file is not read further."""
+        return getattr(self.content, "broken", None)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the content, as far as they are known."""
+        if self.content is not None:
+            return self.content.size()
+        return self.position if self.kind is not None else max(self.stood[0], 0)
 
     @property
     def key(self) -> tuple[str, int, int]:
@@ -127,6 +169,21 @@ class Tail:
             if start == chunk.start:
                 return (prior + own)[-size:]
         return self.content.read(size, end - size) if self.content is not None else b""
+
+    def only(self, chunk: Chunk, lines: int) -> Chunk:
+        """The first lines of a chunk that was just read; the next read begins behind them."""
+        end = chunk.offset_of(lines)
+        kept = self.kept(chunk, lines)
+        before = self._before(chunk, end)
+        self.position, self._behind = end, (end, before)
+        return replace(kept, end=end, ends=None if chunk.ends is None else chunk.ends[:lines])
+
+    @staticmethod
+    def kept(chunk: Chunk, lines: int) -> Chunk:
+        """The first lines of a chunk, the others dropped: it ends where it did."""
+        found = np.flatnonzero(np.frombuffer(chunk.block, np.uint8) == NEWLINE) + 1
+        ends = found if chunk.ends is None else chunk.ends
+        return replace(chunk, block=chunk.block[: int(found[lines - 1]) if lines else 0], ends=ends[:lines])
 
     def still(self) -> bool:
         """Whether the file holds what was read of it: not shorter, the same beginning, the same last bytes."""
@@ -281,6 +338,8 @@ class Tail:
         self.known = identity.moved(self.known, offset, mark)
         if self.content is not None and self.known.head_size < identity.SPAN:
             self.known = identity.grown(self.known, self.content.read)
+        if self.kind is not None and self.content is not None and self.drained():
+            self.known = replace(self.known, whole=os.fstat(self.content.descriptor).st_size)
 
     def drained(self) -> bool:
         """Whether all that can be read is acknowledged."""
