@@ -8,9 +8,10 @@ from pathlib import Path
 
 from atalaia.collector.plan import Job, Output, Plan, Target
 from atalaia.collector.promtail.load import load_jobs
-from atalaia.collector.stages.labels import Labels, Timestamp
+from atalaia.collector.stages.labels import Labels
 from atalaia.collector.stages.narrow import narrowed
-from atalaia.collector.stages.text import Regex
+from atalaia.collector.stages.regex import Regex
+from atalaia.collector.stages.timestamp import Timestamp
 from atalaia.environment.connection import Connection
 from atalaia.environment.load import Environment
 from atalaia.environment.units import parse_duration, parse_size

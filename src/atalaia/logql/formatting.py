@@ -20,10 +20,11 @@ from .template.run import run as run_template
 from .tree import Drop, Keep, LabelFormat, LineFormat, Rename, Template
 
 # The escape sequences of terminals (ECMA-48), as most tools strip them.
-_COLOURS = re.compile(
+COLOURS = (
     "[\x1b\x9b][\\[\\]()#;?]*(?:(?:(?:[a-zA-Z0-9]*(?:;[a-zA-Z0-9]*)*)?\x07)"
     "|(?:(?:[0-9]{1,4}(?:;[0-9]{0,4})*)?[0-9A-PRZcf-ntqry=><~]))"
 )
+_COLOURS = re.compile(COLOURS)
 Step = Callable[[Entry], bool]
 TEMPLATE_ERROR = "TemplateFormatErr"
 _NAMES = frozenset({*FUNCTIONS, "__line__", "__timestamp__"})

@@ -7,8 +7,10 @@ import pytest
 
 from atalaia.collector.plan import Plan
 from atalaia.collector.promtail import load as promtail
-from atalaia.collector.stages.labels import Labels, StaticLabels, Timestamp
-from atalaia.collector.stages.text import Json, Regex
+from atalaia.collector.stages.json import Json
+from atalaia.collector.stages.labels import Labels, StaticLabels
+from atalaia.collector.stages.regex import Regex
+from atalaia.collector.stages.timestamp import Timestamp
 from atalaia.environment.errors import ConfigurationError
 
 SEED = """
@@ -103,7 +105,7 @@ def test_everything_that_is_accepted(load) -> None:
     assert first.stages[4].values == {"env": "prod"}  # type: ignore[attr-defined]
     assert dict(first.targets[0].labels) == {"job": "mine", "team": "7"}
     assert first.targets[0].exclude == "/a/b.log"
-    assert dict(first.targets[1].labels) == {"job": "app"}
+    assert dict(first.targets[1].labels) == {}
     assert dict(second.targets[0].labels) == {"job": "app"}
 
 
@@ -151,17 +153,10 @@ STAGES = HEAD + JOB + "  pipeline_stages:\n"
             "clients:\n- url: http://a\n  bearer_token_file: /nowhere/at/all\n" + JOB,
             [(3, "/nowhere/at/all cannot be read")],
         ),
-        (HEAD + JOB + "tracing: {}\n", [(5, "promtail.yaml: 'tracing' is not known")]),
-        (HEAD + JOB + "limits_config:\n  max_line_size: big\n", [(6, "max_line_size: 'big' is not a size")]),
-        (HEAD + JOB + "limits_config:\n  max_line_size: 2MiB\n", [(6, "max_line_size: '2MiB' is not from")]),
-        (HEAD + JOB + "limits_config:\n  readline_rate: 1\n", [(6, "limits_config: 'readline_rate'")]),
+        (HEAD + JOB + "limits_config:\n  max_line_size: big\n", [(6, "limits_config.max_line_size: 'big' is not a size")]),
         (HEAD + JOB + "positions: here\n", [(5, "positions is 'here', not a mapping")]),
         (HEAD + "scrape_configs: 5\n", [(2, "scrape_configs is 5, not a list")]),
-        (HEAD + JOB + "- job_name: j\n  journal: {}\n", [(6, "journal is not built yet")]),
-        (
-            HEAD + JOB + "- job_name: j\n  relabel_configs: []\n  static_configs: []\n",
-            [(6, "scrape_configs: 'relabel_configs'")],
-        ),
+        (HEAD + JOB + "- job_name: j\n  kafka: {}\n", [(6, "kafka is not built")]),
         (HEAD + JOB + "- job_name: j\n", [(5, "job 'j' has no static_configs")]),
         (
             HEAD + JOB + "- job_name: j\n  static_configs:\n  - targets: [a]\n",
@@ -174,8 +169,8 @@ STAGES = HEAD + JOB + "  pipeline_stages:\n"
         (STAGES + "  - regex:\n      expression: '('\n", [(6, "the stage regex: the expression is not RE2")]),
         (STAGES + "  - regex:\n      source: x\n", [(6, "the stage regex: it needs 'expression'")]),
         (STAGES + "  - regex:\n      expression: '(?P<a>x)'\n      sauce: x\n", [(8, "regex: 'sauce' is not known")]),
-        (STAGES + "  - json:\n      expressions:\n        a: 'b[*]'\n", [(6, "the stage json: 'b[*]' is beyond")]),
-        (STAGES + "  - json: {expressions: {a: b}, drop_malformed: true}\n", [(6, "the stage json: drop_malformed")]),
+        (STAGES + "  - json:\n      expressions:\n        a: 'b['\n", [(6, "the stage json: could not compile JMES")]),
+        (STAGES + "  - json: {expressions: {a: b}, drop_malformed: 1}\n", [(6, "json.drop_malformed is 1, neither")]),
         (STAGES + "  - timestamp: {source: a}\n", [(6, "the stage timestamp: it needs 'format'")]),
         (
             STAGES + "  - timestamp: {source: a, format: nonsense}\n",
@@ -210,12 +205,12 @@ def test_all_problems_come_at_once_in_order(load) -> None:
           - job_name: one
             syslog: {}
             pipeline_stages:
-              - pack: {}
+              - pack: {a: b}
               - regex: {expression: "("}
               - timestamp: {source: a, format: b}
             static_configs:
               - labels: {bad-name: x}
-        limits_config: {max_streams: 1}
+        limits_config: {max_streams: x}
     """
     assert [line for line, _ in problems(load, text)] == [3, 4, 7, 9, 10, 11, 13, 13, 14]
 

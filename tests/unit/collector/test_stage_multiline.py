@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from tests.unit.collector.flow_support import READ, built, in_pieces, made, rows, stage
 
 from atalaia.collector.plan import Job
-from atalaia.collector.stages.labels import Labels, Timestamp
+from atalaia.collector.stages.labels import Labels
 from atalaia.collector.stages.multiline import Multiline
-from atalaia.collector.stages.text import Regex
+from atalaia.collector.stages.regex import Regex
+from atalaia.collector.stages.timestamp import Timestamp
 
 JAVA = [
     "left over from before",

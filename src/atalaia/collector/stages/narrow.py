@@ -1,12 +1,19 @@
-"""Leaves out of a pipeline what nobody reads: a group of a regex that no later stage uses is not taken out."""
+"""Leaves out of a pipeline what nobody reads: a group of a regex, a key of a json stage that no later stage uses."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from typing import Protocol, runtime_checkable
 
 from atalaia.collector.stages.stage import Stage
-from atalaia.collector.stages.text import Regex
+
+
+@runtime_checkable
+class Narrowing(Protocol):
+    """A stage that can leave out extracted values."""
+
+    def narrowed(self, wanted: frozenset[str]) -> Stage:
+        """The same stage, which need not extract others than these."""
 
 
 def narrowed(stages: Sequence[Stage]) -> tuple[Stage, ...]:
@@ -14,8 +21,8 @@ def narrowed(stages: Sequence[Stage]) -> tuple[Stage, ...]:
     wanted: frozenset[str] | None = frozenset()
     kept: list[Stage] = []
     for stage in reversed(stages):
-        if isinstance(stage, Regex) and wanted is not None:
-            stage = replace(stage, wanted=wanted)
+        if isinstance(stage, Narrowing) and wanted is not None:
+            stage = stage.narrowed(wanted)
         kept.append(stage)
         reads = stage.reads()
         wanted = None if wanted is None or reads is None else wanted | reads

@@ -38,7 +38,8 @@ def _text(value: Any) -> str:
 
 
 @lru_cache(maxsize=256)
-def _regex(pattern: str) -> Any:
+def regex(pattern: str) -> Any:
+    """A compiled RE2 expression. Raises TemplateError."""
     try:
         return compile_quietly(pattern)
     except re2.error as error:
@@ -116,16 +117,16 @@ def _json(text: str) -> Any:
 
 def _replaced(pattern: str, text: str, make: Callable[[Any], str]) -> str:
     out, at = [], 0
-    for match in _matches(pattern, text):
+    for match in matches(pattern, text):
         out += [text[at : match.start()], make(match)]
         at = match.end()
     return "".join([*out, text[at:]])
 
 
-def _matches(pattern: str, text: str) -> Iterator[Any]:
+def matches(pattern: str, text: str) -> Iterator[Any]:
     """All matches, but empty ones that touch the one before."""
     end = -1
-    for match in _regex(pattern).finditer(text):
+    for match in regex(pattern).finditer(text):
         if match.end() > end:
             yield match
             end = match.end()
@@ -215,8 +216,8 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "b64enc": _texts(lambda text: base64.b64encode(text.encode()).decode()), "b64dec": _texts(_decoded),
     "urlencode": _texts(quote_plus), "urldecode": _texts(_unescaped), "fromJson": _json,
     "default": lambda other, *value: value[0] if value and value[0] else other,
-    "count": _texts(lambda pattern, text: sum(1 for _ in _matches(pattern, text))),
-    "regexReplaceAll": _texts(lambda p, text, new: _replaced(p, text, lambda m: expand(new, m, _regex(p).groupindex))),
+    "count": _texts(lambda pattern, text: sum(1 for _ in matches(pattern, text))),
+    "regexReplaceAll": _texts(lambda p, text, new: _replaced(p, text, lambda m: expand(new, m, regex(p).groupindex))),
     "regexReplaceAllLiteral": _texts(lambda p, text, new: _replaced(p, text, lambda _: new)),
     "bytes": _texts(_amount("size")), "duration": _texts(_amount("duration")),
     "duration_seconds": _texts(_amount("duration")),
