@@ -12,12 +12,13 @@ from pathlib import Path
 from atalaia.collector.plan import Plan
 from atalaia.collector.reading import identity
 from atalaia.collector.reading.beginning import Beginning
+from atalaia.collector.reading.chunk import BLOCK, Chunk
 from atalaia.collector.reading.finding import Finding
 from atalaia.collector.reading.positions import Lag, Positions
 from atalaia.collector.reading.rate import Rate
 from atalaia.collector.reading.tables import Planned
-from atalaia.collector.reading.tail import BLOCK, Chunk, Replaced, Tail
-from atalaia.collector.reading.tails import Tails
+from atalaia.collector.reading.tail import Replaced, Tail
+from atalaia.collector.reading.tails import Key, Tails
 from atalaia.collector.reading.telling import Told
 from atalaia.collector.reading.watch import Watcher
 
@@ -49,7 +50,9 @@ class Files:
         self._finding = Finding(plan, self._positions, self.tails, self._beginning, self._told)
         self._watcher = Watcher()
         self._rate = Rate(plan.limits)
+        self._polled: set[Key] = set()
         self._looked: float | None = None
+        self._took = 0.0
         self._next_look = 0.0
         self._next_poll = 0.0
         self._next_save = 0.0
@@ -74,8 +77,10 @@ class Files:
         now = time.monotonic()
         news = self._watcher.news()
         self._finding.take(news)
-        soon = news.folders and now >= (self._looked or 0.0) + min(_LOOK, self._next_look - (self._looked or 0.0)) / 4
-        if everywhere or soon or self._looked is None or now >= self._next_look:
+        if news.folders:
+            # Not each time: many folders may come and go at once.
+            self._next_look = min(self._next_look, (self._looked or 0.0) + min(_LOOK, 10 * self._took))
+        if everywhere or self._looked is None or now >= self._next_look:
             self._look()
         if now >= self._next_poll:
             self._poll(now)
@@ -89,9 +94,13 @@ class Files:
         self._finding.look(first=self._looked is None)
         real = {os.path.dirname(tail.known.real) for tail in self.tails if tail.known.real != tail.known.path}
         self._watcher.watch(self._finding.folders | real)
+        self._polled = {
+            tail.key for tail in self.tails if not (tail.alone and self._watcher.sees(tail.known.path, tail.known.real))
+        }
         self._looked = time.monotonic()
-        least = _LOOK if self._watcher.blind else max(_LOOK, min(_LOOK_WATCHED, _LOOK * 5))
-        self._next_look = self._looked + min(max(least, (self._looked - began) * _COST), _LOOK_LATEST)
+        least = _LOOK if self._watcher.blind else _LOOK_WATCHED
+        self._took = self._looked - began
+        self._next_look = self._looked + min(max(least, self._took * _COST), _LOOK_LATEST)
         if self._looked >= self._next_refresh:
             self._refresh()
 
@@ -104,8 +113,9 @@ class Files:
 
     def _poll(self, now: float) -> None:
         """Look at the files whose changes nobody tells of; close those that are done."""
-        for tail in self.tails:
-            if tail.orphan_since is None and tail.alone and self._watcher.sees(tail.known.path, tail.known.real):
+        for key in (*self._polled, *self.tails.orphans):
+            tail = self.tails.by_key.get(key)
+            if tail is None:
                 continue
             try:
                 status = os.fstat(tail.content.descriptor) if tail.content is not None else os.stat(tail.known.path)
@@ -138,7 +148,7 @@ class Files:
                 self.tails.wake(tail.key)
         return chunks
 
-    def _begin(self, ready: Sequence[tuple[str, int, int]]) -> None:
+    def _begin(self, ready: Sequence[Key]) -> None:
         """Decide what fresh files are, and write their ids down at once."""
         for key in ready:
             tail = self.tails.by_key.get(key)

@@ -69,8 +69,8 @@ class Finding:
         self._lost = []
         now = time.monotonic()
         for tail in self._tails:
-            if tail.key not in seen and tail.orphan_since is None:
-                tail.orphan_since = now
+            if tail.key not in seen:
+                self._tails.orphan(tail, now)
 
     def _status(self, path: str) -> os.stat_result | None:
         try:
@@ -87,7 +87,7 @@ class Finding:
         return None
 
     def _again(self, tail: Tail, target: Target, path: str, status: os.stat_result) -> None:
-        tail.orphan_since = None
+        self._tails.orphan(tail, None)
         self._tails.name(tail, path)
         if tail.target is not target and path == tail.known.path:
             tail.target, tail.labels = target, tail.job.labels_of(target, path)
@@ -155,7 +155,7 @@ class Finding:
             for key in list(self._tails.at(path)):
                 tail = self._tails.by_key[key]
                 if tail.known.identity != same and tail.orphan_since is None and not self._has_name(tail, path):
-                    tail.orphan_since = time.monotonic()
+                    self._tails.orphan(tail, time.monotonic())
                     self._tails.wake(key)
 
     def _has_name(self, tail: Tail, but: str) -> bool:
@@ -174,7 +174,7 @@ class Finding:
     def give_up(self) -> None:
         """Close what has no name any more and is read to its end, once nothing more is to be expected."""
         now = time.monotonic()
-        for tail in self._tails:
+        for tail in list(self._tails.orphans.values()):
             if tail.orphan_since is None or now - tail.orphan_since <= _GRACE:
                 continue
             self._tails.wake(tail.key)  # its last line is final now

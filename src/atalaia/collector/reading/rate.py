@@ -8,7 +8,8 @@ import numpy as np
 
 from atalaia.collector.lines import NEWLINE
 from atalaia.collector.plan import Limits
-from atalaia.collector.reading.tail import Chunk, Tail
+from atalaia.collector.reading.chunk import Chunk
+from atalaia.collector.reading.tail import Tail
 from atalaia.collector.reading.telling import Told
 
 
@@ -41,5 +42,5 @@ class Rate:
         self._lines -= most
         if self._limits.drop:
             told.once("rate_dropped", tail.known.path, f"more than {self._limits.rate:g} lines/s: lines are dropped")
-            return tail.kept(chunk, most)
-        return tail.only(chunk, most)
+            return chunk.first(most)
+        return tail.only(chunk, max(most, 1))

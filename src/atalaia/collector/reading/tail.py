@@ -6,50 +6,22 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from atalaia.collector.lines import NEWLINE, shorten
 from atalaia.collector.plan import Job, Target
 from atalaia.collector.reading import identity
+from atalaia.collector.reading.chunk import BLOCK, Chunk
 from atalaia.collector.reading.contents import Content
 from atalaia.collector.reading.encodings import Encoding, encoding
 from atalaia.collector.reading.identity import Known
 from atalaia.collector.reading.tables import Planned
 
-BLOCK = 4 << 20
-
 
 class Replaced(Exception):
     """The file holds other bytes than those that were read of it: it was truncated, and has perhaps grown since."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """The bytes `start` to `end` of a file: whole lines, ready to be parsed. `cut`: size of a line that was cut.
-
-    `block` is UTF-8; `ends` (int64[N], None: as in the block) says where its lines end in the file, from `start` on.
-    `flush`: these lines have waited long enough for what may belong to them.
-    """
-
-    known_id: str
-    start: int
-    end: int
-    block: bytes
-    read_at: int
-    cut: int = 0
-    flush: bool = False
-    ends: np.ndarray | None = None
-
-    def offset_of(self, line: int) -> int:
-        """Where in the file a line of the block begins; for the number of its lines, where the next block begins."""
-        if not line:
-            return self.start
-        ends = self.ends
-        if ends is None:
-            ends = np.flatnonzero(np.frombuffer(self.block, np.uint8) == NEWLINE) + 1
-        return self.end if line >= len(ends) else self.start + int(ends[line - 1])
 
 
 class Tail:
@@ -173,17 +145,10 @@ class Tail:
     def only(self, chunk: Chunk, lines: int) -> Chunk:
         """The first lines of a chunk that was just read; the next read begins behind them."""
         end = chunk.offset_of(lines)
-        kept = self.kept(chunk, lines)
+        kept = chunk.first(lines)
         before = self._before(chunk, end)
         self.position, self._behind = end, (end, before)
         return replace(kept, end=end, ends=None if chunk.ends is None else chunk.ends[:lines])
-
-    @staticmethod
-    def kept(chunk: Chunk, lines: int) -> Chunk:
-        """The first lines of a chunk, the others dropped: it ends where it did."""
-        found = np.flatnonzero(np.frombuffer(chunk.block, np.uint8) == NEWLINE) + 1
-        ends = found if chunk.ends is None else chunk.ends
-        return replace(chunk, block=chunk.block[: int(found[lines - 1]) if lines else 0], ends=ends[:lines])
 
     def still(self) -> bool:
         """Whether the file holds what was read of it: not shorter, the same beginning, the same last bytes."""

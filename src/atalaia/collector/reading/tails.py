@@ -26,13 +26,14 @@ def budget() -> int:
 class Tails:
     """All tails of a plan by key (job, device, inode). Used by the reading thread alone.
 
-    `ready` are those that may have something to read, in the order of their turns.
+    `ready` are those that may have something to read, in the order of their turns; `orphans` have no name left.
     """
 
     def __init__(self) -> None:
         self.by_key: dict[Key, Tail] = {}
         self.by_id: dict[str, Tail] = {}
         self.ready: dict[Key, None] = {}
+        self.orphans: dict[Key, Tail] = {}
         self._by_inode: dict[tuple[int, int], set[Key]] = {}
         self._by_path: dict[str, set[Key]] = {}
         self._paths: dict[Key, set[str]] = {}
@@ -56,9 +57,20 @@ class Tails:
         self.name(tail, tail.known.path)
         self.name(tail, tail.known.real)
         self.ready[tail.key] = None
+        if tail.orphan_since is not None:
+            self.orphans[tail.key] = tail
         if tail.content is not None:
             self._open[tail.key] = None
             self._shut()
+
+    def orphan(self, tail: Tail, since: float | None) -> None:
+        """It has no name that is looked for, since then (monotonic seconds); None: it has one."""
+        if since is None:
+            tail.orphan_since = None
+            self.orphans.pop(tail.key, None)
+        elif tail.orphan_since is None:
+            tail.orphan_since = since
+            self.orphans[tail.key] = tail
 
     def name(self, tail: Tail, path: str) -> None:
         """The file has this name, too."""
@@ -70,6 +82,7 @@ class Tails:
         key = tail.key
         self.by_key.pop(key, None)
         self.ready.pop(key, None)
+        self.orphans.pop(key, None)
         self._open.pop(key, None)
         self._by_inode.get(tail.known.identity, set()).discard(key)
         if not self._by_inode.get(tail.known.identity):
