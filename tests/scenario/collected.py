@@ -37,7 +37,7 @@ scrape_configs:
   static_configs: [{{labels: {{job: w, __path__: {folder}/logs/plain-*.log*}}}}]
 - job_name: regex
   pipeline_stages:
-  - regex: {{expression: '^(?P<key>\\S+ \\d+) at (?P<at>\\d+) for (?P<tenant>\\S*)'}}
+  - regex: {{expression: '^(?P<key>\\S+ \\d+) at (?P<at>\\d+) for (?:-|(?P<tenant>\\S+))'}}
   - timestamp: {{source: at, format: UnixNs}}
   - tenant: {{source: tenant}}
   - labeldrop: [filename]
@@ -204,7 +204,7 @@ class Writer:
         line = f"{name} {self._number}"
         if name.startswith("regex"):
             tenant = self._rng.choice(["-", "-", "other"])
-            line += f" at {time.time_ns()} for {tenant if tenant != '-' else '-'}"
+            line += f" at {time.time_ns()} for {tenant}"
         line += f" é{'x' * self._rng.randrange(150)}"
         if name.startswith("multi"):
             line += "".join(f"\n  and more {i}" for i in range(self._rng.randrange(4)))
@@ -246,7 +246,7 @@ class Writer:
         else:
             path.rename(self.logs.parent / f"{name}.rotated")
             self._reopen(name)
-            with gzip.open(self.logs / f"{name}.log.{self._generation}.gz", "wb") as packed:
+            with gzip.open(self.logs.parent / f"{name}.log.{self._generation}.gz", "wb") as packed:
                 packed.write((self.logs.parent / f"{name}.rotated").read_bytes())
             (self.logs.parent / f"{name}.rotated").unlink()
 
@@ -315,7 +315,7 @@ class Rounds:
 
     def check(self) -> None:
         """Wait until everything is there, once."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 30
         while True:
             for process in (self.receiver, self.collector):
                 if not process.running():
