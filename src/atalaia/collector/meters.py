@@ -15,6 +15,17 @@ _COUNTERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "promtail_batch_retries_total": ("Pushes that failed and are repeated.", ("host", "tenant")),
     "promtail_dropped_bytes_total": ("Bytes of log lines given up.", ("host", "tenant", "reason")),
     "promtail_dropped_entries_total": ("Entries given up.", ("host", "tenant", "reason")),
+    "promtail_syslog_target_entries_total": ("Syslog messages taken.", ()),
+    "promtail_syslog_target_parsing_errors_total": ("Syslog messages that could not be parsed.", ()),
+    "promtail_syslog_empty_messages_total": ("Syslog messages without a text.", ()),
+    "promtail_gelf_target_entries_total": ("GELF messages taken.", ()),
+    "promtail_gelf_target_parsing_errors_total": ("GELF messages that could not be read.", ()),
+    "promtail_journal_target_lines_total": ("Journal entries taken.", ()),
+    "promtail_journal_target_parsing_errors_total": ("Journal entries that were passed over.", ("error",)),
+    "promtail_docker_target_entries_total": ("Lines of containers taken.", ()),
+    "promtail_docker_target_parsing_errors_total": ("Lines of containers without a time.", ()),
+    "promtail_push_target_entries_total": ("Entries of pushes taken.", ()),
+    "promtail_listener_dropped_messages_total": ("Datagrams that nobody could wait for.", ("job", "reason")),
     "logentry_dropped_lines_total": ("Lines that stages dropped.", ("reason",)),
 }
 _GAUGES: Mapping[str, tuple[str, tuple[str, ...]]] = {

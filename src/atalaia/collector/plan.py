@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from atalaia.collector.formats.format import Format
 from atalaia.collector.outputs.access import Access
 from atalaia.collector.stages.stage import Stage, Waiting
 from atalaia.environment.connection import Connection
@@ -86,7 +87,7 @@ class Decompression:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`format` is a key of pipeline.FORMATS; `filename`: whether entries get the path as a label, as Promtail's do.
+    """`format`: a key of pipeline.FORMATS, or a format itself. `filename`: whether entries get the path as a label.
 
     `targets` may change while the collector runs (file_sd_configs): go through them anew at each look for files; there
     may be none. `wait`: seconds without news after which a last record that may have more lines is taken as complete.
@@ -95,7 +96,7 @@ class Job:
 
     name: str
     targets: Sequence[Target]
-    format: str = "plain"
+    format: str | Format = "plain"
     stages: tuple[Stage, ...] = ()
     filename: bool = True
     relabel: Relabel | None = None

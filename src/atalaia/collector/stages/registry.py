@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from atalaia.collector.stages.cri import Cri
+from atalaia.collector.stages.docker import Docker
+from atalaia.collector.stages.drop import Drop
 from atalaia.collector.stages.events import EventLogMessage
 from atalaia.collector.stages.json import Json
 from atalaia.collector.stages.labels import LabelAllow, LabelDrop, Labels, StaticLabels, StructuredMetadata, Tenant
 from atalaia.collector.stages.logfmt import Logfmt
+from atalaia.collector.stages.match import Match
 from atalaia.collector.stages.multiline import Multiline
 from atalaia.collector.stages.output import Decolorize, Output, Pack
 from atalaia.collector.stages.regex import Regex
@@ -21,6 +25,9 @@ from atalaia.logql.template.gotime import LayoutError
 BUILDERS: Mapping[str, Builder] = {
     "decolorize": Decolorize.build,
     "eventlogmessage": EventLogMessage.build,
+    "cri": Cri.build,
+    "docker": Docker.build,
+    "drop": Drop.build,
     "json": Json.build,
     "labelallow": LabelAllow.build,
     "labeldrop": LabelDrop.build,
@@ -29,6 +36,7 @@ BUILDERS: Mapping[str, Builder] = {
     "non_indexed_labels": StructuredMetadata.build,  # its name before Loki 2.9
     "output": Output.build,
     "pack": Pack.build,
+    "match": Match.build,
     "multiline": Multiline.build,
     "regex": Regex.build,
     "replace": Replace.build,
