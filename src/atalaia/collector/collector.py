@@ -174,7 +174,7 @@ class Collector:
 
     def _publish(self) -> None:
         if self._listens:
-            tails = [tail for tail in self._files.tails if tail.job.listen is not None]
+            tails = [tail for tail in self._files.tails if tail.job.listen is not None and not tail.fresh]
             self.spooled = {tail.known.path: tail.known.offset for tail in tails}
 
     def _change_sink(self) -> None:
