@@ -28,7 +28,7 @@ scrape_configs:
   pipeline_stages:
 {stages}
 """
-_TARGET = '  - labels: {{__path__: "{path}"{server}}}'
+_TARGET = '  - labels: {{job: {job}, __path__: "{path}"{server}}}'
 _WHOLE = r"""
   - regex: {expression: '^(?P<time>\S+ \S+ \S+) \[(?P<pid>\d+)\] (?P<user>\w+)@(?P<db>\w+) (?P<level>\w+):'}
   - timestamp: {source: time, format: "2006-01-02 15:04:05FRACTION MST"}
@@ -63,7 +63,8 @@ class Log:
     def config(self, base: str, positions: Path, stages: str | None = None) -> str:
         """A promtail.yaml that collects this log to `base`, through other stages if they are given."""
         targets = [
-            _TARGET.format(path=file, server=f", server: {file.stem}" if self.servers else "") for file in self.files
+            _TARGET.format(job=self.job, path=file, server=f", server: {file.stem}" if self.servers else "")
+            for file in self.files
         ]
         with self.files[0].open("rb") as file:
             fraction = ".000" if b"." in file.readline()[:24] else ""

@@ -36,6 +36,14 @@ def environment_of(file: Path | None, rules: bool = False) -> Environment:
     return environment
 
 
+def unwritten(file: Path) -> Environment:
+    """The environment of a folder that has no atalaia.toml."""
+    from atalaia.environment.settings import Settings
+    from atalaia.environment.state import State
+
+    return Environment(file, Settings(), State(file.parent / ".atalaia"), {})
+
+
 def _check_selector(text: str) -> None:
     from atalaia.cli.retention import check_selector
 

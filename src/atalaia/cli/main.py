@@ -9,7 +9,21 @@ import typer
 import typer.exceptions
 
 from atalaia import __version__
-from atalaia.cli import access, backups, environment, explain, fields, logs, patterns, query, rules, services, store
+from atalaia.cli import (
+    access,
+    backups,
+    collect,
+    environment,
+    explain,
+    fields,
+    import_,
+    logs,
+    patterns,
+    query,
+    rules,
+    services,
+    store,
+)
 from atalaia.environment.errors import AtalaiaError
 
 app = typer.Typer(
@@ -20,7 +34,21 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-for group in (environment, logs, query, patterns, fields, backups, explain, services, store, rules, access):
+for group in (
+    environment,
+    logs,
+    query,
+    patterns,
+    fields,
+    backups,
+    explain,
+    services,
+    collect,
+    import_,
+    store,
+    rules,
+    access,
+):
     group.register(app)
 
 

@@ -1,4 +1,4 @@
-"""serve and collect: the log store alone, the collector alone, in the foreground; and what `up` supervises."""
+"""serve: the log store alone, in the foreground; and what `up` supervises."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ from typing import Annotated
 
 import typer
 
-from atalaia.cli.common import environment_of
+from atalaia.cli.common import environment_of, unwritten
 from atalaia.environment.errors import InputError
-from atalaia.environment.load import Environment
 from atalaia.runtime import memory
 
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
     app.command()(serve)
-    app.command()(collect)
     app.command(hidden=True)(supervise)
 
 
@@ -72,7 +70,7 @@ def serve(
     from atalaia.runtime.logs import configure
 
     if environment is not None:
-        found = environment_of(environment) if environment.exists() else _default(environment)
+        found = environment_of(environment) if environment.exists() else unwritten(environment)
         ports = found.state.remembered().get("ports", {})
         configure("store", found.state.own_logs / "store.log")
         logs = found.settings.logs
@@ -94,14 +92,6 @@ def serve(
     serve(data, address, store_options(limits, bounds), query_limits(limits), front, ruling)
 
 
-def _default(file: Path) -> Environment:
-    """The environment of a folder that has no atalaia.toml."""
-    from atalaia.environment.settings import Settings
-    from atalaia.environment.state import State
-
-    return Environment(file, Settings(), State(file.parent / ".atalaia"), {})
-
-
 def parse_address(text: str) -> Address:  # type: ignore[name-defined]  # noqa: F821 - imported where it is used, to start fast
     """HOST:PORT, `[::1]:3100` for IPv6. Raises InputError."""
     from atalaia.api.server import Address
@@ -118,64 +108,13 @@ def parse_address(text: str) -> Address:  # type: ignore[name-defined]  # noqa: 
     return Address(host, int(port))
 
 
-def collect(
-    config: Annotated[Path | None, typer.Option("--config", help="A promtail.yaml.", show_default=False)] = None,
-    check: Annotated[bool, typer.Option("--check", help="Only check the file.")] = False,
-    environment: Annotated[Path | None, typer.Option("--environment", hidden=True)] = None,
-) -> None:
-    """Run the collector alone.
-
-    As a promtail.yaml says, in the foreground.
-    """
-    memory.configure()
-    from atalaia.collector.collector import Collector
-    from atalaia.collector.promtail.load import load
-    from atalaia.runtime.logs import configure
-
-    ready: Path | None = None
-    if environment is not None:
-        from atalaia.collector.own import environment_plan
-        from atalaia.supervisor.layout import recall
-
-        found = environment_of(environment) if environment.exists() else _default(environment)
-        layout = recall(found)
-        if layout is None:
-            raise InputError("this environment was never brought up", "run `atalaia up`")
-        configure("collector", found.state.own_logs / "collector.log")
-        plan = environment_plan(
-            found, {name: cluster.directory for name, cluster in layout.clusters.items()}, layout.connection
-        )
-        ready = found.state.run / "collector.ready"
-        ready.unlink(missing_ok=True)
-    else:
-        if config is None:
-            raise InputError("collect needs --config FILE", "for example: atalaia collect --config promtail.yaml")
-        configure("collector", None)
-        plan = load(config)
-        if check:
-            print(f"{config} is good: {len(plan.jobs)} jobs")
-            return
-    collector = Collector(plan, on_ready=(lambda: _mark(ready)) if ready else None)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: collector.stop())
-    collector.run()
-
-
-def _mark(ready: Path) -> None:
-    import os
-
-    from atalaia.environment.state import write_atomically
-
-    write_atomically(ready, f"{os.getpid()}\n")
-
-
 def supervise(environment: Annotated[Path, typer.Option("--environment")]) -> None:
     """The supervisor itself, as `up` starts it."""
     from atalaia.runtime.logs import configure
     from atalaia.supervisor.layout import recall
     from atalaia.supervisor.supervisor import Supervisor
 
-    found = environment_of(environment) if environment.exists() else _default(environment)
+    found = environment_of(environment) if environment.exists() else unwritten(environment)
     layout = recall(found)
     if layout is None:
         raise InputError("this environment was never decided", "run `atalaia up`")

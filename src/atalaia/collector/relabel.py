@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-import re2
-
 from atalaia.collector.plan import Relabel
 from atalaia.environment.yamlfile import Node, Reader
+from atalaia.logql.checks import compile_quietly, regex_problem
 from atalaia.logql.relabel import expand
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -53,11 +52,9 @@ class Rule:
         for name in self.source_labels:
             if not _NAME.fullmatch(name):
                 raise RelabelError(f"source_labels: {name!r} is not a label name")
-        try:
-            pattern = re2.compile(f"^(?s:{self.regex})$")
-        except re2.error as error:
-            raise RelabelError(f"the regex is not RE2: {error}") from error
-        object.__setattr__(self, "_pattern", pattern)
+        if problem := regex_problem(self.regex):
+            raise RelabelError(f"the regex is not RE2: {problem}")
+        object.__setattr__(self, "_pattern", compile_quietly(f"^(?s:{self.regex})$"))
         self._check_target()
         self._check_others()
 

@@ -3,126 +3,100 @@
 from __future__ import annotations
 
 import logging
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
-from atalaia.collector.plan import Job, Plan, Target
-from atalaia.collector.promtail.clients import output_of
-from atalaia.collector.promtail.values import checked, labels_from
-from atalaia.collector.stages.narrow import narrowed
-from atalaia.collector.stages.registry import build_stages
-from atalaia.environment.errors import ConfigurationError
-from atalaia.environment.units import parse_size
+from atalaia.collector.plan import Job, Plan
+from atalaia.collector.promtail.clients import outputs_of
+from atalaia.collector.promtail.expand import ExpandError, expand
+from atalaia.collector.promtail.given import Given, put_over, shown
+from atalaia.collector.promtail.scrape import jobs_of
+from atalaia.collector.promtail.settings import TOP, lines_of, others, positions_of, server_of
+from atalaia.collector.promtail.takeover import Takeover, recorded
+from atalaia.environment.errors import ConfigurationError, Problem
 from atalaia.environment.yamlfile import Node, Reader, read_text
-from atalaia.store.batch import Limits
 
 log = logging.getLogger("atalaia.collector")
-_KINDS = [
-    "journal",
-    "syslog",
-    "loki_push_api",
-    "docker_sd_configs",
-    "gelf",
-    "kafka",
-    "gcplog",
-    "azure_event_hubs",
-    "cloudflare",
-    "heroku_drain",
-    "windows_events",
-]
 
 
-def load(path: Path, positions: Path | None = None) -> Plan:
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A promtail.yaml: its plan, what should be known about it, its text for people, and its log's level."""
+
+    plan: Plan
+    remarks: tuple[Problem, ...]
+    text: str
+    level: str
+
+
+def load(path: Path, positions: Path | None = None, given: Given | None = None) -> Plan:
     """The plan of a promtail.yaml. Raises ConfigurationError with every problem, InputError when it cannot be read."""
+    return read(path, positions, given).plan
+
+
+def read(path: Path, positions: Path | None = None, given: Given | None = None) -> Loaded:
+    """As `load`, with all that it says. `positions`: where ours are kept, in place of what the file says."""
+    given = given or Given()
     reader = Reader(path)
-    root = reader.mapping(
-        reader.load(read_text(path)),
-        "promtail.yaml",
-        {"server", "positions", "clients", "client", "scrape_configs", "limits_config", "target_config"},
-    )
-    output = output_of(reader, root, path)
-    jobs = jobs_of(reader, root)
-    limits = reader.mapping(root.get("limits_config"), "limits_config", {"max_line_size", "max_line_size_truncate"})
-    size = checked(reader, limits.get("max_line_size"), "max_line_size", line_size) or 256 << 10
-    if "server" in root:
-        log.info("event=setting_unused setting=server file=%s reason='the collector serves no HTTP yet'", path.name)
-    kept = reader.mapping(root.get("positions"), "positions", {"filename", "sync_period", "ignore_invalid_yaml"})
-    written = reader.text(kept.get("filename"), "positions.filename")
+    tree = reader.load(_text(path, given))
+    put_over(tree, given)
+    root = reader.mapping(tree, "promtail.yaml", TOP)
+    outputs = outputs_of(reader, root, path)
+    server, level = server_of(reader, root.get("server"))
+    kept = positions_of(reader, root.get("positions"))
+    lines = lines_of(reader, root.get("limits_config"))
+    stdin = others(reader, root) or given.stdin
+    for flag in given.unused:
+        reader.remark(Node(None, 0), f"the flag -{flag} is not used", "it means nothing here")
+    place = positions or kept.own(path)
+    jobs = jobs_of(reader, root.get("scrape_configs"), lines, stdin=stdin, whole=given.whole)
     if not jobs and not reader.problems:
-        reader.problem(
-            Node(None, 0),
-            "no scrape_configs: nothing would be collected",
-            "add a job with static_configs and __path__",
-        )
-    if reader.problems or output is None:
+        remedy = "add a job with static_configs and __path__"
+        reader.problem(Node(None, 0), "no scrape_configs: nothing would be collected", remedy)
+    if reader.problems:
         raise ConfigurationError(reader.problems)
-    place = positions or Path(f"{written or path.with_suffix('.positions')}.atalaia")
-    return Plan(tuple(jobs), (output,), place, size)
+    before = recorded(kept.file, kept.ignore_invalid) if not place.exists() and not stdin else None
+    plan = Plan(
+        tuple(jobs),
+        outputs,
+        place,
+        lines.read,
+        limits=lines.limits,
+        server=server,
+        begin_at=Takeover(before) if before and before.offsets else None,
+        stdin=stdin,
+    )
+    return Loaded(plan, tuple(sorted(reader.remarks, key=lambda remark: remark.line)), shown(tree), level)
 
 
 def load_jobs(path: Path) -> list[Job]:
     """Only the jobs of a promtail.yaml, for an environment that has its own output. Errors as `load`."""
     reader = Reader(path)
-    root = reader.mapping(reader.load(read_text(path)), "promtail.yaml")
-    jobs = jobs_of(reader, root)
+    root = reader.mapping(reader.load(_text(path, Given())), "promtail.yaml", TOP)
+    jobs = jobs_of(reader, root.get("scrape_configs"), lines_of(reader, root.get("limits_config")))
     if reader.problems:
         raise ConfigurationError(reader.problems)
+    tell(reader.remarks)
     return jobs
 
 
-def line_size(text: str) -> int:
-    """A longest line's size; 0 stands for the default. ValueError beyond what the store takes."""
-    size = parse_size(text)
-    if size and not 128 <= size <= Limits().line:
-        raise ValueError(f"{text!r} is not from 128 B to 1 MiB, which is the longest line that is stored")
-    return size
+def tell(remarks: list[Problem] | tuple[Problem, ...]) -> None:
+    """Log what should be known about a file: settings without a use in one line, all others one by one."""
+    unused = [remark.message.removesuffix(" is not used") for remark in remarks if remark.message.endswith("not used")]
+    if unused:
+        log.info("event=settings_unused names=%s", ",".join(unused))
+    for remark in remarks:
+        if not remark.message.endswith("not used"):
+            log.info("event=setting file=%s line=%d told=%r", remark.file, remark.line, remark.message)
 
 
-def jobs_of(reader: Reader, root: dict[str, Node]) -> list[Job]:
-    """The scrape_configs as jobs."""
-    jobs = []
-    for number, node in enumerate(reader.sequence(root.get("scrape_configs"), "scrape_configs")):
-        entry = reader.mapping(node, "scrape_configs")
-        for key, value in entry.items():
-            if key in _KINDS:
-                reader.problem(
-                    value,
-                    f"{key} is not built yet",
-                    "collect files with static_configs, or keep Promtail for this job",
-                )
-            elif key not in ("job_name", "static_configs", "pipeline_stages"):
-                reader.problem(
-                    value,
-                    f"scrape_configs: {key!r} is not built yet",
-                    "known here: job_name, static_configs, pipeline_stages",
-                )
-        name = reader.text(entry.get("job_name"), "job_name") or f"job {number}"
-        targets = [
-            t for s in reader.sequence(entry.get("static_configs"), "static_configs") if (t := _target(reader, s, name))
-        ]
-        stages = build_stages(reader, reader.sequence(entry.get("pipeline_stages"), "pipeline_stages"))
-        if not targets and not any(key in _KINDS or key == "static_configs" for key in entry):
-            reader.problem(
-                node,
-                f"job {name!r} has no static_configs: it would collect nothing",
-                'add `static_configs:` with `- labels: {__path__: "/var/log/*log"}`',
-            )
-        if targets:
-            jobs.append(Job(name, tuple(targets), stages=narrowed(stages)))
-    return jobs
-
-
-def _target(reader: Reader, node: Node, job: str) -> Target | None:
-    entry = reader.mapping(node, "static_configs", {"targets", "labels"})
-    labels = {k: v for k, v in labels_from(reader, entry.get("labels"), "labels").items() if v is not None}
-    pattern = labels.pop("__path__", None)
-    exclude = labels.pop("__path_exclude__", None)
-    for name in [name for name in labels if name.startswith("__")]:
-        del labels[name]  # Prometheus' rule: labels that begin with __ are dropped after relabelling
-    if not pattern:
-        reader.problem(
-            node,
-            f"job {job!r} has a static_config without __path__",
-            'add `__path__: "/var/log/*log"` to its labels',
-        )
-        return None
-    return Target(pattern, {"job": job} | labels, exclude)
+def _text(path: Path, given: Given) -> str:
+    text = read_text(path)
+    if not given.expand:
+        return text
+    try:
+        return expand(text, os.environ)
+    except ExpandError as error:
+        remedy = "write ${VAR} or ${VAR:-default}; a $ that stands for itself is written $$"
+        raise ConfigurationError([Problem(path, error.line, f"{error}", remedy)]) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import socket
 from collections.abc import Sequence
+from dataclasses import replace
 
 from atalaia.collector.plan import Decompression, Job, Target
 from atalaia.collector.promtail.refused import REFUSED
@@ -23,12 +24,16 @@ _KEYS = _FILES | {"job_name", "pipeline_stages", "relabel_configs", "decompressi
 _FORMATS = ("gz", "bz2", "z", "xz", "zst")
 
 
-def jobs_of(reader: Reader, node: Node | None, lines: Lines, stdin: bool = False) -> list[Job]:
-    """The scrape_configs as jobs; with `stdin` the first one only, for standard input."""
+def jobs_of(reader: Reader, node: Node | None, lines: Lines, *, stdin: bool = False, whole: bool = False) -> list[Job]:
+    """The scrape_configs as jobs; with `stdin` the first one only, for standard input.
+
+    `whole`: stages keep what no later stage reads.
+    """
     nodes = reader.sequence(node, "scrape_configs")
     if stdin:
-        return [_stdin(reader, nodes, lines)]
-    jobs: list[Job] = []
+        jobs = [_stdin(reader, nodes, lines)]
+        return jobs if whole else [replace(job, stages=narrowed(job.stages)) for job in jobs]
+    jobs = []
     names: set[str] = set()
     for number, one in enumerate(nodes):
         body = _body(reader, one)
@@ -37,7 +42,7 @@ def jobs_of(reader: Reader, node: Node | None, lines: Lines, stdin: bool = False
             reader.problem(body.get("job_name", one), f"the job {name!r} stands twice", "give each job its own name")
         names.add(name)
         jobs += _jobs(reader, one, body, name, lines)
-    return jobs
+    return jobs if whole else [replace(job, stages=narrowed(job.stages)) for job in jobs]
 
 
 def _body(reader: Reader, node: Node) -> dict[str, Node]:
@@ -74,7 +79,7 @@ def _stages(reader: Reader, body: dict[str, Node], lines: Lines) -> tuple[Stage,
         stages.append(LongLines(lines.longest))
     if lines.streams:
         stages.append(FewStreams(lines.streams))
-    return narrowed(stages)
+    return tuple(stages)
 
 
 def _static(reader: Reader, node: Node | None, job: str, rules: Sequence[Rule]) -> tuple[Target, ...]:
