@@ -207,6 +207,12 @@ class Spool:
                     del self._sizes[number]
             self._room.notify_all()
 
+    def drained(self, acknowledged: Mapping[str, int]) -> bool:
+        """Whether every output has all that is in it."""
+        with self._lock:
+            sizes = {str(self._path(number)): size for number, size in self._sizes.items()}
+        return all(acknowledged.get(path, 0) >= size for path, size in sizes.items())
+
     def reads(self, label: str) -> bool:
         """Whether a label of a record makes a difference: relabelling may read it, or entries have it."""
         if not label.startswith("__"):

@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from atalaia.collector.entries import Entries
-from atalaia.collector.stages.labels import Labels, Timestamp
+from atalaia.collector.stages.json import Json
+from atalaia.collector.stages.labels import Labels
 from atalaia.collector.stages.stage import Build, Stage
-from atalaia.collector.stages.text import Json
+from atalaia.collector.stages.timestamp import Timestamp
 from atalaia.environment.yamlfile import Node, Reader
 
 _KEYS = {"output": "log", "stream": "stream", "timestamp": "time"}
