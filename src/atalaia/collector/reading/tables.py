@@ -170,6 +170,9 @@ def load(path: Path) -> tuple[dict[str, Known], dict[str, list[Planned]]]:
         writable = os.access(path.parent, os.W_OK)
         where = f"{path.absolute().as_uri()}?mode={'rw' if writable else 'ro&immutable=1'}"
         with contextlib.closing(sqlite3.connect(where, uri=True, timeout=2)) as db:
+            _long_enough(path)
+            if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                return {}, {}  # a collector is about to make its tables
             _checked(db, path)
             return rows(db, path)
     except InputError:
