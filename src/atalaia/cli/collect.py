@@ -101,7 +101,7 @@ def collect(
     if dry_run or inspect:
         from atalaia.cli.trial import try_out
 
-        try_out(loaded.plan, inspect)
+        try_out(loaded, inspect)
         return
     _collect(path, given, loaded)
 
@@ -142,6 +142,8 @@ def _check(path: Path, given: Given) -> None:
 
 def _collect(path: Path, given: Given, loaded: Loaded) -> None:
     """Collect until a signal; SIGHUP begins anew with the file as it is then, if that is good."""
+    from atalaia.collector.promtail.takeover import enter
+
     fresh = loaded
 
     def reload(stop: Callable[[], None]) -> None:
@@ -156,6 +158,8 @@ def _collect(path: Path, given: Given, loaded: Loaded) -> None:
 
     while fresh is not None:
         now, fresh = fresh, None  # type: ignore[assignment]
+        if now.before.offsets:
+            enter(now.plan, now.before, now.plan.positions)
         _run(now.plan, None, reload)
 
 

@@ -14,9 +14,14 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from atalaia.collector.plan import Job, Plan
+from atalaia.collector.reading import identity
+from atalaia.collector.reading.identity import Known
+from atalaia.collector.reading.positions import Positions
 from atalaia.environment.errors import ConfigurationError, InputError
 from atalaia.environment.yamlfile import Reader, read_text
 
@@ -99,36 +104,46 @@ def recorded(path: Path, ignore_invalid: bool = False) -> Recorded:
         return Recorded()
 
 
-@dataclass(slots=True)
-class Takeover:
-    """Says where a file that begins to be read was left by Promtail. See Plan.begin_at."""
+def enter(plan: Plan, found: Recorded, place: Path) -> int:
+    """Begin our positions file at `place` with what Promtail recorded of the plan's files; how many there are.
 
-    recorded: Recorded
-    taken: int = 0
+    A file that is shorter than what was read of it is another one, and is left to be read from its beginning.
+    """
+    known: list[Known] = []
+    for path, offset in found.offsets.items():
+        for job in plan.jobs:
+            if offset and any(target.names(path) for target in job.targets):
+                try:
+                    known.append(_known(job, path, offset))
+                except (OSError, EOFError, zlib.error) as error:
+                    log.warning("event=promtail_position_unusable file=%s reason=%r", path, str(error))
+    kept = Positions(place)
+    try:
+        for one in known:
+            kept.put(one)
+        if not kept.save():
+            remedy = "allow writing there, or name another place: positions: {filename: FILE}"
+            raise InputError(f"Promtail's positions cannot be taken over: {place} cannot be written", remedy)
+    finally:
+        kept.close()
+    log.info("event=promtail_positions_taken files=%d of=%d", len(known), len(found.offsets))
+    return len(known)
 
-    def __call__(self, path: str, size: int) -> int:
-        """The first byte to read of a file of `size` bytes (uncompressed); 0 when nothing usable was recorded."""
-        offset = self.recorded.offsets.get(path, 0)
-        if not offset:
-            return 0
-        try:
-            found = (
-                _compressed(path, offset) if Path(path).suffix in _DECOMPRESSORS else _line_begin(path, offset, size)
-            )
-        except (OSError, EOFError, zlib.error) as error:
-            log.warning("event=promtail_position_unusable file=%s offset=%d reason=%r", path, offset, str(error))
-            return 0
-        self.taken += 1
-        log.info("event=promtail_position_taken file=%s offset=%d files=%d", path, found, self.taken)
-        return found
+
+def _known(job: Job, path: str, offset: int) -> Known:
+    compressed = job.decompression is not None and Path(path).suffix in _DECOMPRESSORS
+    at = _compressed(path, offset) if compressed else _line_begin(path, offset)
+    with open(path, "rb") as file:
+        descriptor = file.fileno()
+        return identity.moved(identity.begin(job.name, path, os.fstat(descriptor), partial(os.pread, descriptor)), at)
 
 
-def _line_begin(path: str, offset: int, size: int) -> int:
+def _line_begin(path: str, offset: int) -> int:
     """The offset, or the beginning of the line that it stands in. OSError when the file is shorter."""
-    if offset > size:
-        raise OSError(f"the file has {size} bytes: it is another one")
     start = max(0, offset - _BACK)
     with open(path, "rb") as file:
+        if offset > (size := os.fstat(file.fileno()).st_size):
+            raise OSError(f"it has {size} bytes only: it is another file")
         before = os.pread(file.fileno(), offset - start, start)
     # The file may not have been written in UTF-8: the byte of a newline ends no line there, and is left alone.
     if b"\0" in before[-2:]:
