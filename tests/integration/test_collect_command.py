@@ -35,7 +35,7 @@ scrape_configs:
 """
 STAGES = r"""
   pipeline_stages:
-  - multiline: {firstline: '^\d'}
+  - multiline: {firstline: '^\d', max_wait_time: 300ms}
   - regex: {expression: '^(?P<time>\S+) (?P<level>\w+)'}
   - timestamp: {source: time, format: RFC3339}
   - labels: {level: }
