@@ -6,50 +6,26 @@ file the offset counts its lines.
 
 from __future__ import annotations
 
-import bz2
 import itertools
 import logging
 import os
 import re
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from atalaia.collector.plan import Job, Plan
 from atalaia.collector.reading import identity
+from atalaia.collector.reading.contents import KINDS, Content
 from atalaia.collector.reading.identity import Known
 from atalaia.collector.reading.positions import Positions
+from atalaia.collector.reading.tails import content_of
 from atalaia.environment.errors import ConfigurationError, InputError
 from atalaia.environment.yamlfile import Reader, read_text
 
 log = logging.getLogger("atalaia.collector")
-
-
-class Decompressor(Protocol):
-    """What zlib and bz2 have in common."""
-
-    def decompress(self, data: bytes, /) -> bytes:
-        """What the next compressed bytes hold."""
-
-    @property
-    def eof(self) -> bool:
-        """Whether the end of a stream was reached."""
-
-    @property
-    def unused_data(self) -> bytes:
-        """What stands behind it: another stream."""
-
-
-_CHUNK = 1 << 20
+_PIECE = 1 << 20
 _BACK = 1 << 20  # bytes in which the beginning of a line is sought
-_DECOMPRESSORS: Mapping[str, Callable[[], Decompressor]] = {
-    ".gz": lambda: zlib.decompressobj(31),
-    ".bz2": bz2.BZ2Decompressor,
-    ".z": zlib.decompressobj,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +91,7 @@ def enter(plan: Plan, found: Recorded, place: Path) -> int:
             if offset and any(target.names(path) for target in job.targets):
                 try:
                     known.append(_known(job, path, offset))
-                except (OSError, EOFError, zlib.error) as error:
+                except OSError as error:
                     log.warning("event=promtail_position_unusable file=%s reason=%r", path, str(error))
     kept = Positions(place)
     try:
@@ -130,21 +106,24 @@ def enter(plan: Plan, found: Recorded, place: Path) -> int:
     return len(known)
 
 
-def _known(job: Job, path: str, offset: int) -> Known:
-    compressed = job.decompression is not None and Path(path).suffix in _DECOMPRESSORS
-    at = _compressed(path, offset) if compressed else _line_begin(path, offset)
-    with open(path, "rb") as file:
-        descriptor = file.fileno()
-        return identity.moved(identity.begin(job.name, path, os.fstat(descriptor), partial(os.pread, descriptor)), at)
+def _known(job: Job, path: str, recorded_at: int) -> Known:
+    kind = KINDS.get(job.decompression.format or Path(path).suffix[1:]) if job.decompression is not None else None
+    content = content_of(os.open(path, os.O_RDONLY | os.O_CLOEXEC), kind)
+    try:
+        known = identity.begin(job.name, path, os.fstat(content.descriptor), content.read)
+        at = _behind(content, recorded_at) if kind else _line_begin(content, recorded_at)
+        size = min(at, identity.SPAN)
+        return identity.moved(known, at, identity.crc(content.read(size, at - size)))
+    finally:
+        content.close()
 
 
-def _line_begin(path: str, offset: int) -> int:
+def _line_begin(content: Content, offset: int) -> int:
     """The offset, or the beginning of the line that it stands in. OSError when the file is shorter."""
+    if offset > content.size():
+        raise OSError(f"it has {content.size()} bytes only: it is another file")
     start = max(0, offset - _BACK)
-    with open(path, "rb") as file:
-        if offset > (size := os.fstat(file.fileno()).st_size):
-            raise OSError(f"it has {size} bytes only: it is another file")
-        before = os.pread(file.fileno(), offset - start, start)
+    before = content.read(offset - start, start)
     # The file may not have been written in UTF-8: the byte of a newline ends no line there, and is left alone.
     if b"\0" in before[-2:]:
         return offset
@@ -152,26 +131,14 @@ def _line_begin(path: str, offset: int) -> int:
     return start + found if found or not start else offset
 
 
-def _compressed(path: str, lines: int) -> int:
-    """Where the line behind the first so many begins, in uncompressed bytes; the end when there are fewer."""
-    before = 0
-    for data in _decompressed(Path(path)):
+def _behind(content: Content, lines: int) -> int:
+    """Where the line behind the first so many begins; the end when there are fewer."""
+    at = 0
+    while data := content.read(_PIECE, at):
         here = data.count(b"\n")
         if here >= lines:
             ends = [match.end() for match in itertools.islice(re.finditer(b"\n", data), lines)]
-            return before + ends[-1]
-        before += len(data)
+            return at + ends[-1]
+        at += len(data)
         lines -= here
-    return before
-
-
-def _decompressed(path: Path) -> Iterator[bytes]:
-    made = _DECOMPRESSORS[path.suffix]
-    stream = made()
-    with path.open("rb") as file:
-        while data := file.read(_CHUNK):
-            while data:
-                yield stream.decompress(data)
-                data = b""
-                if stream.eof and stream.unused_data:
-                    data, stream = stream.unused_data, made()
+    return at
