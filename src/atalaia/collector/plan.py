@@ -74,6 +74,8 @@ def translate(pattern: str) -> str:
     return text
 
 
+_RECORD = 32 << 20  # bytes
+
 # Changes the labels of a target or a received entry; None: it is not collected. Pure: called once a distinct set.
 Relabel: TypeAlias = "Callable[[Mapping[str, str]], Mapping[str, str] | None]"
 
@@ -196,3 +198,7 @@ class Plan:
     limits: Limits = Limits()
     server: Server | None = None
     stdin: Mapping[str, str] | None = None
+
+    def longest(self, job: Job) -> int:
+        """Bytes of a file's line that are read. A spool's record is longer than its line, which alone is cut."""
+        return _RECORD if job.format == "spool" else self.max_line_size

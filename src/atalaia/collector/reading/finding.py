@@ -120,7 +120,7 @@ class Finding:
                 self._lost.append(one)
         fresh = known is None
         known = known or identity.begin(job.name, path, status, content.read)
-        tail = Tail(job, job.labels_of(target, path), known, content, self._plan.max_line_size)
+        tail = Tail(job, job.labels_of(target, path), known, content, self._plan.longest(job))
         tail.fresh, tail.target, tail.kind = fresh, target, None if fresh else kind
         tail.unpack = job.decompression is not None or os.path.splitext(target.pattern)[1][1:].lower() in KINDS
         if fresh:
