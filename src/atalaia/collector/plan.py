@@ -70,8 +70,14 @@ def translate(pattern: str) -> str:
         elif piece == "?":
             text += "[^/]"
         else:
-            text += piece.replace("[!", "[^", 1) if piece.startswith("[") else re.escape(piece)
+            text += _class(piece) if piece.startswith("[") else re.escape(piece)
     return text
+
+
+def _class(piece: str) -> str:
+    """`[!a-z]` of a glob as a regular expression's."""
+    inner = piece[1:].replace("[", "\\[")
+    return "[" + (f"^{inner[1:]}" if inner.startswith("!") else inner)
 
 
 _RECORD = 32 << 20  # bytes
