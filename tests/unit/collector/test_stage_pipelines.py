@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from textwrap import dedent
 
 import pytest
-from tests.unit.collector.stage_support import READ, built
+from tests.unit.collector.stage_support import READ, built, made
 
 from atalaia.collector import pipeline
+from atalaia.collector.entries import Entries, column
 from atalaia.collector.meters import Meters
 from atalaia.collector.plan import Job
 from atalaia.collector.stages.narrow import narrowed
@@ -137,8 +139,8 @@ def test_what_becomes_of_lines(text: str, lines: list[str], expected: list) -> N
     stages, problems = built(dedent(text))
     assert not problems
     results = []
-    for made in (tuple(stages), narrowed(built(dedent(text))[0])):
-        taken = pipeline.run(Job("j", (), stages=made), "".join(f"{line}\n" for line in lines).encode(), READ, LABELS)
+    for used in (tuple(stages), narrowed(built(dedent(text))[0])):
+        taken = pipeline.run(Job("j", (), stages=used), "".join(f"{line}\n" for line in lines).encode(), READ, LABELS)
         pipeline.settle(taken, Meters())
         batch = taken.entries.record_batch()
         results.append(batch.to_pylist())
@@ -149,3 +151,63 @@ def test_what_becomes_of_lines(text: str, lines: list[str], expected: list) -> N
             assert dict(row["metadata"] or []) == metadata
             assert line is None or row["line"] == line
     assert results[0] == results[1]
+
+
+EACH = [
+    "regex: {expression: '(?P<a>x)(?P<b>y)?'}",
+    "regex: {expression: '(?P<a>x)', source: s}",
+    "json: {expressions: {a: b, c: '[d][0]'}}",
+    "json: {expressions: {a: b.c}, source: s, drop_malformed: true}",
+    "logfmt: {mapping: {a: , c: b}}",
+    "logfmt: {mapping: {a: }, source: s}",
+    "replace: {expression: '(x)(y)', replace: '{{ .Value }}{{ .a }}'}",
+    "replace: {expression: '(?P<a>x)', source: s}",
+    "template: {source: a, template: '{{ .Value }}{{ .s }}'}",
+    "template: {source: a, template: '{{ ToUpper .s }}'}",
+    "template: {source: a, template: 'constant'}",
+    "timestamp: {source: s, format: RFC3339, fallback_formats: [Unix]}",
+    "timestamp: {source: s, format: 'Jan _2 15:04:05', location: Europe/Berlin, action_on_failure: skip}",
+    "labels: {a: s, job: }",
+    "static_labels: {a: b}",
+    "labeldrop: [job]",
+    "labelallow: [job]",
+    "structured_metadata: {a: s}",
+    "tenant: {source: s}",
+    "output: {source: s}",
+    "pack: {labels: [job, s], ingest_timestamp: false}",
+    "decolorize:",
+    "eventlogmessage: {source: s}",
+]
+ROWS = [
+    ("xy", "1"),
+    ('{"b":{"c":"<"}}', '{"b":{"c":[1]}}'),
+    ('a=1 b="x\\"y"', None),
+    ("\x1b[1mé", "2024-08-09T01:06:43Z"),
+    ("", ""),
+    ("x", "Aug  9 01:06:43"),
+]
+
+
+@pytest.mark.parametrize("text", EACH)
+@pytest.mark.parametrize("rows", [ROWS, [], [("x", None)] * 2], ids=["rows", "none", "without"])
+def test_a_part_of_a_batch_is_treated_as_the_same_rows_alone(text: str, rows: list) -> None:
+    def result(entries: Entries) -> tuple[list, dict]:
+        (found,), problems = built(f"- {text}")
+        assert not problems
+        done = found(entries)
+        assert all(len(column(value, len(done))) == len(done) for value in done.extracted.values())
+        batch = done.record_batch().to_pylist()
+        return [(row["labels"], row["line"], row["metadata"], row["ts"] - READ) for row in batch], {
+            name: column(value, len(done)).to_pylist() for name, value in done.extracted.items()
+        }
+
+    lines, values = [line for line, _ in rows], [value for _, value in rows]
+    alone = made(lines, {"job": "j"}, s=values)
+    whole = made(["before", *lines, "x"], {"job": "j"}, s=["s", *values, None])
+    part = replace(
+        whole,
+        lines=whole.lines.slice(1, len(rows)),
+        ts=alone.ts,
+        extracted={"job": "j", "s": whole.extracted["s"].slice(1, len(rows))},  # type: ignore[union-attr]
+    )
+    assert result(part) == result(alone)
