@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -16,14 +16,13 @@ from atalaia.collector.entries import Entries, column
 from atalaia.collector.stages import captures
 from atalaia.collector.stages.regex import compiled
 from atalaia.collector.stages.stage import Build, Stage, needed
-from atalaia.collector.stages.template import dictionaries, parsed
+from atalaia.collector.stages.template import dictionaries, parsed, writer
 from atalaia.collector.stages.values import fix, put, source_of, true
 from atalaia.environment.yamlfile import Node, Reader
 from atalaia.logql.template import reads, sprig
 from atalaia.logql.template.data import LabelMap
 from atalaia.logql.template.nodes import Template as Tree
 from atalaia.logql.template.parse import TemplateError
-from atalaia.logql.template.run import run
 
 _REMEMBERED = 10_000  # captured texts whose replacement is kept during a batch
 
@@ -42,6 +41,7 @@ class Replace:
     replace: str = ""
     _compiled: Any = field(init=False, compare=False)
     _tree: Tree = field(init=False)
+    _write: Callable[[Mapping[str, str]], str] = field(init=False, compare=False)
     _of_value: bool = field(init=False)  # the captured text alone decides what the template writes
     _marking: tuple[str, str] | None = field(init=False)
     name: ClassVar[str] = "replace"
@@ -52,6 +52,7 @@ class Replace:
         names = reads.names(tree)
         of_value = names is not None and names <= {"Value"} and sprig.VOLATILE.isdisjoint(reads.functions(tree))
         object.__setattr__(self, "_tree", tree)
+        object.__setattr__(self, "_write", writer(tree))
         object.__setattr__(self, "_of_value", of_value)
         object.__setattr__(self, "_marking", captures.marking(self.expression) if of_value else None)
 
@@ -154,7 +155,7 @@ class Replace:
         return itertools.repeat(remembered)
 
     def _run(self, data: dict[str, str], value: str) -> str:
-        return run(self._tree, LabelMap({**data, "Value": value}), sprig.FUNCTIONS)
+        return self._write(LabelMap({**data, "Value": value}))
 
     def _replaced(self, text: str, template: Callable[[str], str]) -> tuple[str, dict[str, str], Any]:
         """The new text, what each captured text was replaced by, and the first match."""
