@@ -11,18 +11,20 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import httpx
 import pytest
-from logs_support import Server, wait_for
+from api_support import Tenant, served, tenant
+from logs_support import wait_for
+
+__all__ = ["served", "tenant"]
 
 CONFIG = """
 server: {{disable: true}}
 positions: {{filename: {folder}/positions}}
-clients: [{{url: "{url}/loki/api/v1/push", batchwait: 50ms}}]
+clients: [{{url: "{url}/loki/api/v1/push", tenant_id: {tenant}, batchwait: 50ms}}]
 scrape_configs:
 - job_name: records
   pipeline_stages:
-  - multiline: {{firstline: '^record ', max_wait_time: 2s}}
+  - multiline: {{firstline: '^record ', max_wait_time: 1s}}
   - metrics: {{records: {{type: counter, config: {{match_all: true, action: inc}}}}}}
   static_configs: [{{labels: {{job: records, __path__: {folder}/logs/*.log}}}}]
 - job_name: containers
@@ -62,17 +64,17 @@ class Running:
             self.end(signal.SIGKILL)
 
 
-def stored(base: str, job: str) -> list[tuple[int, str]]:
-    """Time and line of every entry."""
-    given = {"query": f'{{job="{job}"}}', "limit": 100_000, "start": 0, "end": time.time_ns() + 10**12}
-    answer = httpx.get(f"{base}/loki/api/v1/query_range", params=given, trust_env=False, timeout=20)
-    assert answer.status_code == 200, answer.text
-    return sorted((int(value[0]), value[1]) for stream in answer.json()["data"]["result"] for value in stream["values"])
+def stored(tenant: Tenant, job: str) -> list[str]:
+    """The line of every entry, by time."""
+    streams = tenant.streams(f'{{job="{job}"}}', start=0, end=time.time_ns() + 10**12)
+    return [line for _, line in sorted((int(ts), line) for stream in streams for ts, line in stream["values"])]
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, tenant: Tenant) -> Path:
     (tmp_path / "logs").mkdir()
+    text = CONFIG.format(folder=tmp_path, url=str(tenant.http.base_url).rstrip("/"), tenant=tenant.name)
+    (tmp_path / "promtail.yaml").write_text(text)
     return tmp_path
 
 
@@ -80,8 +82,10 @@ def record(file: str, number: int, lines: int) -> list[str]:
     return [f"record {file} {number}", *(f"  {file} {number} line {line}" for line in range(lines))]
 
 
-def test_each_record_is_stored_whole_and_once_however_the_collector_ends(folder: Path, rng: random.Random) -> None:
-    server, stop = Server(folder / "store"), threading.Event()
+def test_each_record_is_stored_whole_and_once_however_the_collector_ends(
+    folder: Path, tenant: Tenant, rng: random.Random
+) -> None:
+    stop = threading.Event()
     written: Counter[str] = Counter()
 
     def write(name: str, random_: random.Random) -> None:
@@ -96,61 +100,44 @@ def test_each_record_is_stored_whole_and_once_however_the_collector_ends(folder:
                 written["\n".join(lines)] += 1
 
     writers = [threading.Thread(target=write, args=(name, random.Random(rng.random()))) for name in "ab"]
-    server.start()
     try:
-        (folder / "promtail.yaml").write_text(CONFIG.format(folder=folder, url=server.base))
         with Running(folder) as collector:
             for writer in writers:
                 writer.start()
-            for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
-                wait_for(lambda: stored(server.base, "records"), 20)
+            for number in (signal.SIGKILL, signal.SIGTERM):
+                wait_for(lambda: stored(tenant, "records"), 20)
                 time.sleep(0.3 + rng.random() * 0.4)
                 collector.end(number)
                 collector.start()
             stop.set()
             for writer in writers:
                 writer.join()
-            wait_for(lambda: len(stored(server.base, "records")) >= len(written), 30)
-            collector.end(signal.SIGTERM)
-        found = Counter(line for _, line in stored(server.base, "records"))
-        assert found == written
-        assert max(text.count("\n") for text in found) == 5
+            wait_for(lambda: len(stored(tenant, "records")) >= len(written), 30)
     finally:
         stop.set()
-        server.stop()
+    found = Counter(stored(tenant, "records"))
+    assert found == written
+    assert max(text.count("\n") for text in found) == 5
 
 
-def test_a_stream_that_waits_holds_up_no_other_for_long(folder: Path) -> None:
-    server = Server(folder / "store")
-    server.start()
-    try:
-        (folder / "promtail.yaml").write_text(CONFIG.format(folder=folder, url=server.base))
-        with Running(folder), (folder / "logs" / "a.cri").open("a", buffering=1) as file:
+def test_a_stream_that_waits_holds_up_no_other_for_long(folder: Path, tenant: Tenant) -> None:
+    with Running(folder), (folder / "logs" / "a.cri").open("a", buffering=1) as file:
 
-            def write(stream: str, flag: str, text: str) -> None:
-                now = time.time_ns()
-                moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 10**9))
-                file.write(f"{moment}.{now % 10**9:09d}Z {stream} {flag} {text}\n")
+        def write(stream: str, flag: str, text: str) -> None:
+            now = time.time_ns()
+            moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 10**9))
+            file.write(f"{moment}.{now % 10**9:09d}Z {stream} {flag} {text}\n")
 
-            write("stdout", "F", "ready")
-            wait_for(lambda: stored(server.base, "cri"), 20)
-            write("stderr", "P", "half of a line")
-            for number in range(150):  # no moment without news, for longer than cri waits
-                write("stdout", "F", f"line {number}")
-                time.sleep(0.03)
-            soon = [line for _, line in stored(server.base, "cri")]
-            assert "half of a line" in soon
-            assert "line 20" in soon
-            write("stdout", "F", "Traceback")
-            write("stdout", "P", " at ")
-            write("stderr", "F", "other")
-            write("stdout", "F", "home")
-            wait_for(lambda: len(stored(server.base, "cri")) == 154, 20)
-        found = [line for _, line in stored(server.base, "cri")]
-        assert found == [
-            *["ready", "half of a line"],
-            *(f"line {number}" for number in range(150)),
-            *["Traceback\n at home", "other"],
-        ]
-    finally:
-        server.stop()
+        log = folder / "collect.log"
+        wait_for(lambda: log.exists() and "event=collecting" in log.read_text(), 20)
+        write("stderr", "P", "half of a line")
+        for number in range(130):  # no moment without news, for longer than cri waits
+            write("stdout", "F", f"line {number}")
+            write("stdout", "P", " goes")
+            write("stdout", "F", " on")
+            time.sleep(0.03)
+        soon = stored(tenant, "cri")
+        assert "half of a line" in soon
+        assert "line 20\n goes on" in soon
+        wait_for(lambda: len(stored(tenant, "cri")) == 131, 20)
+    assert stored(tenant, "cri") == ["half of a line", *(f"line {number}\n goes on" for number in range(130))]
