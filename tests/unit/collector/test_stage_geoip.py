@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,7 @@ def test_a_label_stays_where_the_database_has_nothing(places: Path) -> None:
     found = geoip(made(["x", "y"], {"geoip_country_name": "before"}, {"ip": ["2a01::1", "1.1.1.1"]}))
     assert [labels["geoip_country_name"] for labels, _, _ in rows(found)] == ["France", "before"]
     assert rows(geoip(made(["x"]))) == rows(made(["x"]))
+    assert copy.deepcopy(geoip) is geoip  # each output's collector has its own copy of the stages
 
 
 def test_custom_lookups_are_extracted(places: Path) -> None:

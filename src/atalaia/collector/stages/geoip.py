@@ -86,6 +86,10 @@ class GeoIP:
 
         self._find = lru_cache(_REMEMBERED)(find)
 
+    def __deepcopy__(self, memo: object) -> GeoIP:
+        """Itself: it has no state, and any number of threads may read a database."""
+        return self
+
     def reads(self) -> frozenset[str]:
         """See Stage."""
         return frozenset({self.source})
