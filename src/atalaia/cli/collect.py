@@ -143,7 +143,7 @@ def _check(path: Path, given: Given) -> None:
 def _collect(path: Path, given: Given, loaded: Loaded) -> None:
     """Collect until a signal; SIGHUP begins anew with the file as it is then, if that is good."""
     from atalaia.collector.collecting import places
-    from atalaia.collector.promtail.takeover import enter
+    from atalaia.collector.promtail.takeover import enter, enter_cursors
 
     fresh = loaded
 
@@ -159,9 +159,11 @@ def _collect(path: Path, given: Given, loaded: Loaded) -> None:
 
     while fresh is not None:
         now, fresh = fresh, None  # type: ignore[assignment]
-        for place in places(now.plan) if now.before.offsets else ():
-            if not place.exists():
-                enter(now.plan, now.before, place)
+        if now.before:
+            enter_cursors(now.plan, now.before)
+            for place in places(now.plan):
+                if not place.exists():
+                    enter(now.plan, now.before, place)
         _run(now.plan, None, reload)
 
 
