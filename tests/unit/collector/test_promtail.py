@@ -153,7 +153,10 @@ STAGES = HEAD + JOB + "  pipeline_stages:\n"
             "clients:\n- url: http://a\n  bearer_token_file: /nowhere/at/all\n" + JOB,
             [(3, "/nowhere/at/all cannot be read")],
         ),
-        (HEAD + JOB + "limits_config:\n  max_line_size: big\n", [(6, "limits_config.max_line_size: 'big' is not a size")]),
+        (
+            HEAD + JOB + "limits_config:\n  max_line_size: big\n",
+            [(6, "limits_config.max_line_size: 'big' is not a size")],
+        ),
         (HEAD + JOB + "positions: here\n", [(5, "positions is 'here', not a mapping")]),
         (HEAD + "scrape_configs: 5\n", [(2, "scrape_configs is 5, not a list")]),
         (HEAD + JOB + "- job_name: j\n  kafka: {}\n", [(6, "kafka is not built")]),
