@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 
 from atalaia.environment.errors import AtalaiaError, InputError
-from bench import ask, compiling, dashboard, ingest, logs, loki, startup, table, tools
+from bench import ask, collect, compiling, dashboard, ingest, logs, loki, startup, table, tools
 from bench.place import Place, workplace
 from bench.service import serving
 from bench.table import Row
@@ -40,8 +40,11 @@ def _options() -> argparse.Namespace:
         prog="python -m bench", description="Prints a table of speeds. See docs/benchmarks.md."
     )
     parser.add_argument("--lines", type=int, default=4_000_000, help="lines of the PostgreSQL log (4,000,000)")
+    parser.add_argument(
+        "--files", type=int, default=10, help="files of a million lines, and a hundredth of the idle ones (10)"
+    )
     parser.add_argument("--file", type=Path, help="take this PostgreSQL log instead of making one")
-    parser.add_argument("--only", choices=("up", "ingest", "query", "load"), help="only this part")
+    parser.add_argument("--only", choices=("up", "ingest", "query", "load", "collect"), help="only this part")
     parser.add_argument(
         "--against", default="", metavar="URL", help="a Loki that is fed the same logs and asked the same"
     )
@@ -57,13 +60,17 @@ def _options() -> argparse.Namespace:
 
 def _measure(options: argparse.Namespace, place: Place) -> list[Row]:
     rows = []
-    if options.only not in ("up", "load"):
+    if options.only not in ("up", "load", "collect"):
         rows += _logs(options, place)
     if options.only in (None, "load"):
         _tell("opening dashboards")
         made = logs.make(place.logs, options.lines, options.file)
         rows += compiling.measure(place.scratch / "compiling")
         rows += dashboard.measure(place.scratch / "dashboard", place.scratch, made[0])
+    if options.only in (None, "collect"):
+        _tell("collecting through other pipelines")
+        made = logs.make(place.logs, options.lines, options.file)
+        rows += collect.measure(place.scratch / "collect", made, options.files)
     if options.only in (None, "up"):
         _tell("starting environments")
         rows += startup.measure(place.scratch / "home")

@@ -24,7 +24,7 @@ _BATCHES = 150  # of 4 MiB, that the store alone gets
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One ingestion. CPU in seconds, peaks in MB; `collector` is 0 where none ran."""
+    """One ingestion. CPU in seconds, peaks in MB; `collector` is 0 where none ran; `collected`: its own peak."""
 
     size: int
     lines: int
@@ -32,6 +32,7 @@ class Measured:
     store: float
     collector: float
     peak: float
+    collected: float
 
     @property
     def speed(self) -> float:
@@ -51,7 +52,7 @@ def fill(directory: Path, folder: Path, logs: tuple[Log, ...], scale: Scale) -> 
     with serving(directory) as store:
         for log in logs:
             before = store.disk
-            found = _collected(store, log, folder)
+            found = collected(store, log, folder)
             began = time.monotonic()
             store.settle()
             settled, disk = time.monotonic() - began, store.disk - before
@@ -73,7 +74,7 @@ def fill(directory: Path, folder: Path, logs: tuple[Log, ...], scale: Scale) -> 
 def time_only(directory: Path, folder: Path, log: Log, scale: Scale) -> Row:
     """The reference log through the least pipeline that takes the time from the line."""
     with serving(directory) as store:
-        found = _collected(store, log, folder, TIME_ONLY)
+        found = collected(store, log, folder, TIME_ONLY)
     return Row("ingest: time alone", found.speed, "MB/s", _MB_PER_SECOND * scale.speed, note=found.note)
 
 
@@ -95,12 +96,15 @@ def store_alone(directory: Path, folder: Path, log: Log) -> Row:
             if answer.status_code != 204:
                 raise AtalaiaError(f"a push was answered with {answer.status_code}: {answer.text[:200]}")
         seconds = time.perf_counter() - began
-        found = Measured(size, rows, seconds, store.process.cpu - cpu, 0.0, store.process.peak)
+        found = Measured(size, rows, seconds, store.process.cpu - cpu, 0.0, store.process.peak, 0.0)
     return Row("ingest: store alone, Arrow", found.speed, "MB/s", note=found.note)
 
 
-def _collected(store: Store, log: Log, folder: Path, stages: str | None = None) -> Measured:
-    """One log through a collector of its own: from its start until the last line is durable and was counted."""
+def collected(store: Store, log: Log, folder: Path, stages: str | None = None, counted: bool = True) -> Measured:
+    """One log through a collector of its own: from its start until the last line is durable and was counted.
+
+    `counted` is false where entries are not lines.
+    """
     positions = folder / f"{log.job}.positions"
     config = folder / f"{log.job}.yaml"
     config.write_text(log.config(store.base, positions, stages))
@@ -114,7 +118,9 @@ def _collected(store: Store, log: Log, folder: Path, stages: str | None = None) 
     with collecting(config) as collector:
         collector.wait(lambda: store.held(kept) >= size, 3600, "the collector delivers")
         seconds = time.perf_counter() - began
-        used = (store.process.cpu - cpu, collector.cpu, store.process.peak + collector.peak)
+        used = (store.process.cpu - cpu, collector.cpu, store.process.peak + collector.peak, collector.peak)
+    if not counted:
+        return Measured(size, expected, seconds, *used)
     found = ask(store.http, store.base, total(log), span(log, folder)).total
     if found != expected:
         raise AtalaiaError(f"{found} of {expected} lines of {log.job} are stored", "this is a bug; keep the store")

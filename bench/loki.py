@@ -8,7 +8,8 @@ from pathlib import Path
 import httpx
 import pyarrow as pa
 
-from atalaia.collector.outputs.sink import loki_json, parts
+from atalaia.collector.outputs.loki import parts
+from atalaia.collector.outputs.lokijson import loki_json
 from atalaia.environment.errors import AtalaiaError
 from bench.ask import ask
 from bench.logs import Log, batches, span

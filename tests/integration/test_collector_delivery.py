@@ -24,15 +24,20 @@ from logs_support import Server, free_port, wait_for
 from atalaia.collector import collector as collector_module
 from atalaia.collector import pushing as pushing_module
 from atalaia.collector.collector import Collector
-from atalaia.collector.outputs.sink import Answer, Delivery, Sink, Unreachable, connect
+from atalaia.collector.outputs.connect import connect
+from atalaia.collector.outputs.sink import Answer, Delivery, Rows, Sink, Unreachable
 from atalaia.collector.plan import Job, Output, Plan, Target
 from atalaia.collector.reading import beginning, finding, positions
 from atalaia.collector.reading import files as files_module
 from atalaia.store.batch import Source, decode, encode
+from atalaia.wire.push import read_push
 
 
 class Memory:
     """A store in memory that counts bytes as the real one does, and fails when told to."""
+
+    plans = False
+    linger = 0.0
 
     def __init__(self) -> None:
         self.entries: list[tuple[str, str, int]] = []
@@ -50,7 +55,7 @@ class Memory:
     def positions(self, ids: Sequence[str]) -> dict[str, int]:
         return {i: self.ends[i] for i in ids if i in self.ends}
 
-    def prepare(self, batch: pa.Table, sources: Sequence[Source]) -> Delivery:
+    def prepare(self, batch: pa.Table, sources: Sequence[Source], _rows: Rows) -> Delivery:
         return partial(self.push, batch, sources)
 
     def push(self, batch: pa.Table, sources: Sequence[Source]) -> Answer:
@@ -77,7 +82,7 @@ class Memory:
 
 
 def plan_of(folder: Path, pattern: str = "*.log", url: str = "http://127.0.0.1:1/loki/api/v1/push") -> Plan:
-    output = Output(url, min_backoff=0.02, max_backoff=0.05)
+    output = Output(url, min_backoff=0.02, max_backoff=0.05, batch_wait=0.02)
     job = Job("j", (Target(f"{folder}/{pattern}", {"job": "j"}),))
     return Plan((job,), (output,), folder / "positions.db", 4000)
 
@@ -469,8 +474,8 @@ class Loki:
                     body = gzip.decompress(body)
                 outer.largest = max(outer.largest, len(body))
                 if fault != "500":
-                    streams = json.loads(body)["streams"]
-                    outer.pushes.append([(v[0], v[1]) for s in streams for v in s["values"]])
+                    table = read_push(body, self.headers["Content-Type"], "").table
+                    outer.pushes.append([(str(row["ts"]), row["line"]) for row in table.to_pylist()])
                 if fault == "cut":
                     self.connection.close()
                     return

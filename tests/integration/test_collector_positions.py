@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from atalaia.collector.reading import identity, positions
+from atalaia.collector.reading import identity, positions, tables
 from atalaia.collector.reading.identity import Known
 from atalaia.collector.reading.positions import Positions
 from atalaia.collector.reading.tables import Planned
@@ -226,3 +226,13 @@ def test_the_mark_tells_contents_with_the_same_beginning_apart() -> None:
     # The store was ahead of the positions: no mark there, the older one still speaks.
     assert not identity.moved(moved, len(first) + 5).holds(reader(second))
     assert identity.moved(moved, 3).mark_size == 0
+
+
+def test_a_positions_file_that_is_being_made_holds_nothing_yet(tmp_path: Path) -> None:
+    path = tmp_path / "positions.db"
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        assert tables.load(path) == ({}, {})
+    path.write_bytes(b"not a database at all")
+    with pytest.raises(InputError, match="cannot be read"):
+        tables.load(path)

@@ -160,9 +160,9 @@ def _collect(path: Path, given: Given, loaded: Loaded) -> None:
 
 
 def _run(plan: Plan, ready: Path | None, reload: Callable[[Callable[[], None]], None] | None = None) -> None:
-    from atalaia.collector.collector import Collector
+    from atalaia.collector.collecting import Collecting
 
-    collector = Collector(plan, on_ready=(lambda: _mark(ready)) if ready else None)
+    collector = Collecting(plan, on_ready=(lambda: _mark(ready)) if ready else None)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: collector.stop())
     if reload is not None:

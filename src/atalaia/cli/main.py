@@ -16,6 +16,7 @@ from atalaia.cli import (
     environment,
     explain,
     fields,
+    import_,
     logs,
     patterns,
     query,
@@ -33,7 +34,21 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-for group in (environment, logs, query, patterns, fields, backups, explain, services, collect, store, rules, access):
+for group in (
+    environment,
+    logs,
+    query,
+    patterns,
+    fields,
+    backups,
+    explain,
+    services,
+    collect,
+    import_,
+    store,
+    rules,
+    access,
+):
     group.register(app)
 
 

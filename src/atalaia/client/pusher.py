@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import httpx
@@ -38,7 +38,11 @@ class Pusher:
 
     def position(self, source: str) -> int:
         """Up to where the store has a source; 0 when it does not know it."""
-        answer = self._post("/atalaia/v1/positions", json={"ids": [source]})
+        return self.positions([source]).get(source, 0)
+
+    def positions(self, sources: Sequence[str]) -> dict[str, int]:
+        """Up to where the store has each of these sources, for those that it knows. Raises AtalaiaError, InputError."""
+        answer = self._post("/atalaia/v1/positions", json={"ids": list(sources)})
         if answer.status_code in (401, 403):
             raise InputError(f"{self.base} does not let you: {answer.text.strip()[:1000]}")
         if answer.status_code != 200:
@@ -46,12 +50,15 @@ class Pusher:
                 f"{self.base} is not a store of Atalaia: it answered {answer.status_code}",
                 "check the address; for another Loki, send the exported lines with its own tools",
             )
-        return int(answer.json()["positions"].get(source, 0))
+        return {name: int(position) for name, position in answer.json()["positions"].items()}
 
-    def push(self, entries: pa.Table, tenant: str, source: Source) -> Pushed:
-        """Deliver entries (batch.SCHEMA); returns once they are acknowledged. Raises AtalaiaError, InputError."""
+    def push(self, entries: pa.Table, tenant: str, source: Source, *also: Source) -> Pushed:
+        """Deliver entries (batch.SCHEMA); returns once they are acknowledged. Raises AtalaiaError, InputError.
+
+        `also`: further sources that the same push moves.
+        """
         headers = {"Content-Type": CONTENT_TYPE, "X-Scope-OrgID": tenant}
-        answer = self._post("/loki/api/v1/push", content=encode(entries, (source,)), headers=headers)
+        answer = self._post("/loki/api/v1/push", content=encode(entries, (source, *also)), headers=headers)
         if answer.status_code == 204:
             return Pushed()
         if answer.status_code == 409:

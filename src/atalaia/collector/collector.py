@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from atalaia.collector.meters import Meters
-from atalaia.collector.outputs.sink import Sink, connect
+from atalaia.collector.outputs.connect import connect
+from atalaia.collector.outputs.sink import Sink
 from atalaia.collector.plan import Output, Plan
 from atalaia.collector.preparing import Preparer
 from atalaia.collector.pushing import Pusher, patiently
@@ -35,60 +36,81 @@ class Collector:
         on_ready: Callable[[], None] | None = None,
         output: Output | None = None,
         meters: Meters | None = None,
+        sent: Meters | None = None,
     ) -> None:
         """`connector` gives the sink or raises Unreachable (default: by the output, the plan's first one).
 
-        `on_ready` is called once files are about to be read.
+        `on_ready` is called once files are about to be read. `meters` counts what is read and what stages do, `sent`
+        what the output takes (default: the same).
         """
         self._plan = plan
         self._output = output or plan.outputs[0]
         self._meters = meters or Meters()
-        self._connect = connector or (lambda: connect(self._output))
+        self._connect = connector or (lambda: connect(self._output, sent or self._meters))
         self._files = Files(plan)
         self._preparer = Preparer(plan, self._output, self._meters, self._files.tell_once)
         self._pusher = Pusher(self._output)
+        self._sink: Sink | None = None
+        self._linger_until = 0.0  # few lines wait for more until then
         self._epoch = 0
         self._give_up_at: float | None = None
         self._stop = threading.Event()
         self._on_ready = on_ready
+        self._listens = any(job.listen is not None for job in plan.jobs)
+        self.spooled: dict[str, int] = {}  # what is acknowledged of the spools' segments, by path; made anew each time
 
     def stop(self) -> None:
         """Ask `run` to end."""
         self._stop.set()
 
+    def close(self) -> None:
+        """Close what was opened, in place of `run`."""
+        self._files.close()
+
     def run(self) -> None:
         """Collect until `stop`."""
-        sink = patiently(self._connect, self._output, self._stop)
-        stored = self._stored(sink) if sink is not None else None
-        if sink is None or stored is None:
+        stored = self._reach()
+        if stored is None:
             self._files.close()
             return
         self._files.resume(stored)
         self._files.look()
+        self._publish()
         if self._on_ready:
             self._on_ready()
         log.info("event=collecting files=%d output=%s", len(self._files.tails), self._output.base)
         self._pusher.start()
         try:
-            self._read_loop(sink)
-            self._drain(sink)
+            self._read_loop()
+            self._drain()
         finally:
             self._pusher.stop()
             self._settle()
             self._files.close()
+            if self._sink is not None:
+                self._sink.close()
+
+    def _reach(self) -> dict[str, int] | None:
+        """Connect, and ask where the sink stands; None when stopped."""
+        sink = patiently(self._connect, self._output, self._stop)
+        if sink is None:
+            return None
+        stored = patiently(lambda: sink.positions(self._files.known_ids()), self._output, self._stop)
+        if stored is None:
             sink.close()
+            return None
+        if self._sink is not None:
+            self._sink.close()
+        self._sink = sink
+        return stored
 
-    def _stored(self, sink: Sink) -> dict[str, int] | None:
-        """Where the sink stands; None when stopped."""
-        return patiently(lambda: sink.positions(self._files.known_ids()), self._output, self._stop)
-
-    def _drain(self, sink: Sink) -> None:
+    def _drain(self) -> None:
         """Deliver what was written before the stop; what the sink does not take in time is left in the files."""
         self._files.look(everywhere=True)
         while not self._late():
             chunks = self._files.gather(flush=True)
             if chunks:
-                self._offer(chunks, sink)
+                self._offer(chunks)
                 self._settle()
             elif self._pusher.flying:
                 self._settle(wait=0.05)
@@ -103,22 +125,31 @@ class Collector:
             self._give_up_at = time.monotonic() + _PATIENCE
         return time.monotonic() >= self._give_up_at
 
-    def _read_loop(self, sink: Sink) -> None:
+    def _read_loop(self) -> None:
         while not self._stop.is_set():
             self._settle()
             self._files.look()
-            chunks = self._files.gather()
+            chunks = self._files.gather() if time.monotonic() >= self._linger_until else []
             if chunks:
-                self._offer(chunks, sink)
+                self._offer(chunks)
             elif self._pusher.flying:
                 self._settle(wait=_IDLE)
             else:
                 self._files.wait(_IDLE)
 
-    def _offer(self, chunks: Sequence[tuple[Tail, Chunk]], sink: Sink) -> None:
+    def _offer(self, chunks: Sequence[tuple[Tail, Chunk]]) -> None:
         """Hand what was read to the pushing thread; waits while it has enough. Given up, it was the last one."""
-        batch = self._preparer.prepare(chunks, sink, self._epoch)
-        while batch is not None and not self._pusher.offer(batch, 0.2):
+        assert self._sink is not None, "reached before anything is read"
+        if self._sink.linger and sum(len(chunk.block) for _, chunk in chunks) < self._output.batch_size:
+            self._linger_until = time.monotonic() + self._sink.linger
+        batch = self._preparer.prepare(chunks, self._sink, self._epoch)
+        if batch is None:
+            return
+        while batch.planned and not self._files.plan(batch.planned):
+            if self._late():
+                return
+            self._stop.wait(_IDLE)
+        while not self._pusher.offer(batch, 0.2):
             if self._late():
                 return
             self._settle()
@@ -129,6 +160,9 @@ class Collector:
             wait = 0.0
             if done.batch.epoch != self._epoch:
                 continue
+            if done.answer.changed:
+                self._change_sink()
+                continue
             if done.answer.conflict is not None:
                 self._rewind(done.answer.conflict)
                 continue
@@ -136,6 +170,17 @@ class Collector:
                 log.warning("event=entries_refused reason=%r", done.answer.refused)
             for source in done.batch.sources:
                 self._files.acknowledged(source.id, source.end)
+            self._publish()
+
+    def _publish(self) -> None:
+        if self._listens:
+            tails = [tail for tail in self._files.tails if tail.job.listen is not None and not tail.fresh]
+            self.spooled = {tail.known.path: tail.known.offset for tail in tails}
+
+    def _change_sink(self) -> None:
+        """Another kind of server answers now: it is asked where it stands, and gets what is not acknowledged."""
+        log.warning("event=server_changed output=%s", self._output.base)
+        self._rewind(self._reach() or {})
 
     def _rewind(self, stands: Mapping[str, int]) -> None:
         """The store stands elsewhere (a push whose answer was lost, a store put back): go on from there."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from atalaia.collector.formats.settings import postgres_format
+from atalaia.collector.formats.stderr import OWN_PREFIX
 from atalaia.collector.plan import Job, Output, Plan, Target
 from atalaia.collector.promtail.load import load_jobs
 from atalaia.collector.stages.labels import Labels
@@ -14,8 +16,10 @@ from atalaia.collector.stages.regex import Regex
 from atalaia.collector.stages.timestamp import Timestamp
 from atalaia.environment.connection import Connection
 from atalaia.environment.load import Environment
+from atalaia.environment.sources import PostgresSource
 from atalaia.environment.units import parse_duration, parse_size
 
+_WAIT = 0.3
 _OWN = r"^ts=(?P<time>\S+) level=(?P<level>\w+) service=(?P<service>\w+) "
 
 
@@ -23,14 +27,18 @@ def environment_plan(environment: Environment, servers: Mapping[str, Path], stor
     """`servers` has each server's directory."""
     settings = environment.settings.collection
     jobs = []
+    records = postgres_format("jsonlog", "jsonlog", redact=settings.redact)
+    strays = postgres_format("stderr", "stderr", OWN_PREFIX, redact=settings.redact)
     for name, directory in servers.items():
         labels = {"job": "postgres", "server": name}
-        records = Target(f"{directory}/log/*.json", labels)
-        strays = (Target(f"{directory}/log/*.log", labels), Target(f"{directory}/stderr.log", labels))
+        written = Target(f"{directory}/log/*.json", labels)
+        said = (Target(f"{directory}/log/*.log", labels), Target(f"{directory}/stderr.log", labels))
         jobs += [
-            Job(f"{name}.jsonlog", (records,), "jsonlog", filename=False),
-            Job(f"{name}.stderr", strays, "stderr", filename=False),
+            Job(f"{name}.jsonlog", (written,), records, filename=False),
+            # A server writes a record in one piece: its lines are not long in coming.
+            Job(f"{name}.stderr", said, strays, filename=False, wait=_WAIT),
         ]
+    jobs += [_elsewhere(environment, source) for source in settings.postgres]
     if settings.targets:
         jobs.append(
             Job(
@@ -55,3 +63,12 @@ def environment_plan(environment: Environment, servers: Mapping[str, Path], stor
         longest,
         parse_duration(environment.settings.logs.limits.clock_ahead),
     )
+
+
+def _elsewhere(environment: Environment, source: PostgresSource) -> Job:
+    """The job of a server that Atalaia does not run, `[[collection.postgres]]`."""
+    redact = source.redact or environment.settings.collection.redact
+    form = postgres_format(source.format, source.name, source.log_line_prefix, source.timezone, redact)
+    labels = {"job": "postgres", "server": source.name}
+    targets = [Target(str(environment.resolve(Path(pattern))), labels) for pattern in source.logs]
+    return Job(f"{source.name} of postgres", tuple(targets), form)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import numpy as np
 
 from atalaia.collector import lines
 from atalaia.collector.entries import Effect, Entries
-from atalaia.collector.formats import postgres, spool
+from atalaia.collector.formats import spool
+from atalaia.collector.formats.format import Format
+from atalaia.collector.formats.jsonlog import jsonlog
+from atalaia.collector.formats.stderr import stderr
 from atalaia.collector.meters import Meters
 from atalaia.collector.plan import Job
-
-# Makes entries of a valid UTF-8 block of whole lines read at a time (ns), with the labels of its file.
-Format: TypeAlias = "Callable[[bytes, int, Mapping[str, str]], Entries]"
 
 
 def plain(block: bytes, now: int, labels: Mapping[str, str]) -> Entries:
@@ -24,7 +23,7 @@ def plain(block: bytes, now: int, labels: Mapping[str, str]) -> Entries:
     return Entries(found, np.full(len(found), now, np.int64), labels)
 
 
-FORMATS: dict[str, Format] = {"plain": plain, "jsonlog": postgres.jsonlog, "stderr": postgres.stderr}
+FORMATS: dict[str, Format] = {"plain": plain, "jsonlog": jsonlog, "stderr": stderr}
 
 
 ALL = 1 << 62  # a line behind all others
@@ -48,7 +47,10 @@ def run(job: Job, block: bytes, now: int, labels: Mapping[str, str], flush: int 
         # The labels of what a listener received are known line by line.
         entries = replace(spool.records(block, labels, job.relabel), flush=flush)
     else:
-        entries = replace(FORMATS[job.format](block, now, labels), flush=flush)
+        form = FORMATS[job.format] if isinstance(job.format, str) else job.format
+        entries = replace(form(block, now, labels), flush=flush)
+    if entries.held is not None and flush >= lines.count(block):
+        entries = replace(entries, held=None)  # what the format held back has waited long enough
     # As Promtail does it: stages find the labels that an entry begins with among the extracted values.
     entries = replace(entries, extracted={**entries.labels, **entries.extracted})
     for stage in job.stages:

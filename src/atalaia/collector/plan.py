@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from atalaia.collector.formats.format import Format
+from atalaia.collector.outputs.access import Access
 from atalaia.collector.stages.stage import Stage, Waiting
 from atalaia.environment.connection import Connection
 
@@ -89,7 +91,7 @@ class Decompression:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`format` is a key of pipeline.FORMATS; `filename`: whether entries get the path as a label, as Promtail's do.
+    """`format`: a key of pipeline.FORMATS, or a format itself. `filename`: whether entries get the path as a label.
 
     `targets` may change while the collector runs (file_sd_configs): go through them anew at each look for files; there
     may be none. `wait`: seconds without news after which a last record that may have more lines is taken as complete.
@@ -98,7 +100,7 @@ class Job:
 
     name: str
     targets: Sequence[Target]
-    format: str = "plain"
+    format: str | Format = "plain"
     stages: tuple[Stage, ...] = ()
     filename: bool = True
     relabel: Relabel | None = None
@@ -119,22 +121,27 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Where entries go: the push address of a Loki or of Atalaia's store. Times in seconds.
+    """Where entries go: the push address of a Loki or of Atalaia's store. Times in seconds, sizes in bytes.
 
-    `name` tells several outputs apart. `trust`: an environment's own way in, in place of the other credentials.
+    `name` tells several outputs apart. `trust`: an environment's own way in, in place of `access`. `max_retries`: how
+    often a Loki is asked before a batch is given up; None: until it takes it. `format`: protobuf or json.
     """
 
     url: str
     tenant: str | None = None
     external_labels: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
-    basic_auth: tuple[str, str] | None = None
-    bearer_token: str | None = None
+    access: Access = field(default_factory=Access)
     timeout: float = 10.0
     min_backoff: float = 0.5
-    max_backoff: float = 300.0
+    max_backoff: float = 5.0
     trust: Connection | None = None
     name: str = ""
+    batch_wait: float = 1.0
+    batch_size: int = 1 << 20
+    max_retries: int | None = None
+    drop_rate_limited: bool = False
+    format: str = "protobuf"
 
     @property
     def base(self) -> str:

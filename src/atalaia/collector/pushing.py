@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -76,14 +77,14 @@ class Pusher:
                 if self._stop.is_set():
                     return
                 continue
-            # Batches behind a conflict were read from the wrong place.
+            # Batches behind a conflict, or for another kind of server, were read from the wrong place.
             if batch.epoch <= broken:
                 self._done.put(Done(batch, Answer()))
                 continue
             answer = patiently(batch.deliver, self._output, self._stop)
             if answer is None:
                 return
-            if answer.conflict is not None:
+            if answer.conflict is not None or answer.changed:
                 broken = batch.epoch
             self._done.put(Done(batch, answer))
 
@@ -103,8 +104,10 @@ def patiently(action: Callable[[], T], output: Output, stop: threading.Event) ->
             if not failing and time.monotonic() - began > _NEWS:
                 log.warning("event=sink_unreachable reason=%r", str(error))
                 failing = True
-            stop.wait(delay)
-            delay = min(delay * 2, output.max_backoff, 5.0)
+            # Collectors that lost the same server do not come back to it in one moment.
+            wait = delay * random.uniform(0.5, 1.0)  # noqa: S311 - nothing secret
+            stop.wait(max(wait, error.retry_after or 0.0))
+            delay = min(delay * 2, output.max_backoff)
         else:
             if failing:
                 log.info("event=sink_back")

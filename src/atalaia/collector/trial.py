@@ -19,7 +19,7 @@ from atalaia.collector import pipeline
 from atalaia.collector.collector import Collector
 from atalaia.collector.lines import cut_long, valid_utf8
 from atalaia.collector.meters import Meters
-from atalaia.collector.outputs.sink import Answer, Delivery
+from atalaia.collector.outputs.sink import Answer, Delivery, Rows
 from atalaia.collector.plan import Job, Plan
 from atalaia.collector.reading.chunk import BLOCK
 from atalaia.store.batch import Source
@@ -38,7 +38,17 @@ class _Shower:
         """See Sink."""
         return {}
 
-    def prepare(self, batch: pa.Table, sources: Sequence[Source]) -> Delivery:
+    @property
+    def plans(self) -> bool:
+        """See Sink."""
+        return False
+
+    @property
+    def linger(self) -> float:
+        """See Sink."""
+        return 0.0
+
+    def prepare(self, batch: pa.Table, sources: Sequence[Source], rows: Rows) -> Delivery:
         """See Sink."""
 
         def deliver() -> Answer:

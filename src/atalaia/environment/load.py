@@ -25,6 +25,7 @@ from atalaia.environment.settings import (
     ServerSettings,
     Settings,
 )
+from atalaia.environment.sources import PostgresSource
 from atalaia.environment.state import State
 
 FILE_NAME = "atalaia.toml"
@@ -34,6 +35,13 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "logs": LogsSettings,
     "backups": BackupsSettings,
     "runtime": RuntimeSettings,
+}
+_OF_POSTGRES = {
+    "format": "give one of auto, jsonlog, csvlog, stderr, syslog, pgbouncer",
+    "log_line_prefix": "give what `SHOW log_line_prefix` answers on that server",
+    "timezone": "give what `SHOW log_timezone` answers on that server",
+    "name": "give each a name of its own, such as main",
+    "logs": 'give a glob, or a list of them, such as "/var/log/postgresql/*.log"',
 }
 
 
@@ -207,6 +215,7 @@ def _known(location: tuple[str | int, ...]) -> list[str]:
         ("logs", "access"): AccessSettings,
         ("logs", "tls"): TlsSettings,
         ("logs", "http"): HttpSettings,
+        ("collection", "postgres"): PostgresSource,
     }
     deep = inner.get(location[:2]) if len(location) > 2 else None
     section = deep or _SECTIONS[str(location[0])]
@@ -218,6 +227,8 @@ def _remedy(dotted: str) -> str:
     if section in ("logs.limits", "logs.http"):
         default = (LimitsSettings if section == "logs.limits" else HttpSettings).model_fields[last].default
         return f"give a value such as {default!r}, or leave it out for that default"
+    if section == "collection.postgres" and last in _OF_POSTGRES:
+        return _OF_POSTGRES[last]
     return {
         "port": "give a free port from 1 to 65535, or leave it out to take the next free one",
         "version": "give a major version such as 16, without quotes",
@@ -237,4 +248,6 @@ def _remedy(dotted: str) -> str:
         "remote_write": 'give an address, such as "http://127.0.0.1:9090/api/v1/write"',
         "rules": 'give a glob of rule files, or a list of them, such as "rules/*.yaml"',
         "max_line_size": "give a size such as 256KiB",
+        "redact": 'give "literals" or "none"',
+        "postgres": "write [[collection.postgres]], and below it name and logs",
     }.get(last, "correct the value, or leave the key out for its default")

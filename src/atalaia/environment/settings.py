@@ -24,6 +24,7 @@ from atalaia.environment.section import Section as _Section
 from atalaia.environment.section import between as _between
 from atalaia.environment.section import size_between as _size_between
 from atalaia.environment.serving import AccessSettings, HttpSettings, TlsSettings
+from atalaia.environment.sources import PostgresSource, Redaction
 from atalaia.environment.units import parse_duration
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -106,6 +107,16 @@ class CollectionSettings(_Section):
     targets: tuple[str, ...] = ("/var/log/*log",)
     promtail: Path | None = None
     max_line_size: Annotated[str, _size_between("128 B", "1 MiB")] = "256KiB"
+    redact: Redaction = "none"
+    postgres: tuple[PostgresSource, ...] = ()
+
+    @field_validator("postgres")
+    @classmethod
+    def _named_once(cls, postgres: tuple[PostgresSource, ...]) -> tuple[PostgresSource, ...]:
+        names = [source.name for source in postgres]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"two servers are called {min(twice)!r}")
+        return postgres
 
 
 class LimitsSettings(_Section):

@@ -17,6 +17,11 @@ version = 16
 targets = ["/var/log/*log"]        # the servers' own logs are always collected
 # promtail = "promtail.yaml"       # its jobs are collected too
 # max_line_size = "256KiB"         # longer lines are cut there, and reported
+# redact = "literals"              # values in PostgreSQL's statements become ? before they are sent
+
+# [[collection.postgres]]          # a server that Atalaia does not run; docs/postgres-logs.md says more
+# name = "main"
+# logs = "/var/log/postgresql/*.log"
 
 [logs]
 # directory = ".atalaia/store"

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from atalaia.collector.entries import Entries, label_sets, metadata_map
-from atalaia.collector.outputs.sink import loki_json, parts
+from atalaia.collector.outputs.lokijson import loki_json
 from atalaia.store.batch import SCHEMA, canonical
 
 VALUE = st.none() | st.sampled_from(["", "x", "y", "é", "\0"])
@@ -79,17 +77,6 @@ def test_extracted_values_that_are_missing_keep_what_was_there() -> None:
     assert entries.source("y").to_pylist() == [None, "4"]
     assert entries.source("z").to_pylist() == [None, None]
     assert entries.source(None).to_pylist() == ["a", "b"]
-
-
-@given(st.lists(st.integers(0, 30), max_size=12), st.integers(1, 40))
-def test_parts_for_loki_are_all_rows_in_pieces_of_the_size(sizes: list[int], most: int) -> None:
-    batch = pa.table({"line": pa.array(["x" * size for size in sizes], pa.utf8())})
-    found = parts(batch, most)
-    assert list(itertools.chain.from_iterable(range(s, e) for s, e in found)) == list(range(len(sizes)))
-    for start, end in found:
-        assert end - start == 1 or sum(sizes[start:end]) <= most
-        # None is smaller than it need be.
-        assert end == len(sizes) or sum(sizes[start : end + 1]) > most
 
 
 def test_lokis_json_has_a_stream_for_each_label_set() -> None:

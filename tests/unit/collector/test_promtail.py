@@ -69,7 +69,6 @@ def test_everything_that_is_accepted(load) -> None:
             external_labels: {host: box, version: 1.10, octal: 010, yes: yes, empty: "", when: 12:30:45}
             headers: {X-A: b}
             basic_auth: {username: me, password: secret}
-            bearer_token: token
             timeout: 1500ms
             batchwait: 1s
             batchsize: 1048576
@@ -93,7 +92,7 @@ def test_everything_that_is_accepted(load) -> None:
         """
     )
     output = plan.outputs[0]
-    assert (output.tenant, output.basic_auth, output.bearer_token) == ("team", ("me", "secret"), "token")
+    assert output.tenant == "team"
     assert (output.timeout, output.min_backoff, output.max_backoff) == (1.5, 0.1, 60.0)
     # Values are taken as they are written, as Go's YAML does for texts.
     expected = {"host": "box", "version": "1.10", "octal": "010", "True": "yes", "when": "12:30:45"}
@@ -132,27 +131,6 @@ STAGES = HEAD + JOB + "  pipeline_stages:\n"
         ("", [(0, "promtail.yaml has no clients")]),
         (HEAD, [(0, "no scrape_configs")]),
         (JOB, [(0, "promtail.yaml has no clients")]),
-        ("clients:\n- url: http://a\n- url: http://b\n" + JOB, [(3, "several clients")]),
-        ("clients:\n- name: x\n  url: ftp://a\n" + JOB, [(3, "clients.url is 'ftp://a'")]),
-        ("clients:\n- name: x\n" + JOB, [(2, "clients.url is ''")]),
-        ("clients:\n- url: http://a\n  tls_config: {x: 1}\n" + JOB, [(3, "tls_config: 'x' is not known")]),
-        (
-            "clients:\n- url: http://a\n  tls_config:\n    ca_file: /nowhere\n    key_file: /x\n"
-            "    server_name: y\n    insecure_skip_verify: true\n" + JOB,
-            [
-                (4, "ca_file /nowhere: there is no such file"),
-                (5, "key_file /x: there is no such file"),
-                (5, "cert_file and key_file go together"),
-                (6, "tls_config.server_name is not built"),
-                (7, "a server that nobody vouches for"),
-            ],
-        ),
-        ("clients:\n- url: http://a\n  timeout: soon\n" + JOB, [(3, "timeout: 'soon' is not a duration")]),
-        ("clients:\n- url: http://a\n  external_labels:\n    a-b: x\n" + JOB, [(4, "external_labels: 'a-b' is not a")]),
-        (
-            "clients:\n- url: http://a\n  bearer_token_file: /nowhere/at/all\n" + JOB,
-            [(3, "/nowhere/at/all cannot be read")],
-        ),
         (
             HEAD + JOB + "limits_config:\n  max_line_size: big\n",
             [(6, "limits_config.max_line_size: 'big' is not a size")],
@@ -215,28 +193,4 @@ def test_all_problems_come_at_once_in_order(load) -> None:
               - labels: {bad-name: x}
         limits_config: {max_streams: x}
     """
-    assert [line for line, _ in problems(load, text)] == [3, 4, 7, 9, 10, 11, 13, 13, 14]
-
-
-def test_a_secret_is_read_from_its_file(load, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "read_text", lambda path, encoding: f"from {path}\n")
-    text = SEED.replace(
-        "  - url", "  - basic_auth: {username: u, password_file: /p}\n    bearer_token_file: /t\n    url"
-    )
-    output = load(text).outputs[0]
-    assert output.basic_auth == ("u", "from /p")
-    assert output.bearer_token == "from /t"
-
-
-def test_what_a_client_trusts_and_shows(load, tmp_path: Path) -> None:
-    for name in ("ca", "certificate", "key"):
-        (tmp_path / name).write_text("PEM")
-    files = f"{{ca_file: {tmp_path}/ca, cert_file: {tmp_path}/certificate, key_file: {tmp_path}/key}}"
-    text = SEED.replace("  - url: http:", f"  - bearer_token: t\n    tls_config: {files}\n    url: https:")
-    trust = load(text).outputs[0].trust
-    assert trust is not None
-    assert (trust.ca, trust.certificate, trust.key, trust.token) == (
-        tmp_path / "ca", tmp_path / "certificate", tmp_path / "key", "t",
-    )  # fmt: skip
-    assert trust.base.startswith("https://")
-    assert load(SEED).outputs[0].trust is None
+    assert [line for line, _ in problems(load, text)] == [3, 3, 4, 7, 9, 10, 11, 13, 13, 14]

@@ -64,6 +64,12 @@ class Listening:
         for spool in self.spools.values():
             spool.release(acknowledged)
 
+    def ended(self, acknowledged: Mapping[str, int]) -> bool:
+        """Whether nothing will come any more (standard input is at its end) and every output has all of it."""
+        endings = [getattr(listener, "ended", None) for listener in self.listeners.values()]
+        over = bool(endings) and all(ending is not None and ending.is_set() for ending in endings)
+        return over and all(spool.drained(acknowledged) for spool in self.spools.values())
+
     def targets(self) -> Mapping[str, Sequence[Mapping[str, str]]]:
         """What each job takes from now."""
         return {name: listener.targets() for name, listener in self.listeners.items()}

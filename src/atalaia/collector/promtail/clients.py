@@ -1,21 +1,39 @@
-"""The clients of a promtail.yaml -> Output."""
+"""The clients of a promtail.yaml -> Outputs."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
 
+from atalaia.collector.outputs.access import Secret
 from atalaia.collector.plan import Output
+from atalaia.collector.promtail.access import KEYS, access_of
 from atalaia.collector.promtail.values import checked, labels_from
-from atalaia.environment.connection import Connection
-from atalaia.environment.units import parse_duration
+from atalaia.environment.units import parse_duration, parse_size
 from atalaia.environment.yamlfile import Node, Reader
 
 _SECONDS = 1e9
+_KEYS = {
+    "name",
+    "url",
+    "tenant_id",
+    "external_labels",
+    "headers",
+    "timeout",
+    "batchwait",
+    "batchsize",
+    "backoff_config",
+    "drop_rate_limited_batches",
+    "format",
+}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # part of a file's name
+_SMALLEST = 1 << 10  # bytes of a push
 
 
-def output_of(reader: Reader, root: dict[str, Node], path: Path) -> Output | None:
-    """Where the entries go; None for no client, or a wrong one, which the reader is told."""
-    clients = reader.sequence(root.get("clients"), "clients")
+def outputs_of(reader: Reader, root: dict[str, Node], path: Path) -> tuple[Output, ...]:
+    """Where the entries go; what is wrong, which the reader is told, is left out."""
+    clients = list(reader.sequence(root.get("clients"), "clients"))
     if "client" in root:
         clients.append(root["client"])
     if not clients:
@@ -24,99 +42,116 @@ def output_of(reader: Reader, root: dict[str, Node], path: Path) -> Output | Non
             f"{path.name} has no clients",
             "add `clients:` with `- url: http://HOST:3100/loki/api/v1/push`",
         )
-        return None
-    if len(clients) > 1:
+    outputs: list[Output] = []
+    for node in clients:
+        output = _output_of(reader, node)
+        if output is None:
+            continue
+        if output.name and any(output.name == other.name for other in outputs):
+            reader.problem(node, f"two clients are named {output.name!r}", "give each client a name of its own")
+        if any((output.url, output.tenant, output.name) == (o.url, o.tenant, o.name) for o in outputs):
+            reader.problem(node, f"two clients push to {output.url}", "leave one out, or tell them apart: `name: NAME`")
+        outputs.append(output)
+    return tuple(outputs)
+
+
+def _output_of(reader: Reader, node: Node) -> Output | None:
+    client = reader.mapping(node, "clients", _KEYS | KEYS)
+    written = reader.text(client.get("url"), "clients.url") or ""
+    found = _address(written)
+    if found is None:
         reader.problem(
-            clients[1],
-            "several clients are not built yet",
-            "run one collector a client, each with its own positions file",
-        )
-    known = {
-        "url",
-        "tenant_id",
-        "external_labels",
-        "headers",
-        "basic_auth",
-        "bearer_token",
-        "bearer_token_file",
-        "timeout",
-        "tls_config",
-    }
-    known |= {"batchwait", "batchsize", "backoff_config", "name"}
-    client = reader.mapping(clients[0], "clients", known)
-    url = reader.text(client.get("url"), "clients.url") or ""
-    if not url.startswith(("http://", "https://")):
-        reader.problem(
-            client.get("url", clients[0]),
-            f"clients.url is {url!r}",
+            client.get("url", node),
+            f"clients.url is {_shown(written)!r}",
             "give the push address, such as http://127.0.0.1:3100/loki/api/v1/push",
         )
         return None
-    basic = reader.mapping(client.get("basic_auth"), "basic_auth", {"username", "password", "password_file"})
+    url, user = found
+    access = access_of(reader, node, client, user)
     backoff = reader.mapping(
         client.get("backoff_config"), "backoff_config", {"min_period", "max_period", "max_retries"}
     )
-    user = reader.text(basic.get("username"), "basic_auth.username")
-    password = reader.text(basic.get("password"), "basic_auth.password") or _secret(reader, basic.get("password_file"))
     external = {k: v for k, v in labels_from(reader, client.get("external_labels"), "external_labels").items() if v}
-    headers = {k: v for k, v in reader.texts(client.get("headers"), "headers").items() if v is not None}
-
-    def seconds(node: Node | None, what: str, default: float) -> float:
-        found = checked(reader, node, what, parse_duration)
-        return default if found is None else found / _SECONDS
-
-    token = reader.text(client.get("bearer_token"), "bearer_token") or _secret(reader, client.get("bearer_token_file"))
-    tenant = reader.text(client.get("tenant_id"), "tenant_id")
-    files = _tls(reader, client.get("tls_config"))
-    trust = None
-    if any(files):
-        base = Output(url).base
-        ca, certificate, key = files
-        trust = Connection(base, tenant, user, password, token=token, ca=ca, certificate=certificate, key=key)
+    retries = checked(reader, backoff.get("max_retries"), "max_retries", _count)
+    shortest = _seconds(reader, backoff.get("min_period"), "min_period", 0.5)
+    longest = _seconds(reader, backoff.get("max_period"), "max_period", max(5.0, shortest))
+    if longest < shortest:
+        reader.problem(backoff["max_period"], "max_period is less than min_period", "give it min_period or more")
+    size = checked(reader, client.get("batchsize"), "batchsize", parse_size)
+    if size is not None and size < _SMALLEST:
+        reader.problem(client["batchsize"], f"batchsize is {size} bytes", f"give {_SMALLEST} or more; 1MiB is common")
     return Output(
         url,
-        tenant,
+        reader.text(client.get("tenant_id"), "tenant_id") or None,
         external,
-        headers,
-        (user, password or "") if user else None,
-        token,
-        seconds(client.get("timeout"), "timeout", 10.0),
-        seconds(backoff.get("min_period"), "min_period", 0.5),
-        seconds(backoff.get("max_period"), "max_period", 300.0),
-        trust,
+        _headers(reader, client.get("headers")),
+        access,
+        _seconds(reader, client.get("timeout"), "timeout", 10.0),
+        shortest,
+        longest,
+        name=_name(reader, client.get("name")),
+        batch_wait=_seconds(reader, client.get("batchwait"), "batchwait", 1.0, least=0.0),
+        batch_size=size or 1 << 20,
+        max_retries=retries or None,
+        drop_rate_limited=reader.flag(client.get("drop_rate_limited_batches"), "drop_rate_limited_batches"),
+        format=_format(reader, client.get("format")),
     )
 
 
-def _tls(reader: Reader, node: Node | None) -> tuple[Path | None, Path | None, Path | None]:
-    """Who signed the server's certificate, and the certificate and key that are shown; None for what is not given."""
-    given = reader.mapping(
-        node, "tls_config", {"ca_file", "cert_file", "key_file", "server_name", "insecure_skip_verify"}
-    )
-    if (server := given.get("server_name")) is not None:
-        reader.problem(server, "tls_config.server_name is not built", "ask the server by the name in its certificate")
-    skip = given.get("insecure_skip_verify")
-    if skip is not None and str(reader.text(skip, "insecure_skip_verify")).lower() != "false":
-        remedy = "name who signed its certificate: ca_file: FILE"
-        reader.problem(skip, "a server that nobody vouches for is not asked", remedy)
-    found: dict[str, Path] = {}
-    for name in ("ca_file", "cert_file", "key_file"):
-        text = reader.text(given.get(name), name)
-        if text is not None:
-            found[name] = Path(text)
-            if not found[name].is_file():
-                reader.problem(given[name], f"{name} {text}: there is no such file", "give the path of a PEM file")
-    pair = [name for name in ("cert_file", "key_file") if name in found]
-    if len(pair) == 1:
-        reader.problem(given[pair[0]], "cert_file and key_file go together", "give both")
-    return found.get("ca_file"), found.get("cert_file"), found.get("key_file")
-
-
-def _secret(reader: Reader, node: Node | None) -> str | None:
-    name = reader.text(node, "file")
-    if node is None or name is None:
-        return None
+def _address(text: str) -> tuple[str, tuple[Secret, Secret] | None] | None:
+    """An address without the user:password in it, and these; None for what is no address."""
     try:
-        return Path(name).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reader.problem(node, f"{name} cannot be read: {error}", "name a file that the collector may read")
+        parts = urlsplit(text)
+        parts.port  # noqa: B018 - raises ValueError for none
+    except ValueError:
         return None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return None
+    if "@" not in parts.netloc:
+        return text, None
+    user = Secret(unquote(parts.username or "")), Secret(unquote(parts.password or ""))
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), user
+
+
+def _shown(text: str) -> str:
+    """An address as it may be printed: without its password."""
+    return re.sub(r"//[^/@]*@", "//…@", text)
+
+
+def _name(reader: Reader, node: Node | None) -> str:
+    name = reader.text(node, "clients.name") or ""
+    if node is not None and name and not _NAME.fullmatch(name):
+        reader.problem(node, f"clients.name is {name!r}", "write letters, digits, `.`, `_` and `-`: it names a file")
+    return name
+
+
+def _headers(reader: Reader, node: Node | None) -> dict[str, str]:
+    headers = {k: v for k, v in reader.texts(node, "headers").items() if v is not None}
+    for name, value in headers.items():
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or not re.fullmatch(r"[\t\x20-\x7e]*", value):
+            reader.problem(node or Node(None, 0), f"headers: {name!r} cannot be sent", "write plain ASCII in one line")
+    return headers
+
+
+def _format(reader: Reader, node: Node | None) -> str:
+    found = reader.text(node, "format") or "protobuf"
+    if node is not None and found not in ("protobuf", "json"):
+        reader.problem(node, f"format is {found!r}", "write protobuf (the default) or json")
+    return found
+
+
+def _seconds(reader: Reader, node: Node | None, what: str, default: float, least: float = 0.001) -> float:
+    def convert(text: str) -> int:
+        found = parse_duration(text)
+        if found < least * _SECONDS:
+            raise ValueError(f"{text!r} is too short")
+        return found
+
+    found = checked(reader, node, what, convert)
+    return default if found is None else found / _SECONDS
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"{text!r} is not a number of times")
+    return int(text)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atalaia.collector.plan import Job, Plan
-from atalaia.collector.promtail.clients import output_of
+from atalaia.collector.promtail.clients import outputs_of
 from atalaia.collector.promtail.expand import ExpandError, expand
 from atalaia.collector.promtail.given import Given, put_over, shown
 from atalaia.collector.promtail.scrape import jobs_of
@@ -42,7 +42,7 @@ def read(path: Path, positions: Path | None = None, given: Given | None = None) 
     tree = reader.load(_text(path, given))
     put_over(tree, given)
     root = reader.mapping(tree, "promtail.yaml", TOP)
-    output = output_of(reader, root, path)
+    outputs = outputs_of(reader, root, path)
     server, level = server_of(reader, root.get("server"))
     kept = positions_of(reader, root.get("positions"))
     lines = lines_of(reader, root.get("limits_config"))
@@ -54,12 +54,12 @@ def read(path: Path, positions: Path | None = None, given: Given | None = None) 
     if not jobs and not reader.problems:
         remedy = "add a job with static_configs and __path__"
         reader.problem(Node(None, 0), "no scrape_configs: nothing would be collected", remedy)
-    if reader.problems or output is None:
+    if reader.problems:
         raise ConfigurationError(reader.problems)
     before = recorded(kept.file, kept.ignore_invalid) if not place.exists() and not stdin else None
     plan = Plan(
         tuple(jobs),
-        (output,),
+        outputs,
         place,
         lines.read,
         limits=lines.limits,

@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 
 from atalaia.collector.entries import Entries
 from atalaia.collector.stages.groups import Groups, blank
-from atalaia.collector.stages.labels import Timestamp
 from atalaia.collector.stages.stage import Build, Stage, StageError
 from atalaia.collector.stages.streams import by_stream, count_of, size_of, streams
+from atalaia.collector.stages.timestamp import Timestamp
 from atalaia.environment.yamlfile import Node, Reader
 
 _LINE = r"(?s)^(?P<time>\S+?) (?P<stream>stdout|stderr) (?P<flags>\S+?) (?P<content>.*)$"

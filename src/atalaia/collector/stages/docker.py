@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from atalaia.collector.entries import Entries
-from atalaia.collector.stages.labels import Labels, Timestamp
+from atalaia.collector.stages.json import Json
+from atalaia.collector.stages.labels import Labels
 from atalaia.collector.stages.stage import Build, Stage
-from atalaia.collector.stages.text import Json
+from atalaia.collector.stages.timestamp import Timestamp
 from atalaia.environment.yamlfile import Node, Reader
 
 _KEYS = {"output": "log", "stream": "stream", "timestamp": "time"}
@@ -52,7 +53,8 @@ class Docker:
         if table is None:
             entries = self._json(entries)
         else:
-            entries = entries.with_extracted({name: table.column(key).chunk(0) for name, key in _KEYS.items()})
+            found = {name: table.column(key).chunk(0) for name, key in _KEYS.items()}
+            entries = replace(entries, extracted={**entries.extracted, **found})
         entries = self._time(self._labels(entries))
         output = entries.source("output")
         return replace(entries, lines=pc.coalesce(output, entries.lines) if output.null_count else output)
