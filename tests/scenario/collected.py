@@ -310,8 +310,8 @@ class Rounds:
         if self._rng.random() < 0.5:
             self.kills["collector"] += 1
             self.collector.kill()
-        for _ in range(self._rng.randrange(4)):
-            self.writer.rotate(self._rng.choice(self.writer.names), quiet=True)
+        for name in self._rng.sample(self.writer.names, self._rng.randrange(4)):
+            self.writer.rotate(name, quiet=True)
 
     def _disturb(self, stop: threading.Event, rng: random.Random) -> None:
         """Kill and start, until `stop`."""
