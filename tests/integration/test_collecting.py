@@ -212,3 +212,23 @@ def test_a_loki_becomes_a_store_and_a_loki_again(tmp_path: Path) -> None:
             wait_for(lambda: Counter(line for asked in pushed() for line in asked.lines) == Counter(["5"]))
         finally:
             last.close()
+
+
+def test_equal_lines_that_are_read_together_are_as_many_to_a_loki(tmp_path: Path, loki: Scripted) -> None:
+    write(tmp_path, *["again"] * 500)
+    with running(plan_of(tmp_path, output(loki.url))):
+        wait_for(lambda: len(loki.lines) == 500)
+    assert len({row["ts"] for asked in loki.asked for row in asked.rows}) == 500
+
+
+def test_standard_input_ends_it_once_all_is_delivered(tmp_path: Path, loki: Scripted) -> None:
+    read_end, write_end = os.pipe()
+    job = listening(Job("j", ()), opener({"job": "j"}, read_end), tmp_path / "positions")
+    plan = replace(plan_of(tmp_path, output(loki.url, "a"), output(loki.url, "b")), jobs=(job,))
+    loki.replies = [Reply(500)] * 5
+    collecting = Collecting(plan)
+    threading.Timer(0.2, lambda: (os.write(write_end, b"1\n2\n3"), os.close(write_end))).start()
+    collecting.run()
+    os.close(read_end)
+    assert Counter(line for asked in loki.asked for line in asked.lines).keys() == {"1", "2", "3"}
+    assert all(count >= 2 for count in Counter(loki.lines).values())
