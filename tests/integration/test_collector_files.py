@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from atalaia.collector.plan import Job, Output, Plan, Target
-from atalaia.collector.reading import identity, positions, tail
+from atalaia.collector.reading import identity, positions, tables, tail
 from atalaia.collector.reading.files import Files
 from atalaia.collector.reading.identity import Known
 from atalaia.collector.reading.positions import Positions
@@ -470,3 +470,13 @@ def test_globs_find_what_they_should(tmp_path: Path) -> None:
     assert found("**/*.log", "**/c.log") == [".hidden.log", "a.log", "b.log", "sub/deep/d.log"]
     assert found("*.log", "[!a]*.log") == ["a.log"]
     assert found("nothing*") == []
+
+
+def test_a_positions_file_that_is_being_made_holds_nothing_yet(tmp_path: Path) -> None:
+    path = tmp_path / "positions.db"
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        assert tables.load(path) == ({}, {})
+    path.write_bytes(b"not a database at all")
+    with pytest.raises(InputError, match="cannot be read"):
+        tables.load(path)

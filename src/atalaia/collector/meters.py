@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
+from atalaia.collector.families import Families
+
 _COUNTERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "promtail_read_bytes_total": ("Bytes read.", ("path",)),
     "promtail_read_lines_total": ("Lines read.", ("path",)),
@@ -27,6 +29,7 @@ _COUNTERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "promtail_push_target_entries_total": ("Entries of pushes taken.", ()),
     "promtail_listener_dropped_messages_total": ("Datagrams that nobody could wait for.", ("job", "reason")),
     "logentry_dropped_lines_total": ("Lines that stages dropped.", ("reason",)),
+    "logentry_dropped_lines_by_label_total": ("Lines that limit stages dropped.", ("label_name", "label_value")),
 }
 _GAUGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "promtail_file_bytes_total": ("Bytes of the file.", ("path",)),
@@ -35,10 +38,15 @@ _GAUGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
 
 
 class Meters:
-    """One registry. Its methods may be called from any thread; unknown names are a mistake of ours (KeyError)."""
+    """One registry. Its methods may be called from any thread; unknown names are a mistake of ours (KeyError).
+
+    `families` has the metrics of `metrics` stages.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.families = Families([*_COUNTERS, *_GAUGES])
+        self.registry.register(self.families)
         self._counters = {
             name: Counter(name, text, labels, registry=self.registry) for name, (text, labels) in _COUNTERS.items()
         }
@@ -50,6 +58,10 @@ class Meters:
         """Add to a counter."""
         counter = self._counters[name]
         (counter.labels(**labels) if labels else counter).inc(amount)
+
+    def forget(self, name: str) -> None:
+        """Begin anew with all series of a counter."""
+        self._counters[name].clear()
 
     def set(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge."""
