@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,8 @@ from tests.integration.test_collector_delivery import count_lines
 from atalaia.collector import collector as collector_module
 from atalaia.collector.collecting import Collecting, key_of, places
 from atalaia.collector.entries import Entries
+from atalaia.collector.listeners.opening import listening
+from atalaia.collector.listeners.stdin import opener
 from atalaia.collector.outputs.access import Access, Tls
 from atalaia.collector.plan import Job, Output, Plan, Target
 from atalaia.environment.errors import InputError

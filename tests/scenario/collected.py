@@ -47,6 +47,7 @@ scrape_configs:
   - labeldrop: [filename]
   static_configs: [{{labels: {{job: w, __path__: {folder}/logs/multi-*.log*}}}}]
 """
+_STUCK = 30.0  # seconds without any progress
 TENANTS = ("", "other")
 
 
@@ -241,6 +242,7 @@ class Writer:
         elif kind == "copytruncate":
             shutil.copy(path, self.logs.parent / f"{name}.copy")
             self._open[name].truncate(0)
+            self._seen.discard(name)
             for _ in range(self._rng.randrange(60)):
                 self.write(name)
         elif kind == "delete":
@@ -328,14 +330,17 @@ class Rounds:
 
     def check(self) -> None:
         """Wait until everything is there, once."""
-        deadline = time.monotonic() + 30
+        deadline, most = time.monotonic() + _STUCK, 0
         while True:
             for process in (self.receiver, self.collector):
                 if not process.running():
                     process.start()
             with contextlib.suppress(httpx.TransportError):
-                if self.receiver.count() >= len(self.writer.expected):
+                count = self.receiver.count()
+                if count >= len(self.writer.expected):
                     break
+                if count > most:
+                    deadline, most = time.monotonic() + _STUCK, count
             assert time.monotonic() < deadline, self._difference()
             time.sleep(0.05)
         found = self.receiver.found()
