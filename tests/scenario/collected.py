@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import os
 import random
 import shutil
 import signal
@@ -264,7 +265,8 @@ class Writer:
             rotated.unlink()
 
     def all_is_read(self) -> None:
-        self._seen = set(self._open)
+        """An empty file is nothing yet that could be known again."""
+        self._seen = {name for name, file in self._open.items() if os.fstat(file.fileno()).st_size}
 
     def close(self) -> None:
         for file in self._open.values():
