@@ -43,6 +43,9 @@ def main(directory: str, port: str, options: str) -> None:
                 self.connection.close()
                 return
             body = self.rfile.read(length)
+            if len(body) < length:  # the client was killed
+                self.close_connection = True
+                return
             if fault == "close before":
                 self.close_connection = True
                 self.connection.close()
