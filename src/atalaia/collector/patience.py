@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 
 from atalaia.collector.lines import count
-from atalaia.collector.reading.tail import Chunk
+from atalaia.collector.reading.chunk import Chunk
 
 _TOGETHER = 0.1  # seconds; lines that came in so short a time are taken to have come at its end
 

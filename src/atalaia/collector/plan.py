@@ -30,18 +30,22 @@ class Target:
 
     def names(self, path: str) -> bool:
         """Whether the glob matches `path`."""
-        return any(re.fullmatch(translate(pattern), path) for pattern in _alternatives(self.pattern))
+        return any(re.fullmatch(translate(pattern), path) for pattern in alternatives(self.pattern))
 
     def paths(self) -> list[str]:
         """The regular files that match now, sorted."""
-        excluded = re.compile("|".join(translate(p) for p in _alternatives(self.exclude))) if self.exclude else None
+        return [path for path in self.found() if os.path.isfile(path)]
+
+    def found(self) -> list[str]:
+        """All that matches now, folders and devices as well, sorted."""
+        excluded = re.compile("|".join(translate(p) for p in alternatives(self.exclude))) if self.exclude else None
         found = itertools.chain.from_iterable(
-            glob.iglob(pattern, recursive=True, include_hidden=True) for pattern in _alternatives(self.pattern)
+            glob.iglob(pattern, recursive=True, include_hidden=True) for pattern in alternatives(self.pattern)
         )
-        return sorted({p for p in found if os.path.isfile(p) and not (excluded and excluded.fullmatch(p))})
+        return sorted({p for p in found if not (excluded and excluded.fullmatch(p))})
 
 
-def _alternatives(pattern: str) -> list[str]:
+def alternatives(pattern: str) -> list[str]:
     """`a{b,c}` -> ab, ac."""
     match = re.search(r"\{([^{}]*)\}", pattern)
     if not match:
@@ -49,7 +53,7 @@ def _alternatives(pattern: str) -> list[str]:
     return [
         done
         for word in match[1].split(",")
-        for done in _alternatives(pattern[: match.start()] + word + pattern[match.end() :])
+        for done in alternatives(pattern[: match.start()] + word + pattern[match.end() :])
     ]
 
 
@@ -113,6 +117,11 @@ class Job:
     def patience(self) -> float:
         """Seconds without news after which what a format or a stage holds back is complete."""
         return max([self.wait, *(stage.wait for stage in self.stages if isinstance(stage, Waiting))])
+
+    @property
+    def resumes(self) -> bool:
+        """Whether a stop leaves what a stage waits for in its file, where the next start finds the whole of it."""
+        return self.format != "spool" and any(stage.wait > 0 for stage in self.stages if isinstance(stage, Waiting))
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +189,8 @@ class Server:
 class Plan:
     """All that one collector does. `max_line_size` in bytes, `clock_ahead` in nanoseconds.
 
-    `begin_at` is asked for each file (its path and size) that begins to be read while no position at all was known:
-    another collector's position in bytes, 0 for none. `server`: None for no HTTP server. `stdin`: the first job reads
-    standard input, and the collector ends with it.
+    `server`: None for no HTTP server. `stdin`: the labels of standard input, which the first job reads, and with which
+    the collector ends; None: files and listeners.
     """
 
     jobs: tuple[Job, ...]
@@ -192,5 +200,4 @@ class Plan:
     clock_ahead: int = 86_400_000_000_000
     limits: Limits = Limits()
     server: Server | None = None
-    begin_at: Callable[[str, int], int] | None = None
-    stdin: bool = False
+    stdin: Mapping[str, str] | None = None

@@ -16,8 +16,9 @@ from atalaia.collector.meters import Meters
 from atalaia.collector.outputs.sink import Delivery, Origin, Rows, Sink
 from atalaia.collector.patience import Patience
 from atalaia.collector.plan import Output, Plan
+from atalaia.collector.reading.chunk import BLOCK, Chunk
 from atalaia.collector.reading.tables import Planned
-from atalaia.collector.reading.tail import BLOCK, Chunk, Tail
+from atalaia.collector.reading.tail import Tail
 from atalaia.store.batch import Source
 
 _TENANT = "__tenant_id__"  # the label by which the tenant stage says whose an entry is

@@ -145,7 +145,7 @@ def test_what_a_prefix_of_postgresql_tells() -> None:
     found = seen([line[0] for line in LINES[:4]])
     assert found.fields["pid"].to_pylist() == ["1", "17", "88", "88"]
     assert found.fields["user"].to_pylist() == ["", "app", "app", "app"]
-    assert found.fields["database"].to_pylist() == [None, "shop", "shop", "shop"]
+    assert found.fields["database"].to_pylist() == ["", "shop", "shop", "shop"]
     assert found.text.to_pylist()[2:] == ["FATAL:  no", "WARNING:  w"]
 
 

@@ -7,6 +7,7 @@ store knows when it has a mark where the store stands; else it gets the next num
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from atalaia.environment.errors import AtalaiaError
 from atalaia.store.batch import Source
 
 _AT_ONCE = 64
+_AHEAD = 3  # pieces that are read while one is pushed
 Progress = Callable[[], None]
 
 
@@ -87,13 +89,12 @@ def import_text(
     stored = refused = 0
     message: str | None = None
     at = known
-    waiting: tuple[Future[Answer], int, int] | None = None
+    waiting: deque[tuple[Future[Answer], int, int]] = deque()
 
-    def settled() -> None:
+    def settle() -> None:
         nonlocal stored, refused, message
-        if waiting is None:
-            return
-        answer, rows, end = waiting[0].result(), waiting[1], waiting[2]
+        sent, rows, end = waiting.popleft()
+        answer = sent.result()
         if answer.position not in (None, end):
             raise AtalaiaError(
                 f"the store stands at byte {answer.position} of {given.name}, not at {end}",
@@ -108,10 +109,13 @@ def import_text(
                 progress()
                 continue
             mark = Source(f"{name}:{content.digest()}", 0, piece.end)
-            settled()
             sent = pusher.submit(store.push, piece.entries, tenant, Source(source, at, piece.end), mark)
-            waiting, at = (sent, len(piece.entries), piece.end), piece.end
-        settled()
+            waiting.append((sent, len(piece.entries), piece.end))
+            at = piece.end
+            if len(waiting) > _AHEAD:
+                settle()
+        while waiting:
+            settle()
     size, damaged = content.position, content.damage is not None
     return Imported(given.name, stored, refused, min(known, size), size, message, damaged, reader.summary)
 

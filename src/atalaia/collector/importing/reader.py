@@ -102,6 +102,10 @@ class TextReader:
             if replaced:
                 self.summary.notes["invalid bytes were replaced, in {count} places of the text (it is not UTF-8)"] += 1
             lines = split(text)
+            # Where each line begins, and where the last one ends: behind its newline, also when it has none.
+            ends = np.append(0, np.flatnonzero(np.frombuffer(text, np.uint8) == NEWLINE) + 1)
+            if replaced:
+                ends[:-1] = np.append(0, np.flatnonzero(np.frombuffer(whole, np.uint8) == NEWLINE) + 1)[: len(lines)]
             kept = np.ones(len(lines), bool)
             if job is None:
                 chosen = lines_of(lines, inside, self._document)
@@ -110,7 +114,8 @@ class TextReader:
                     recogniser.begin(lines.filter(pa.array(kept)).slice(0, 10_000))
                     begun = True
                 rows = np.flatnonzero(kept)
-                made = records.build(recogniser(lines.take(pa.array(rows))), clock, labels)
+                new = int(np.searchsorted(ends[rows], done - content.position)) if done > content.position else 0
+                made = records.build(recogniser(lines.take(pa.array(rows))), clock, labels, new)
                 held = len(made.kind) and not final and len(whole) < 4 * BLOCK
                 taken = records.open_from(made) if held else len(rows)
                 line = int(rows[taken]) if taken < len(rows) else len(lines)
@@ -123,13 +128,12 @@ class TextReader:
                 kind = np.full(len(found.entries), PLAIN, np.int8)
                 made = Block(found.entries, kind, np.full(len(kind), None, object))
                 rows = np.arange(len(lines))
-            ends = np.append(0, np.flatnonzero(np.frombuffer(whole, np.uint8) == NEWLINE) + 1)
-            offset = len(whole) if line >= len(ends) - 1 and (final or line == len(lines)) else int(ends[line])
+            offset = len(whole) if line == len(lines) else int(ends[line])
             carry = whole[offset:] + carry
             begin = content.position
             content.took(whole[:offset])
             if offset:
-                yield Piece(self._chosen(made, taken, begin, np.append(ends, len(whole)), rows, done), content.position)
+                yield Piece(self._chosen(made, taken, begin, ends, rows, done), content.position)
             if final:
                 break
         self._tell(clock, recogniser, content)
@@ -157,7 +161,7 @@ class TextReader:
         entries = made.entries
         mask = entries.last_lines < taken
         if begin < done and len(mask):
-            mask &= begin + ends[np.minimum(rows[entries.last_lines] + 1, len(ends) - 1)] > done
+            mask &= begin + ends[rows[entries.last_lines] + 1] - 1 > done
         mask &= pc.greater(pc.binary_length(entries.lines), 0).to_numpy(zero_copy_only=False)
         for bound, outside in ((self.reading.since, np.less), (self.reading.until, np.greater_equal)):
             if bound is not None and (wrong := outside(entries.ts, bound) & mask).any():

@@ -190,7 +190,8 @@ class Recogniser:
 
 def uncoloured(lines: pa.Array) -> pa.Array:
     """Lines without terminal colours, and without a carriage return at their end."""
-    if pc.any(pc.match_substring(lines, "\x1b")).as_py():
+    data = lines.buffers()[2]
+    if data is not None and b"\x1b" in data.to_pybytes():
         lines = pc.replace_substring_regex(lines, _COLOURS, "")
     return pc.utf8_rtrim(lines, "\r") if pc.any(pc.ends_with(lines, "\r")).as_py() else lines
 

@@ -84,8 +84,11 @@ def times(seen: Seen, clock: Clock) -> tuple[np.ndarray, np.ndarray]:
     return np.where(known, ns, ahead_of), known | before.known
 
 
-def build(seen: Seen, clock: Clock, labels: Mapping[str, str]) -> Block:
-    """The entries of recognised lines; `first` and `last` are their lines' numbers in the block."""
+def build(seen: Seen, clock: Clock, labels: Mapping[str, str], new: int = 0) -> Block:
+    """The entries of recognised lines; `first` and `last` are their lines' numbers in the block.
+
+    `new`: the first line that was not imported before; none of those behind it is joined to one before it.
+    """
     count = len(seen.content)
     ts, known = times(seen, clock)
     codes, names = _containers(seen)
@@ -93,6 +96,8 @@ def build(seen: Seen, clock: Clock, labels: Mapping[str, str]) -> Block:
     starts_new = np.ones(count, bool)
     starts_new[1:] = codes[order][1:] != codes[order][:-1]
     begins = starts_new | ~_continuing(seen)[order]
+    if new:
+        begins[1:] |= (order[1:] >= new) & (order[:-1] < new)
     starts = np.flatnonzero(begins)
     heads = order[starts]
     ends = np.append(starts[1:], count) - 1 if count else starts

@@ -130,7 +130,7 @@ class _Push:
         """Send the first part, and take it off the list unless it must be sent again. Raises Unreachable."""
         answer = self._sink.post(part)
         status = answer.status_code
-        said = f"{status} {answer.text[:500].strip()}"
+        said = f"{status} {answer.text[:500].strip()}".strip()
         if status < 300:
             self._left.pop(0)
             counted = {"host": self._sink.host}
