@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 _LOOKS = 32  # that are remembered of a file; of more every second one
@@ -20,7 +20,6 @@ class Standing:
     job: str
     offset: int
     identity: tuple[int, int]
-    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
