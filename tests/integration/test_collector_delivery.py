@@ -27,8 +27,8 @@ from atalaia.collector.collector import Collector
 from atalaia.collector.outputs.connect import connect
 from atalaia.collector.outputs.sink import Answer, Delivery, Rows, Sink, Unreachable
 from atalaia.collector.plan import Job, Output, Plan, Target
+from atalaia.collector.reading import beginning, finding, positions
 from atalaia.collector.reading import files as files_module
-from atalaia.collector.reading import positions
 from atalaia.store.batch import Source, decode, encode
 from atalaia.wire.push import read_push
 
@@ -115,9 +115,12 @@ def running(plan: Plan, connector: Callable[[], Sink] | None = None) -> Iterator
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks often, and gives rotated files up soon."""
     monkeypatch.setattr(collector_module, "_IDLE", 0.01)
-    monkeypatch.setattr(collector_module, "_DISCOVER", 0.03)
     monkeypatch.setattr(collector_module, "_PATIENCE", 2.0)
-    monkeypatch.setattr(files_module, "_GRACE", 0.2)
+    for name, seconds in (("_LOOK", 0.03), ("_LOOK_WATCHED", 0.1), ("_POLL", 0.01), ("_GATHERED", 0.005)):
+        monkeypatch.setattr(files_module, name, seconds)
+    monkeypatch.setattr(finding, "_GRACE", 0.2)
+    monkeypatch.setattr(beginning, "_AGAIN", 0.05)
+    monkeypatch.setattr(beginning, "_COPYING", 0.5)
 
 
 def write(path: Path, *lines: object) -> None:
@@ -147,7 +150,8 @@ def test_lines_arrive_in_order_and_positions_are_kept(tmp_path: Path) -> None:
 
 def test_a_stop_drains_what_was_written_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collector_module, "_IDLE", 30.0)
-    monkeypatch.setattr(collector_module, "_DISCOVER", 30.0)
+    monkeypatch.setattr(files_module, "_LOOK_WATCHED", 30.0)
+    monkeypatch.setattr(files_module, "_POLL", 30.0)
     sink, path = Memory(), tmp_path / "a.log"
     write(path, "first")
     with running(plan_of(tmp_path), sink.connect):
@@ -195,7 +199,8 @@ def test_an_unreachable_sink_loses_and_doubles_nothing(
 def test_a_stop_while_the_sink_is_away_ends_and_nothing_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collector_module, "BLOCK", 1000)
+    monkeypatch.setattr(files_module, "_LEAST", 1)
+    monkeypatch.setattr(files_module, "BLOCK", 1000)
     monkeypatch.setattr(collector_module, "_PATIENCE", 0.3)
     sink, path = Memory(), tmp_path / "a.log"
     # Far more than fits between the threads.
@@ -223,7 +228,8 @@ def test_a_stop_before_there_ever_was_a_sink(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("answers", [1, 3])
 def test_lost_answers_are_recognised(tmp_path: Path, answers: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collector_module, "BLOCK", 1000)
+    monkeypatch.setattr(files_module, "_LEAST", 1)
+    monkeypatch.setattr(files_module, "BLOCK", 1000)
     sink = Memory()
     for name in "abc":
         write(tmp_path / f"{name}.log", *(f"{name} {i}".ljust(200) for i in range(800)))
@@ -249,7 +255,8 @@ def test_a_store_that_was_put_back_is_filled_again(tmp_path: Path) -> None:
 
 
 def test_restarts_in_the_middle_of_it(tmp_path: Path, rng: random.Random, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collector_module, "BLOCK", 2000)
+    monkeypatch.setattr(files_module, "_LEAST", 1)
+    monkeypatch.setattr(files_module, "BLOCK", 2000)
     sink = Memory()
     plan = plan_of(tmp_path)
     written = 0

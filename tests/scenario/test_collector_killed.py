@@ -14,13 +14,14 @@ import pytest
 from tests.conftest import soak
 from tests.scenario.collected import LokiReceiver, StoreReceiver, rounds
 
+_ROUNDS = {"atalaia": (4, 200), "loki": (2, 200), "loki json": (2, 100)}  # in `make test`, in `make soak`
 _LIVES = 10  # rounds with one set of files; then another one is begun, so that what is to be checked stays small
 
 
 @pytest.mark.timeout(3600 if soak() else 200)
 @pytest.mark.parametrize("kind", ["atalaia", "loki", "loki json"])
 def test_every_entry_is_there_once(tmp_path: Path, rng: random.Random, kind: str) -> None:
-    wanted = (200 if kind == "atalaia" else 100) if soak() else (4 if kind == "atalaia" else 2)
+    wanted = _ROUNDS[kind][soak()]
     began, done, checked, longest = time.monotonic(), 0, 0, 0.0
     while done < wanted:
         folder = tmp_path / str(done)

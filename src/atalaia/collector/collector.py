@@ -18,13 +18,13 @@ from atalaia.collector.outputs.sink import Sink
 from atalaia.collector.plan import Output, Plan
 from atalaia.collector.preparing import Preparer
 from atalaia.collector.pushing import Pusher, patiently
+from atalaia.collector.reading.chunk import Chunk
 from atalaia.collector.reading.files import Files
-from atalaia.collector.reading.tail import BLOCK, Chunk, Tail
+from atalaia.collector.reading.tail import Tail
 
 log = logging.getLogger("atalaia.collector")
 _IDLE = 0.15  # seconds between looks at quiet files
 _PATIENCE = 5.0  # seconds that a stop waits for the sink
-_DISCOVER = 1.0  # seconds between looks for new files
 
 
 class Collector:
@@ -63,10 +63,18 @@ class Collector:
 
     def standing(self) -> list[Standing]:
         """The files that are read now, and up to where they are acknowledged. May be called from any thread."""
-        tails = list(self._files.tails.values())  # one step, which no other thread can come between
+        tails = list(self._files.tails.by_key.values())  # one step, which no other thread can come between
         return [
-            Standing(tail.known.id, tail.known.path, tail.job.name, tail.known.offset, tail.known.identity)
+            Standing(
+                tail.known.id,
+                tail.known.path,
+                tail.job.name,
+                tail.known.offset,
+                tail.known.identity,
+                tail.kind is not None,
+            )
             for tail in tails
+            if not tail.fresh
         ]
 
     def stop(self) -> None:
@@ -84,7 +92,7 @@ class Collector:
             self._files.close()
             return
         self._files.resume(stored)
-        self._files.discover()
+        self._files.look()
         self._publish()
         if self._on_ready:
             self._on_ready()
@@ -116,9 +124,9 @@ class Collector:
 
     def _drain(self) -> None:
         """Deliver what was written before the stop; what the sink does not take in time is left in the files."""
-        self._files.discover()
+        self._files.look(everywhere=True)
         while not self._late():
-            chunks = self._gather()
+            chunks = self._files.gather(flush=True)
             if chunks:
                 self._offer(chunks)
                 self._settle()
@@ -136,39 +144,16 @@ class Collector:
         return time.monotonic() >= self._give_up_at
 
     def _read_loop(self) -> None:
-        discovered = time.monotonic()
         while not self._stop.is_set():
             self._settle()
-            if time.monotonic() - discovered > _DISCOVER:
-                self._files.discover()
-                discovered = time.monotonic()
-            chunks = self._gather() if time.monotonic() >= self._linger_until else []
+            self._files.look()
+            chunks = self._files.gather() if time.monotonic() >= self._linger_until else []
             if chunks:
                 self._offer(chunks)
             elif self._pusher.flying:
                 self._settle(wait=_IDLE)
             else:
-                self._files.save()
-                self._stop.wait(_IDLE)
-
-    def _gather(self) -> list[tuple[Tail, Chunk]]:
-        """What is new in the files, a block at most, each file in its turn."""
-        chunks: list[tuple[Tail, Chunk]] = []
-        left = BLOCK
-        for tail in list(self._files.tails.values()):
-            if self._files.check(tail):
-                self._files.save()  # its new id, before the first byte is sent under it
-            chunk = tail.read(max(left, 1 << 16), self._files.final(tail), self._stop.is_set())
-            if chunk is not None:
-                chunks.append((tail, chunk))
-                left -= len(chunk.block)
-            if left <= 0:
-                break
-        if chunks:
-            # The file that was served last begins the next round's queue: none waits for a busy one.
-            for tail, _ in chunks:
-                self._files.tails[tail.known.identity] = self._files.tails.pop(tail.known.identity)
-        return chunks
+                self._files.wait(_IDLE)
 
     def _offer(self, chunks: Sequence[tuple[Tail, Chunk]]) -> None:
         """Hand what was read to the pushing thread; waits while it has enough. Given up, it was the last one."""
@@ -193,37 +178,32 @@ class Collector:
             wait = 0.0
             if done.batch.epoch != self._epoch:
                 continue
-            by_id = {tail.known.id: tail for tail in self._files.tails.values()}
             if done.answer.changed:
                 self._change_sink()
                 continue
             if done.answer.conflict is not None:
-                self._rewind(by_id, done.answer.conflict)
+                self._rewind(done.answer.conflict)
                 continue
             if done.answer.refused:
                 log.warning("event=entries_refused reason=%r", done.answer.refused)
             for source in done.batch.sources:
-                if source.id in by_id:
-                    self._files.acknowledged(by_id[source.id], source.end)
+                self._files.acknowledged(source.id, source.end)
             if done.batch.newest is not None:
                 self._sent.lagged(self._output.base, done.batch.newest)
             self._publish()
 
     def _publish(self) -> None:
         if self._listens:
-            tails = [tail for tail in self._files.tails.values() if tail.job.listen is not None]
+            tails = [tail for tail in self._files.tails if tail.job.listen is not None and not tail.fresh]
             self.spooled = {tail.known.path: tail.known.offset for tail in tails}
 
     def _change_sink(self) -> None:
         """Another kind of server answers now: it is asked where it stands, and gets what is not acknowledged."""
         log.warning("event=server_changed output=%s", self._output.base)
-        self._rewind({tail.known.id: tail for tail in self._files.tails.values()}, self._reach() or {})
+        self._rewind(self._reach() or {})
 
-    def _rewind(self, by_id: dict[str, Tail], stands: Mapping[str, int]) -> None:
+    def _rewind(self, stands: Mapping[str, int]) -> None:
         """The store stands elsewhere (a push whose answer was lost, a store put back): go on from there."""
         log.info("event=resynchronised sources=%d", len(stands))
         self._epoch += 1
-        for key, tail in by_id.items():
-            if key in stands:
-                self._files.acknowledged(tail, stands[key])
-            tail.rewind(tail.known.offset)
+        self._files.rewind(stands)

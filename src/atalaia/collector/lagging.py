@@ -13,13 +13,17 @@ _LOOKS = 32  # that are remembered of a file; of more every second one
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A file that is read: `offset` of its bytes are acknowledged. `identity`: device and inode."""
+    """A file that is read: `offset` of its bytes are acknowledged. `identity`: device and inode.
+
+    `packed`: it is compressed, and `offset` is one of what it holds; nobody knows how far behind it is.
+    """
 
     id: str
     path: str
     job: str
     offset: int
     identity: tuple[int, int]
+    packed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ class Lagging:
             # A look is done with once all that it saw is acknowledged; what the oldest one left saw waits since then.
             while looks and looks[0][1] <= file.offset:
                 looks.popleft()
-            behind = max(0, size - file.offset)
+            behind = 0 if file.packed else max(0, size - file.offset)
             if behind and (not looks or looks[-1][1] < size):
                 looks.append((began, size))
                 if len(looks) > _LOOKS:

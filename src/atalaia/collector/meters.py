@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from atalaia.collector.families import Families
+
 _COUNTERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "promtail_read_bytes_total": ("Bytes read.", ("path",)),
     "promtail_read_lines_total": ("Lines read.", ("path",)),
@@ -30,6 +32,7 @@ _COUNTERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "promtail_push_target_entries_total": ("Entries of pushes taken.", ()),
     "promtail_listener_dropped_messages_total": ("Datagrams that nobody could wait for.", ("job", "reason")),
     "logentry_dropped_lines_total": ("Lines that stages dropped.", ("reason",)),
+    "logentry_dropped_lines_by_label_total": ("Lines that limit stages dropped.", ("label_name", "label_value")),
 }
 _GAUGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "promtail_file_bytes_total": ("Bytes of the file.", ("path",)),
@@ -42,10 +45,15 @@ _GAUGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
 
 
 class Meters:
-    """One registry. Its methods may be called from any thread; unknown names are a mistake of ours (KeyError)."""
+    """One registry. Its methods may be called from any thread; unknown names are a mistake of ours (KeyError).
+
+    `families` has the metrics of `metrics` stages.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.families = Families([*_COUNTERS, *_GAUGES])
+        self.registry.register(self.families)
         self._counters = {
             name: Counter(name, text, labels, registry=self.registry) for name, (text, labels) in _COUNTERS.items()
         }
@@ -65,6 +73,10 @@ class Meters:
         counter = self._counters[name]
         (counter.labels(**labels) if labels else counter).inc(amount)
 
+    def forget(self, name: str) -> None:
+        """Begin anew with all series of a counter."""
+        self._counters[name].clear()
+
     def set(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge."""
         gauge = self._gauges[name]
@@ -79,10 +91,13 @@ class Meters:
         seconds = max(0.0, time.time() - newest / 1e9)
         self.set("promtail_stream_lag_seconds", seconds, host=urlsplit(base).netloc.rpartition("@")[2])
 
-    def forget(self, name: str, **labels: str) -> None:
-        """A gauge's value is shown no longer."""
-        with contextlib.suppress(KeyError):
-            self._gauges[name].remove(*(labels[label] for label in _GAUGES[name][1]))
+    def gone(self, path: str) -> None:
+        """A file is read no longer: nothing is told of it any more, as Promtail does."""
+        for metrics, known in ((self._counters, _COUNTERS), (self._gauges, _GAUGES)):
+            for name, (_, labels) in known.items():
+                if labels == ("path",):
+                    with contextlib.suppress(KeyError):
+                        metrics[name].remove(path)
 
     def exposition(self) -> bytes:
         """Prometheus' text format."""

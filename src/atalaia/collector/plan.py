@@ -30,18 +30,22 @@ class Target:
 
     def names(self, path: str) -> bool:
         """Whether the glob matches `path`."""
-        return any(re.fullmatch(translate(pattern), path) for pattern in _alternatives(self.pattern))
+        return any(re.fullmatch(translate(pattern), path) for pattern in alternatives(self.pattern))
 
     def paths(self) -> list[str]:
         """The regular files that match now, sorted."""
-        excluded = re.compile("|".join(translate(p) for p in _alternatives(self.exclude))) if self.exclude else None
+        return [path for path in self.found() if os.path.isfile(path)]
+
+    def found(self) -> list[str]:
+        """All that matches now, folders and devices as well, sorted."""
+        excluded = re.compile("|".join(translate(p) for p in alternatives(self.exclude))) if self.exclude else None
         found = itertools.chain.from_iterable(
-            glob.iglob(pattern, recursive=True, include_hidden=True) for pattern in _alternatives(self.pattern)
+            glob.iglob(pattern, recursive=True, include_hidden=True) for pattern in alternatives(self.pattern)
         )
-        return sorted({p for p in found if os.path.isfile(p) and not (excluded and excluded.fullmatch(p))})
+        return sorted({p for p in found if not (excluded and excluded.fullmatch(p))})
 
 
-def _alternatives(pattern: str) -> list[str]:
+def alternatives(pattern: str) -> list[str]:
     """`a{b,c}` -> ab, ac."""
     match = re.search(r"\{([^{}]*)\}", pattern)
     if not match:
@@ -49,7 +53,7 @@ def _alternatives(pattern: str) -> list[str]:
     return [
         done
         for word in match[1].split(",")
-        for done in _alternatives(pattern[: match.start()] + word + pattern[match.end() :])
+        for done in alternatives(pattern[: match.start()] + word + pattern[match.end() :])
     ]
 
 

@@ -14,9 +14,11 @@ from atalaia.collector.entries import Entries, column
 from atalaia.collector.lines import count, cut_long, valid_utf8
 from atalaia.collector.meters import Meters
 from atalaia.collector.outputs.sink import Delivery, Origin, Rows, Sink
+from atalaia.collector.patience import Patience
 from atalaia.collector.plan import Output, Plan
+from atalaia.collector.reading.chunk import BLOCK, Chunk
 from atalaia.collector.reading.tables import Planned
-from atalaia.collector.reading.tail import BLOCK, Chunk, Tail
+from atalaia.collector.reading.tail import Tail
 from atalaia.store.batch import Source
 
 _TENANT = "__tenant_id__"  # the label by which the tenant stage says whose an entry is
@@ -46,6 +48,7 @@ class Preparer:
         self._output = output
         self._meters = meters
         self._tell_once = tell_once
+        self._patience = Patience()
 
     def prepare(self, chunks: Sequence[tuple[Tail, Chunk]], sink: Sink, epoch: int) -> Batch | None:
         """None: everything waits for further lines."""
@@ -83,14 +86,16 @@ class Preparer:
         block, replaced = valid_utf8(chunk.block)
         if replaced:
             self._tell_once("not_utf8", tail.known.path, "invalid bytes became U+FFFD")
-        taken = pipeline.run(tail.job, block, chunk.read_at, tail.labels, pipeline.ALL if chunk.flush else 0)
+        flush = pipeline.ALL if chunk.flush else self._patience.waited(chunk, tail.job.patience)
+        taken = pipeline.run(tail.job, block, chunk.read_at, tail.labels, flush)
         if (most := count(block)) > 2 * taken.lines and len(block) > BLOCK // 2:
             # What waits since so many lines is waited for no longer, or the same lines would be read for ever.
-            taken = pipeline.run(tail.job, block, chunk.read_at, tail.labels, most // 2 + 1)
+            taken = pipeline.run(tail.job, block, chunk.read_at, tail.labels, max(flush, most // 2 + 1))
         if not taken.lines and len(block) > BLOCK // 2:
             taken = pipeline.run(tail.job, block, chunk.read_at, tail.labels, pipeline.ALL)
         pipeline.settle(taken, self._meters)
         end = tail.hold(chunk, taken.lines)
+        self._patience.settle(chunk, end)
         self._meters.count("promtail_read_bytes_total", end - chunk.start, path=tail.known.path)
         self._meters.count("promtail_read_lines_total", taken.lines, path=tail.known.path)
         lines, cut = cut_long(taken.entries.lines, self._plan.max_line_size)

@@ -89,8 +89,7 @@ class Showing:
             if lag.path not in worst or lag.behind > worst[lag.path].behind:
                 worst[lag.path] = lag
         for path in self._gauges.keys() - worst.keys():
-            for name in ("promtail_file_bytes_total", "promtail_file_lag_bytes", "promtail_file_lag_seconds"):
-                self._meters.forget(name, path=path)
+            self._meters.gone(path)
         for path, lag in worst.items():
             if lag != self._gauges.get(path):
                 self._meters.set("promtail_file_bytes_total", lag.size, path=path)

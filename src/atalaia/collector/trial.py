@@ -21,7 +21,7 @@ from atalaia.collector.lines import cut_long, valid_utf8
 from atalaia.collector.meters import Meters
 from atalaia.collector.outputs.sink import Answer, Delivery, Rows
 from atalaia.collector.plan import Job, Plan
-from atalaia.collector.reading.tail import BLOCK
+from atalaia.collector.reading.chunk import BLOCK
 from atalaia.store.batch import Source
 
 # Gets what would be sent, in the store's transit schema (store.batch.SCHEMA).

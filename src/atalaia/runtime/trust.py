@@ -23,7 +23,10 @@ def client_context(connection: Connection) -> ssl.SSLContext:
     else:
         context = ssl.create_default_context()
         if connection.ca is not None:
-            context = ssl.create_default_context(cafile=_readable(connection.ca))
+            try:
+                context = ssl.create_default_context(cafile=_readable(connection.ca))
+            except ssl.SSLError as error:
+                raise InputError(f"{connection.ca} holds no certificate: {error}", "it must be a PEM file") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if connection.certificate is not None:
         try:

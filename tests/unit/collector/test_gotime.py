@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from atalaia.logql.template import gotime
 from atalaia.logql.template.gotime import NAMED, Layout, LayoutError
+from atalaia.logql.template.gotimes import Moment
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MOMENT = st.datetimes(datetime(1678, 1, 1), datetime(2261, 12, 31))  # noqa: DTZ001
@@ -54,7 +55,7 @@ def test_fixed_layouts_read_what_python_writes(moment: datetime, pair: tuple[str
         expected = expected.replace(microsecond=expected.microsecond // 1000 * 1000)
     total = ns(expected.replace(tzinfo=UTC)) + (789 if layout.endswith("0" * 9) else 0)
     compiled = Layout(layout)
-    assert compiled._fields, "read by the fast way"
+    assert compiled._shape, "read by the fast way"
     text = written(moment, form)
     assert compiled.parse(pa.array([text])).to_pylist() == [total]
     assert compiled.parse_one(text) == total
@@ -178,8 +179,9 @@ def test_more_digits_than_nanoseconds_are_cut() -> None:
 @given(MOMENT, st.integers(-14 * 60, 14 * 60))
 def test_offsets_are_taken_away(moment: datetime, minutes: int) -> None:
     there = moment.replace(tzinfo=timezone(timedelta(minutes=minutes)))
-    for layout in ("RFC3339Nano", "2006-01-02T15:04:05.999999Z0700"):
-        assert parse(layout, there.isoformat()) == [ns(there)]
+    text = there.isoformat()
+    assert parse("RFC3339Nano", text) == [ns(there)]
+    assert parse("2006-01-02T15:04:05.999999Z0700", text[:-3] + text[-2:], text) == [ns(there), None]
 
 
 @given(st.datetimes(datetime(1990, 1, 1), datetime(2037, 1, 1)))  # noqa: DTZ001
@@ -235,7 +237,7 @@ def test_without_a_year_it_is_the_latest_that_is_not_ahead(
         ("Unix", "1700000000.5", 1700000000 * 10**9 + 500_000_000),
         ("Unix", "1700000000.123456789123", 1700000000_123456789),
         ("Unix", "-1", -(10**9)),
-        ("Unix", "-1.5", -1_500_000_000),
+        ("Unix", "-1.5", -500_000_000),  # as Promtail: the fraction is added
         ("UnixMs", "1700000000123", 1700000000123 * 10**6),
         ("UnixUs", "1700000000123456", 1700000000123456 * 1000),
         ("UnixNs", "1700000000123456789", 1700000000123456789),
@@ -279,3 +281,80 @@ def test_no_text_breaks_a_layout(layout: str, text: str) -> None:
     assume("\ud800" not in text)
     found = Layout(layout).parse(pa.array([text, None]))
     assert found.to_pylist() == [Layout(layout).parse_one(text), None]
+
+
+# -- the vectorised way is the one of single values
+
+LAYOUTS = [
+    *NAMED,
+    "2006-01-02 15:04:05.999 MST",
+    "2006-01-02 15:04:05 -07",
+    "02/Jan/2006:15:04:05 -0700",
+    "Jan _2 15:04:05",
+    "01-02 15:04:05.000",
+    "2006-01-02 15:04:05",
+    "06/01/02 15:04",
+]
+MUTATED = st.tuples(st.integers(0, 40), st.sampled_from([*"0123456789 :+-ZTA.", ""]))
+
+
+@given(
+    st.sampled_from(LAYOUTS),
+    st.sampled_from([None, "Europe/Berlin", "America/New_York", "Asia/Kolkata"]),
+    st.lists(
+        st.tuples(
+            st.datetimes(datetime(1969, 1, 1), datetime(2069, 1, 1)),  # noqa: DTZ001
+            st.sampled_from([0, 1, 500_000_000, 123_456_789]),
+            st.sampled_from([0, 60, -210, 330]),
+            st.none() | MUTATED,
+        ),
+        max_size=6,
+    ),
+)
+def test_columns_are_read_as_single_values(layout: str, location: str | None, rows: list) -> None:
+    texts = []
+    for moment, fraction, minutes, mutated in rows:
+        there = moment.replace(microsecond=0, tzinfo=timezone(timedelta(minutes=minutes)))
+        text = Moment(ns(there) + fraction, there.tzinfo).format(NAMED.get(layout, layout))
+        if mutated:
+            at, character = mutated
+            text = text[:at] + character + text[at + 1 :]
+        texts.append(text)
+    compiled = Layout(layout, location)
+    assert compiled.parse(pa.array(texts, pa.utf8())).to_pylist() == [compiled.parse_one(text) for text in texts]
+
+
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "RFC850"])
+def test_these_layouts_are_read_the_fast_way(layout: str) -> None:
+    assert Layout(layout)._shape
+
+
+@pytest.mark.parametrize(
+    ("location", "local", "expected"),
+    [
+        # Of two times that local time may mean, and for one that it skips, the one that Go's time.Date gives.
+        ("Europe/Berlin", "2024-10-27 02:30:00", "2024-10-27T01:30:00Z"),
+        ("Europe/Berlin", "2024-03-31 02:30:00", "2024-03-31T01:30:00Z"),
+        ("America/New_York", "2024-11-03 01:30:00", "2024-11-03T05:30:00Z"),
+        ("America/New_York", "2024-03-10 02:30:00", "2024-03-10T06:30:00Z"),
+        ("Asia/Kolkata", "2024-03-10 02:30:00", "2024-03-09T21:00:00Z"),
+        ("Local", "2024-03-10 02:30:00", None),
+    ],
+)
+def test_local_times_are_those_of_the_location(location: str, local: str, expected: str | None) -> None:
+    layout = Layout("2006-01-02 15:04:05", location)
+    (found,) = layout.parse(pa.array([local])).to_pylist()
+    assert found == layout.parse_one(local)
+    assert expected is None or Moment(found).format("2006-01-02T15:04:05Z07:00") == expected
+
+
+def test_zones_by_name() -> None:
+    layout = "2006-01-02 15:04:05 MST"
+    names = [
+        f"2024-07-01 12:00:00 {name}" for name in ("UTC", "CEST", "CET", "EST", "GMT", "+02", "WITA", "ABCDE", "x")
+    ]
+    noon = ns(datetime(2024, 7, 1, 12, tzinfo=UTC))
+    hour = 3600 * 10**9
+    assert parse(layout, *names) == [noon] * 5 + [noon - 2 * hour, noon, None, None]
+    there = parse(layout, *names[:4], location="Europe/Berlin")
+    assert there == [noon, noon - 2 * hour, noon - hour, noon]

@@ -160,6 +160,16 @@ def test_the_sqlstate_tells_where_values_are() -> None:
     assert redact("FEHLER:  Syntaxfehler bei »'x'«", "42601") == 'FEHLER:  Syntaxfehler bei "?"'
 
 
+def test_without_a_sqlstate_only_what_the_statement_has_is_quoted() -> None:
+    rest = "\nANWEISUNG:  SELECT a FROM t WHERE b = '%s'"
+    assert redact("FEHLER:  ungültig: »a»b«c« bei Zeichen 8" + rest % "a»b«c") == (
+        'FEHLER:  ungültig: "?" bei Zeichen 8' + rest.replace("'%s'", "?")
+    )
+    assert redact("ERROR:  no existe «t»") == 'ERROR:  no existe "?"'
+    kept = "FEHLER:  Relation »t« existiert nicht\nANWEISUNG:  SELECT a FROM t"
+    assert redact(kept) == kept
+
+
 def through(form: Redacted | WithoutPasswords, *lines: str) -> list[str]:
     found = form("".join(f"{line}\n" for line in lines).encode(), 0, {})
     pa.Table.from_batches([found.record_batch()]).validate(full=True)

@@ -160,6 +160,13 @@ def test_what_is_no_docker_line_stays_and_spoils_no_other(line: str, expected: s
     assert [text for _, text, _ in rows(Docker()(made([line])))] == [expected]
 
 
+def test_what_a_docker_line_does_not_have_is_not_taken_from_before() -> None:
+    for lines in (['{"stream":"stdout"}', docker_line("a")], ['{"stream":"stdout"}', "no json"]):
+        found = Docker()(made(lines, {"stream": "earlier"}, {"output": ["x", "y"], "timestamp": [T1, T1]}))
+        assert rows(found)[0][:2] == ({"stream": "stdout"}, lines[0])
+    assert found.source("timestamp").to_pylist() == [None, T1]
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=8), st.booleans())
 def test_any_text_comes_out_of_docker_as_it_went_in(texts: list[str], ascii_only: bool) -> None:

@@ -103,6 +103,11 @@ def test_severities_of_all_languages(word: str, english: str) -> None:
     assert (row["line"], row["labels"]["severity"]) == (f"{word}:  x", english)
 
 
+def test_a_severity_that_the_locale_could_not_write() -> None:
+    (row,) = rows(Stderr(chosen("%m [%p] ")), "2026-03-01 12:00:00.250 UTC [77] ???:  x\n")
+    assert (row["line"], row["labels"], row["metadata"]) == ("???:  x", {"job": "p"}, {"pid": "77"})
+
+
 def test_headings_of_all_languages_belong_to_their_record() -> None:
     lines = "".join(f"2026-03-01 12:00:00.250 UTC [77] {heading}x\n" for heading in words.headings())
     (row,) = rows(Stderr(chosen("%m [%p] ")), f"2026-03-01 12:00:00.250 UTC [77] LOG:  x\n{lines}")

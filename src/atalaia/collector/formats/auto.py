@@ -83,13 +83,19 @@ class Auto:
         return f"format=stderr log_line_prefix={known!r}", Stderr(chosen(known), self.zone)
 
     def _prefix(self, lines: pa.Array) -> str | None:
-        """The log_line_prefix that most of the lines have; of equals the one that tells most."""
+        """The log_line_prefix that most of the lines have; of equals the longest."""
         best, score = None, (0, 0)
         for text in dict.fromkeys([*([] if self.prefix is None else [self.prefix]), *KNOWN]):
-            found = pc.extract_regex(lines, compile_prefix(text).pattern).drop_null()
-            told = [pc.sum(pc.not_equal(pc.struct_field(found, name), "")) for name in compile_prefix(text).names]
-            # What a person has given wins over a guess.
-            fields = sum(count.as_py() or 0 for count in told) if text != self.prefix else 1 << 30
-            if len(found) and (len(found), fields) > score:
-                best, score = text, (len(found), fields)
+            prefix = compile_prefix(text)
+            found = pc.extract_regex(lines, prefix.pattern).drop_null()
+            if not len(found):
+                continue
+            # What a person has given wins over a guess, and what says more over what says less: behind %q nothing is
+            # said as long as there are no sessions.
+            always, _, sessions = text.partition("%q")
+            names = set(prefix.names) - set(compile_prefix(always).names)
+            said = any(pc.any(pc.not_equal(pc.struct_field(found, name), "")).as_py() for name in names)
+            length = 1000 if text == self.prefix else len(always) + said * len(sessions)
+            if (len(found), length) > score:
+                best, score = text, (len(found), length)
         return best

@@ -112,7 +112,7 @@ def compile_prefix(text: str) -> Prefix:
         raise PrefixError("it ends with a % that escapes nothing")
     pattern += re.escape(rest) + ")?" * optional
     # Continued text may end in a space that a person's copy has lost.
-    word = "|".join(re.escape(w) for w in sorted(words.severities(), key=len, reverse=True))
+    word = "|".join(re.escape(w) for w in sorted(words.severities(), key=len, reverse=True)) + "|" + words.LOST
     part = "|".join(re.escape(w) for w in sorted(words.headings(), key=len, reverse=True))
     behind = rf"(?:(?P<word>{word}):  |(?P<part>{part}))"
     fixed, tail = 0, ""

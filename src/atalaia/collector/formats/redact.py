@@ -56,6 +56,9 @@ _AUDIT = re.compile(r"AUDIT: (?:[^,\n]*,){7}")
 _HEADING = re.compile(rf"\n(?P<heading>{_headings()})")
 _STOP = tokens(rf"\n(?:{_headings()})")
 _TEXTS = re.compile(r'"[^\n]*"|»[^\n]*«|«[^\n]*»|“[^\n]*”')
+_FOREIGN = re.compile("[«»“”]")
+_MARK = re.compile('["«»“”]')
+_QUOTED = re.compile('"[^"«»“”]*"|«[^"«»“”]*»|»[^"«»“”]*«|“[^"«»“”]*”')
 _NEAR = re.compile(r'(?<= near )"(?P<token>[\s\S]*)"')
 _PLAIN_TOKEN = re.compile(r"[A-Za-z_\x80-\U0010ffff][^\s'\"$]*|[^\w\s'\"$.]+")
 _VALUES = re.compile(r"=\([\s\S]*\)")
@@ -144,16 +147,31 @@ def redact(line: str, state: str = "") -> str:
     head = _HEAD.match(line)
     if head is None:
         return redact_stray(line)
-    found = [head[0]]
-    text, at = _message(line, head.end(), state)
-    found.append(text)
+    message, at = _message(line, head.end(), state)
+    found: list[str] = []
+    foreign = head[0][:-3] not in words.ENGLISH or not message.isascii() or bool(_FOREIGN.search(message))
     while at < len(line):
         heading = _HEADING.match(line, at)
         assert heading is not None  # _message and _part stop at headings only
-        found.append(heading[0])
-        text, at = _part(line, heading.end(), words.headings()[heading["heading"]], state)
-        found.append(text)
-    return "".join(found)
+        kind = words.headings()[heading["heading"]]
+        foreign = foreign or heading["heading"] != f"{kind}:  "
+        text, at = _part(line, heading.end(), kind, state)
+        found += [heading[0], text]
+    parts = "".join(found)
+    if foreign and not state:
+        message = _foreign(message, parts)
+    return f"{head[0]}{message}{parts}"
+
+
+def _foreign(message: str, parts: str) -> str:
+    """A message of an unknown kind in another language: what it quotes is shown when the statement has it, too."""
+    between = _QUOTED.sub("", message)
+    names = [text[1:-1].strip() for text in _QUOTED.findall(message)]
+    kept = all(re.search(rf"(?<![\w$]){re.escape(name)}(?![\w$])", parts) for name in names)
+    if (kept and not _MARK.search(between)) or _STATEMENT.match(message):
+        return message
+    marks = [match.start() for match in _MARK.finditer(message)]
+    return f'{message[: marks[0]]}"?"{message[marks[-1] + 1 :]}'
 
 
 def _message(line: str, at: int, state: str) -> tuple[str, int]:

@@ -35,10 +35,11 @@ def records(block: bytes, labels: Mapping[str, str], relabel: Relabel | None = N
     texts = pc.fill_null(_column(table, "labels"), _NO_LABELS).dictionary_encode()
     sets = [_behind(text, labels, relabel) for text in texts.dictionary.to_pylist()]
     refused = np.array([one is None for one in sets], bool)[texts.indices.to_numpy()]
+    some = next((one for one in sets if one is not None), {})
     entries = Entries(
         pc.fill_null(_column(table, "line"), ""),
         _column(table, "ts").to_numpy(zero_copy_only=False),
-        _columns([one or {} for one in sets], texts.indices),
+        _columns([some if one is None else one for one in sets], texts.indices),
         metadata=_metadata(_column(table, "metadata")),
         first=rows,
         last=rows,
@@ -54,12 +55,22 @@ def _count_refused(meters: Meters, mask: np.ndarray) -> None:
 
 def _behind(text: str, none: Mapping[str, str], relabel: Relabel | None) -> dict[str, str] | None:
     """A record's label set as its entry has it; None: the entry is not wanted."""
-    found: Mapping[str, str] | None = orjson.loads(text)
+    found: Mapping[str, str] | None = _labels(text)
     if relabel is not None and found is not None:
         found = relabel(found)
     if found is None:
         return None
     return {name: value for name, value in found.items() if value and not name.startswith("__")} or dict(none)
+
+
+def _labels(text: str) -> dict[str, str]:
+    """The label set; none when it is damaged, as the line may still be good."""
+    try:
+        found = orjson.loads(text)
+        return {str(name): str(value) for name, value in found.items()}
+    except (orjson.JSONDecodeError, AttributeError):
+        log.warning("event=spool_damaged labels=%r", text[:200])
+        return {}
 
 
 def _columns(sets: list[dict[str, str]], codes: pa.Array) -> dict[str, LabelValue]:
@@ -131,9 +142,6 @@ def _record(line: bytes) -> dict[str, object] | None:
             return {} if isinstance(found, dict) else None
         pairs = found.get("metadata")
         kept = [{"key": str(pair["key"]), "value": str(pair["value"])} for pair in pairs] if pairs else None
-        set_text = str(found["labels"])
-        if not isinstance(orjson.loads(set_text), dict):
-            return None
-        return {"ts": int(found["ts"]), "labels": set_text, "line": str(found["line"]), "metadata": kept}
+        return {"ts": int(found["ts"]), "labels": str(found["labels"]), "line": str(found["line"]), "metadata": kept}
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         return None

@@ -14,6 +14,9 @@ import yaml
 
 _SEVERITIES = ("LOG", "ERROR", "FATAL", "PANIC", "WARNING", "NOTICE", "INFO", "DEBUG")
 _PARTS = ("DETAIL", "HINT", "QUERY", "CONTEXT", "LOCATION", "BACKTRACE", "STATEMENT")
+ENGLISH = frozenset(_SEVERITIES)
+# What is left of a word that the server's locale cannot write: nobody knows which it was.
+LOST = r"\?{2,20}"
 
 
 def data(name: str) -> Any:
@@ -52,10 +55,10 @@ def phrases(kind: str) -> tuple[str, ...]:
 
 
 def english(words: pa.Array) -> pa.Array:
-    """Severities in any language as their English words (utf8); a word that is not known stays."""
+    """Severities in any language as their English words (utf8); a word that is not known stays, LOST is null."""
     known = severities()
     encoded = words.dictionary_encode()
-    dictionary = [known.get(word, word) for word in encoded.dictionary.to_pylist()]
+    dictionary = [None if word[:1] == "?" else known.get(word, word) for word in encoded.dictionary.to_pylist()]
     return pa.array(dictionary, pa.utf8()).take(encoded.indices)
 
 

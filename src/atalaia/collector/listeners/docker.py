@@ -87,7 +87,6 @@ class Docker:
         self._settings, self._spool, self._meters = settings, spool, meters
         self._stamps = Stamps()
         self._stopping = threading.Event()
-        self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name=f"docker {spool.job}", daemon=True)
         self._main: asyncio.Task[None] | None = None
         self._started = threading.Event()
@@ -95,6 +94,7 @@ class Docker:
 
     def start(self) -> None:
         """See Listener. A host that cannot be reached yet is tried again and again."""
+        self._loop = asyncio.new_event_loop()
         self._thread.start()
         self._started.wait()
 
@@ -105,7 +105,7 @@ class Docker:
             assert self._main is not None
             self._loop.call_soon_threadsafe(self._main.cancel)
             self._thread.join()
-        self._loop.close()
+            self._loop.close()
         self._spool.sync()
 
     def targets(self) -> Sequence[Mapping[str, str]]:

@@ -26,6 +26,7 @@ log = logging.getLogger("atalaia.collector")
 SEGMENT = 16 << 20  # bytes after which a new segment is begun
 MOST = 1 << 30  # bytes of all segments, unless told otherwise
 _SPARE = 16 << 20  # bytes that are left free on the disk
+_EMPTY = 64 << 10  # bytes of a spool that holds next to nothing
 _LOOK = 0.25  # seconds between looks whether there is room again
 
 
@@ -137,7 +138,8 @@ class Spool:
         return True
 
     def _fits(self, size: int) -> bool:
-        if self.size + size > self._most and self.size > SEGMENT // 16:
+        # What is larger than the bound by itself is taken by an empty spool, or it would wait for ever.
+        if self.size + size > self._most and self.size > _EMPTY:
             self._tell(True, f"it has {self.size} bytes, and may have {self._most}")
             return False
         disk = os.statvfs(self.directory)
@@ -198,20 +200,28 @@ class Spool:
             self.cursors.pop(source, None)
 
     def release(self, acknowledged: Mapping[str, int]) -> None:
-        """Delete the segments that every output has: `acknowledged` is the least offset by path. The last one stays."""
+        """Delete the segments that every output has: `acknowledged` is the least offset by path.
+
+        The last one stays, unless it is all there is and takes the room that others wait for.
+        """
         with self._lock:
+            if self._full and not self._closed and self._has(acknowledged, self._number):
+                with contextlib.suppress(OSError):
+                    self._begin_next()
             for number in [number for number in self._sizes if number != self._number]:
-                if acknowledged.get(str(self._path(number)), -1) >= self._sizes[number]:
+                if self._has(acknowledged, number):
                     with contextlib.suppress(FileNotFoundError):
                         self._path(number).unlink()
                     del self._sizes[number]
             self._room.notify_all()
 
+    def _has(self, acknowledged: Mapping[str, int], number: int) -> bool:
+        return acknowledged.get(str(self._path(number)), -1) >= self._sizes[number]
+
     def drained(self, acknowledged: Mapping[str, int]) -> bool:
         """Whether every output has all that is in it."""
         with self._lock:
-            sizes = {str(self._path(number)): size for number, size in self._sizes.items()}
-        return all(acknowledged.get(path, 0) >= size for path, size in sizes.items())
+            return all(self._has(acknowledged, number) for number in self._sizes)
 
     def reads(self, label: str) -> bool:
         """Whether a label of a record makes a difference: relabelling may read it, or entries have it."""

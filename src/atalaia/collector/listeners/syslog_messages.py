@@ -42,6 +42,7 @@ _ELEMENT = re.compile(r'\[([^\] ="]+)((?: +[^ =\]"]+="(?:[^"\\]|\\.)*")*) *\]', 
 _ESCAPE = re.compile(r'\\(["\\\]])')
 _MOMENT = Layout("2006-01-02T15:04:05.999999999Z07:00")
 _OLD_TIME = re.compile(r"([A-Z][a-z]{2}) +(\d+) (?:(\d{4}) )?(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?")
+_AHEAD = 86_400 * 10**9  # ns that a sender's clock may be ahead
 _MONTHS = {name: number for number, name in enumerate(calendar.month_abbr) if name}
 NAMES = ("severity", "facility", "hostname", "app_name", "proc_id", "msg_id")
 
@@ -79,7 +80,8 @@ def rfc5424(texts: pa.Array, _now: int) -> Messages:
 def rfc3164(texts: pa.Array, now: int) -> Messages:
     """Messages of RFC 3164: time without a year or of RFC 3339 or none, host or none, tag or none.
 
-    A time without a zone is local time, without a year the one nearest to `now` (ns).
+    A time without a zone is local time; one without a year is the last such time that is not more than a day after
+    `now` (ns).
     """
     found = pc.extract_regex(texts, _OLD)
     fields, good = _priority(found.field("pri"), pc.is_valid(found))
@@ -157,7 +159,7 @@ def _old_time(text: str | None, now: int) -> int | None:
         day = int(match[2])
         if month and 1 <= day <= calendar.monthrange(year, month)[1] and clock < (24, 60, 61):
             found.append(int(time.mktime((year, month, day, *clock, 0, 0, -1))) * 10**9 + fraction)
-    return min(found, key=lambda moment: abs(moment - now)) if found else None
+    return max((moment for moment in found if moment <= now + _AHEAD), default=min(found, default=None))
 
 
 def parameters(sd: str) -> dict[str, str]:

@@ -33,7 +33,6 @@ class TcpServer:
         self._place, self._what, self._inbox = place, what, inbox
         self._idle, self._longest = idle_timeout, longest
         self._tls = renewed_context(tls) if tls else None
-        self._loop = asyncio.new_event_loop()
         self._connections: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._run, name=what, daemon=True)
         self._stopping = asyncio.Event()
@@ -48,6 +47,7 @@ class TcpServer:
         """Raises InputError."""
         self._socket = bind(self._place, socket.SOCK_STREAM, self._what)
         self._socket.setblocking(False)
+        self._loop = asyncio.new_event_loop()
         self.address = own_address(self._socket)
         self._thread.start()
 
@@ -56,7 +56,7 @@ class TcpServer:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join()
-        self._loop.close()
+            self._loop.close()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

@@ -14,6 +14,7 @@ from atalaia.collector.listeners.spool import Spool
 
 Received: TypeAlias = "tuple[str, list[bytes]]"  # a peer's address and its messages
 _MOST = 20_000  # messages of a batch, about
+_BYTES = 4 << 20  # bytes of a batch, about
 _FULL = 0.5  # seconds between attempts to append to a full spool
 
 
@@ -67,11 +68,12 @@ class Worker:
 
 def _pieces(items: list[Received]) -> list[list[Received]]:
     pieces: list[list[Received]] = []
-    count = 0
+    count = size = 0
     for item in items:
-        if not pieces or count > _MOST:
+        if not pieces or count > _MOST or size > _BYTES:
             pieces.append([])
-            count = 0
+            count = size = 0
         pieces[-1].append(item)
         count += len(item[1])
+        size += sum(map(len, item[1]))
     return pieces

@@ -6,7 +6,7 @@ import base64
 import ipaddress
 import os
 import ssl
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # as the standard library decides
 
@@ -31,9 +31,10 @@ def client(output: Output) -> httpx.Client:
         made = open_client(output.trust, timeout)
     else:
         access = output.access
+        auth = Authorization(access, output.timeout)
         made = httpx.Client(
-            auth=Authorization(access, output.timeout),
-            transport=Transport(output.url, access.tls, access.proxy),
+            auth=auth,
+            transport=Transport(output.url, access.tls, access.proxy, auth.close),
             timeout=timeout,
             trust_env=False,
             follow_redirects=access.follow_redirects,
@@ -63,6 +64,11 @@ class Authorization(httpx.Auth):
             return f"Basic {base64.b64encode(f'{access.user.read()}:{secret}'.encode()).decode()}"
         return f"{access.scheme} {secret}" if secret else None
 
+    def close(self) -> None:
+        """Close what asks for tokens."""
+        if self._tokens is not None:
+            self._tokens.close()
+
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """See httpx.Auth."""
         if self._tokens is None:
@@ -80,8 +86,10 @@ class Authorization(httpx.Auth):
 class Transport(httpx.BaseTransport):
     """httpx's own, made again when the certificates that are trusted or shown change."""
 
-    def __init__(self, url: str, tls: Tls, proxy: Proxy) -> None:
+    def __init__(self, url: str, tls: Tls, proxy: Proxy, closed: Callable[[], None] = lambda: None) -> None:
+        """`closed` is called with `close`. Raises InputError for bad files."""
         self._tls = tls
+        self._closed = closed
         self._url = url
         self._proxy = proxy
         self._made: list[httpx.HTTPTransport] = []
@@ -102,6 +110,7 @@ class Transport(httpx.BaseTransport):
 
     def close(self) -> None:
         """Close connections."""
+        self._closed()
         for transport in self._made:
             transport.close()
 

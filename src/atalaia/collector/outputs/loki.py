@@ -131,7 +131,7 @@ class _Push:
         answer = self._sink.post(part)
         status = answer.status_code
         self._sink.meters.took(answer.elapsed.total_seconds(), self._sink.host, status)
-        said = f"{status} {answer.text[:500].strip()}"
+        said = f"{status} {answer.text[:500].strip()}".strip()
         if status < 300:
             self._left.pop(0)
             counted = {"host": self._sink.host}

@@ -38,6 +38,10 @@ class Tokens:
             self._fetch()
             return self._token
 
+    def close(self) -> None:
+        """Close connections."""
+        self._http.close()
+
     def _fetch(self) -> None:
         oauth = self._oauth
         form = {"grant_type": "client_credentials", **oauth.parameters}

@@ -1,40 +1,62 @@
-"""Which files are read: found by their globs, known again after rotation and restart, given up when they are done."""
+"""The files of a plan: what is new in them, each in its turn; positions move when it is acknowledged."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
-from atalaia.collector.plan import Job, Plan, Target
-from atalaia.collector.reading import identity as identities
-from atalaia.collector.reading.identity import Known
-from atalaia.collector.reading.positions import Positions
+from atalaia.collector.plan import Plan
+from atalaia.collector.reading import identity
+from atalaia.collector.reading.beginning import Beginning
+from atalaia.collector.reading.chunk import BLOCK, Chunk
+from atalaia.collector.reading.finding import Finding
+from atalaia.collector.reading.positions import Lag, Positions
+from atalaia.collector.reading.rate import Rate
 from atalaia.collector.reading.tables import Planned
-from atalaia.collector.reading.tail import Tail, looks_binary
+from atalaia.collector.reading.tail import Replaced, Tail
+from atalaia.collector.reading.tails import Key, Tails
+from atalaia.collector.reading.telling import Told
+from atalaia.collector.reading.watch import Watcher
 
 log = logging.getLogger("atalaia.collector")
-RECORD = 32 << 20  # bytes of a spool's record, which is never cut: its line is, where entries are prepared
-_GRACE = 3.0  # seconds without its name after which a last line without a newline is taken as whole
-_WATCH = 600.0  # seconds that a renamed file is still watched, since its writer may keep it open; a deleted one: _GRACE
+_LOOK = 1.0  # seconds between looks at all files, at least; where the kernel tells what changes, _LOOK_WATCHED
+_LOOK_WATCHED = 5.0
+_LOOK_LATEST = 60.0
+_COST = 200  # times what a look took is the time until the next
+_POLL = 0.15  # seconds between looks at open files that nobody tells of, at least
+_GATHERED = 0.05  # seconds in which news are gathered, so that a busy writer does not make a push of each line
+_MANY = 256  # files in one batch, at most
+_SAVE = 1.0  # seconds between writes of positions
 _REFRESH = 86_400  # seconds after which an open file's `seen` is renewed, so that a quiet file is not forgotten
+_LEAST = 1 << 16  # bytes that are read of a file, if it has them
 
 
 class Files:
-    """The open files of a plan. Used by the reading thread alone."""
+    """The open files of a plan, for one output. Used by the reading thread alone."""
 
-    def __init__(self, plan: Plan) -> None:
-        """Take up the files that the positions file knows. Raises InputError when that is damaged."""
-        self._plan = plan
-        self._jobs = {job.name: job for job in plan.jobs}
-        self._positions = Positions(plan.positions)
-        self.tails: dict[tuple[int, int], Tail] = {}
-        self._told: set[tuple[str, str]] = set()
-        self._resumed = False
+    def __init__(self, plan: Plan, positions: Path | None = None) -> None:
+        """Take up the files that the positions file (the plan's, if none is given) knows.
+
+        Raises InputError when that is damaged or in use.
+        """
+        self._positions = Positions(positions or plan.positions)
+        self._told = Told()
+        self.tails = Tails()
+        self._beginning = Beginning(plan, self._positions, self.tails, self._told)
+        self._finding = Finding(plan, self._positions, self.tails, self._beginning, self._told)
+        self._watcher = Watcher()
+        self._rate = Rate(plan.limits)
+        self._polled: set[Key] = set()
+        self._looked: float | None = None
+        self._took = 0.0
+        self._next_look = 0.0
+        self._next_poll = 0.0
+        self._next_save = 0.0
+        self._next_refresh = time.monotonic() + _REFRESH
 
     def known_ids(self) -> list[str]:
         """The ids of all files that were read before."""
@@ -43,154 +65,200 @@ class Files:
     def resume(self, stored: Mapping[str, int]) -> None:
         """Begin where the sink stands, which may be behind or ahead of the positions file."""
         for key, offset in stored.items():
-            if key in self._positions.known and self._positions.known[key].offset != offset:
-                self._positions.put(identities.moved(self._positions.known[key], offset))
-        self._resumed = True
+            known = self._positions.known.get(key)
+            if known is not None and known.offset != offset:
+                self._positions.put(identity.moved(known, offset))
 
-    def discover(self) -> None:
-        """Open what is new, notice what was renamed, deleted or truncated, finish what is done."""
-        seen: set[tuple[int, int]] = set()
-        for job in self._plan.jobs:
-            for target in job.targets:
-                for path in target.paths():
-                    identity = self._look(job, target, path)
-                    if identity:
-                        seen.add(identity)
-        if self._resumed:
-            self._find_rotated(seen)
-            self._resumed = False
-        self._give_up(seen)
-        self.save()
+    def look(self, everywhere: bool = False) -> None:
+        """Open what is new, notice what was renamed, deleted or changed, finish what is done.
 
-    def _look(self, job: Job, target: Target, path: str) -> tuple[int, int] | None:
+        It is cheap when nothing happened; `everywhere`: all files are looked at, whatever was told of them.
+        """
+        now = time.monotonic()
+        news = self._watcher.news()
+        self._finding.take(news)
+        if news.folders:
+            # Not each time: many folders may come and go at once.
+            self._next_look = min(self._next_look, (self._looked or 0.0) + min(_LOOK, 10 * self._took))
+        if everywhere or self._looked is None or now >= self._next_look:
+            self._look()
+        if now >= self._next_poll:
+            self._poll(now)
+        self.tails.wake_due(now)
+        if now >= self._next_save:
+            self.save()
+            self._next_save = now + _SAVE
+
+    def _look(self) -> None:
+        began = time.monotonic()
+        self._finding.look(first=self._looked is None)
+        real = {os.path.dirname(tail.known.real) for tail in self.tails if tail.known.real != tail.known.path}
+        self._watcher.watch(self._finding.folders | real)
+        self._polled = {
+            tail.key for tail in self.tails if not (tail.alone and self._watcher.sees(tail.known.path, tail.known.real))
+        }
+        self._looked = time.monotonic()
+        least = _LOOK if self._watcher.blind else _LOOK_WATCHED
+        self._took = self._looked - began
+        self._next_look = self._looked + min(max(least, self._took * _COST), _LOOK_LATEST)
+        if self._looked >= self._next_refresh:
+            self._refresh()
+
+    def _refresh(self) -> None:
+        self._next_refresh = time.monotonic() + _REFRESH
+        for tail in self.tails:
+            if not tail.fresh:
+                tail.known = identity.moved(tail.known, tail.known.offset)
+                self._beginning.put(tail.known)
+
+    def _poll(self, now: float) -> None:
+        """Look at the files whose changes nobody tells of; close those that are done."""
+        for key in (*self._polled, *self.tails.orphans):
+            tail = self.tails.by_key.get(key)
+            if tail is None:
+                continue
+            try:
+                status = os.fstat(tail.content.descriptor) if tail.content is not None else os.stat(tail.known.path)
+            except OSError:
+                continue
+            if (status.st_size, status.st_mtime_ns) != tail.stood:
+                self.tails.wake(tail.key)
+        self._finding.give_up()
+        took = time.monotonic() - now
+        self._next_poll = now + max(_POLL, took * _COST)
+
+    def gather(self, flush: bool = False) -> list[tuple[Tail, Chunk]]:
+        """What is new in the files, a block at most, each file in its turn.
+
+        `flush`: what is held back is wanted as well. Nothing is returned of a file whose id is not on disk yet.
+        """
+        chunks: list[tuple[Tail, Chunk]] = []
+        left = BLOCK
+        ready = list(self.tails.ready)
+        self._begin(ready[: 4 * _MANY])
+        for key in ready:
+            if left <= 0 or len(chunks) >= _MANY or self._rate.spent():
+                break
+            self.tails.ready.pop(key, None)
+            tail = self.tails.by_key.get(key)
+            chunk = self._serve(tail, max(left, _LEAST), flush) if tail is not None and not tail.fresh else None
+            if tail is not None and chunk is not None:
+                chunks.append((tail, chunk))
+                left -= len(chunk.block)
+                self.tails.wake(tail.key)
+        return chunks
+
+    def _begin(self, ready: Sequence[Key]) -> None:
+        """Decide what fresh files are, and write their ids down at once."""
+        for key in ready:
+            tail = self.tails.by_key.get(key)
+            if tail is None or not tail.fresh:
+                continue
+            self.tails.ready.pop(key, None)
+            self._stands(tail)
+            try:
+                if self.tails.opened(tail):
+                    self._beginning.decide(tail)
+            except OSError as error:
+                self._told.once("unreadable", tail.known.path, error.strerror or str(error))
+        self._positions.save()
+
+    def _stands(self, tail: Tail) -> None:
+        """Note how the file is before it is read: what changes afterwards is seen by that."""
         try:
-            status = os.stat(path)
-            identity = (status.st_dev, status.st_ino)
-            tail = self.tails.get(identity)
-            if tail is not None:
-                tail.orphan_since = None
-                self.check(tail)
-                return identity
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except FileNotFoundError:
+            status = os.fstat(tail.content.descriptor) if tail.content is not None else os.stat(tail.known.path)
+        except OSError:
+            return
+        tail.stood = status.st_size, status.st_mtime_ns
+        tail.alone = status.st_nlink < 2
+
+    def _serve(self, tail: Tail, most: int, flush: bool) -> Chunk | None:
+        now = time.monotonic()
+        try:
+            if not self.tails.opened(tail):
+                self._vanished(tail)
+                return None
+            if not self._positions.durable(tail.known.id):
+                self.tails.wake_at(now + _SAVE, tail)
+                return None
+            self._stands(tail)
+            chunk = tail.read(most, self._finding.final(tail), flush)
+        except Replaced:
+            self._beginning.begin_again(tail)
             return None
         except OSError as error:
-            self._tell("unreadable", path, error.strerror or str(error))
+            self._told.once("unreadable", tail.known.path, error.strerror or str(error))
+            self.tails.shut(tail)
+            self.tails.wake_at(now + _SAVE, tail)
             return None
-        if looks_binary(descriptor):
-            self._tell("binary", path, "it is not text; skipped")
-            os.close(descriptor)
+        if chunk is None:
+            if tail.waits_until is not None:
+                self.tails.wake_at(tail.waits_until, tail)
+            if why := tail.broken:
+                self._told.once("damaged", tail.known.path, f"{why}; what could be read of it is delivered")
             return None
-        self._open(job, job.labels_of(target, path), path, descriptor)
-        return identity
+        if tail.behind_since is None:
+            tail.behind_since = now
+        return self._rate.limited(tail, chunk, self._told)
 
-    def _open(self, job: Job, labels: dict[str, str], path: str, descriptor: int, known: Known | None = None) -> None:
-        if known is None:
-            same_inode = [k for k in self._positions.known.values() if k.identity == positions_identity(descriptor)]
-            known = next((k for k in same_inode if identities_still(k, descriptor)), None)
-        if known is None:
-            known = begun(job.name, path, descriptor)
-            self._positions.put(known)
-        longest = RECORD if job.format == "spool" else self._plan.max_line_size
-        self.tails[known.identity] = Tail(job, labels, known, descriptor, longest)
-        self._told = {told for told in self._told if told[1] != path}
+    def _vanished(self, tail: Tail) -> None:
+        """A file that was closed and is no longer where it was: renamed, or deleted with nothing unread as we knew."""
+        self.tails.remove(tail)
+        self._beginning.put(replace(tail.known, device=0, inode=0))
+        self._beginning.seek(tail.known)
 
-    def check(self, tail: Tail) -> bool:
-        """Notice a file that was truncated, also when it has grown past where it was since."""
-        replaced = tail.replaced()
-        if replaced:
-            self._begin_again(tail)
-        return replaced
+    def acknowledged(self, known_id: str, offset: int) -> None:
+        """The sink has everything of a file up to `offset`."""
+        tail = self.tails.by_id.get(known_id)
+        if tail is not None:
+            tail.acknowledged(offset)
+            self._positions.put(tail.known)
+            if tail.known.offset >= tail.position:
+                tail.behind_since = None
 
-    def _begin_again(self, tail: Tail) -> None:
-        """A file that shrank holds other lines now: it becomes another source, read from its beginning."""
-        log.info("event=truncated file=%s read=%d size=%d", tail.known.path, tail.position, tail.size)
-        tail.known = begun(tail.job.name, tail.known.path, tail.descriptor)
-        self._positions.put(tail.known)
-        tail.rewind(0)
-
-    def _find_rotated(self, seen: set[tuple[int, int]]) -> None:
-        """Files that were renamed while nobody looked: sought by inode in the folder where they were."""
-        for known in list(self._positions.known.values()):
-            job = self._jobs.get(known.job)
-            if job is None or known.identity in seen or known.identity in self.tails:
-                continue
-            with contextlib.suppress(OSError):
-                for entry in os.scandir(Path(known.path).parent):
-                    if entry.inode() == known.inode and entry.is_file(follow_symlinks=False):
-                        self._take_rotated(job, known, entry.path)
-
-    def _take_rotated(self, job: Job, known: Known, path: str) -> None:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        target = next((t for t in job.targets if t.names(known.path)), job.targets[0])
-        if identities_still(known, descriptor) and os.fstat(descriptor).st_size > known.offset:
-            self._open(job, job.labels_of(target, known.path), known.path, descriptor, known)
-        else:
-            os.close(descriptor)
-
-    def _give_up(self, seen: set[tuple[int, int]]) -> None:
-        now = time.monotonic()
-        for identity, tail in list(self.tails.items()):
-            if identity in seen:
-                continue
-            if tail.orphan_since is None:
-                tail.orphan_since = now
-            elif now - tail.orphan_since > (_WATCH if tail.linked else _GRACE) and tail.drained():
-                self._positions.put(tail.known)
-                tail.close()
-                del self.tails[identity]
-
-    def final(self, tail: Tail) -> bool:
-        """Whether nothing will be written to the file any more, so that a last line without newline is whole."""
-        return tail.orphan_since is not None and time.monotonic() - tail.orphan_since > _GRACE
-
-    def acknowledged(self, tail: Tail, offset: int) -> None:
-        """Move the position of a file."""
-        tail.acknowledged(offset)
-        self._positions.put(tail.known)
-
-    def save(self) -> None:
-        """Write the positions file when something changed."""
-        old = int(time.time()) - _REFRESH
-        for tail in self.tails.values():
-            if tail.known.seen < old:
-                tail.known = identities.moved(tail.known, tail.known.offset)
-                self._positions.put(tail.known)
-        self._positions.save()
+    def rewind(self, stands: Mapping[str, int]) -> None:
+        """Read again what is not acknowledged; the sink stands at these offsets of these files."""
+        for known_id, offset in stands.items():
+            self.acknowledged(known_id, offset)
+        for tail in self.tails:
+            if not tail.fresh:
+                tail.rewind(tail.known.offset)
+                self.tails.wake(tail.key)
 
     def plan(self, chunks: Sequence[Planned]) -> bool:
         """Note what is about to be sent, to be sent again as it was if the collector ends before it is acknowledged."""
         return self._positions.plan(chunks)
 
-    def _tell(self, what: str, path: str, why: str) -> None:
-        """Report something about a file once."""
-        if (what, path) not in self._told:
-            self._told.add((what, path))
-            log.warning("event=file_%s file=%s reason=%r", what, path, why)
+    def lags(self) -> list[Lag]:
+        """How far each file is behind, compressed ones by what is known of their content."""
+        now, found = time.monotonic(), []
+        for tail in self.tails:
+            if not tail.fresh:
+                size = tail.size
+                behind = max(0, size - tail.known.offset)
+                since = tail.behind_since if tail.behind_since is not None else now
+                found.append(Lag(tail.known.path, tail.job.name, size, behind, now - since if behind else 0.0))
+        return found
+
+    def wait(self, seconds: float) -> None:
+        """Return when something happened, a little later so that it is not one line, or after so many seconds."""
+        now = time.monotonic()
+        until = min(now + seconds, self._next_poll if self._watcher.blind else now + seconds)
+        if (due := self.tails.next_due) is not None:
+            until = min(until, due)
+        if self._watcher.wait(max(0.0, until - now)):
+            time.sleep(min(_GATHERED, seconds))
+
+    def save(self) -> None:
+        """Write what changed to the positions file."""
+        self._positions.save()
 
     def tell_once(self, what: str, path: str, why: str) -> None:
         """Report something about a file the first time it happens."""
-        self._tell(what, path, why)
+        self._told.once(what, path, why)
 
     def close(self) -> None:
         """Save and close everything."""
-        self.save()
         self._positions.close()
-        for tail in self.tails.values():
-            tail.close()
-
-
-def begun(job: str, path: str, descriptor: int) -> Known:
-    """An open file that was not known before."""
-    return identities.begin(job, path, os.fstat(descriptor), partial(os.pread, descriptor))
-
-
-def identities_still(known: Known, descriptor: int) -> bool:
-    """Whether the open file is the known one."""
-    return known.identity == positions_identity(descriptor) and known.holds(partial(os.pread, descriptor))
-
-
-def positions_identity(descriptor: int) -> tuple[int, int]:
-    """Device and inode of an open file."""
-    status = os.fstat(descriptor)
-    return status.st_dev, status.st_ino
+        self._watcher.close()
+        self.tails.close()

@@ -22,7 +22,8 @@ class Known:
 
     `head_size` first bytes have the CRC-32 `head_crc`; the `mark_size` bytes that end at `mark_at` have `mark_crc`.
     `real` is the path without symbolic links. Device and inode are 0 once the content is no longer there under them.
-    `seen`: when it was last known to be there, in seconds.
+    `seen`: when it was last known to be there, in seconds. `whole`: the size at which a compressed file was read to its
+    end, 0 for none.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Known:
     mark_at: int = 0
     mark_size: int = 0
     mark_crc: int = 0
+    whole: int = 0
 
     @property
     def identity(self) -> tuple[int, int]:

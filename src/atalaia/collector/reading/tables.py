@@ -114,6 +114,14 @@ def _checked(db: sqlite3.Connection, path: Path) -> None:
         raise _damaged(path, error) from error
 
 
+def _empty(db: sqlite3.Connection, path: Path) -> bool:
+    """Whether a collector is about to make the tables."""
+    with contextlib.suppress(sqlite3.DatabaseError):
+        _long_enough(path)
+        return not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    return False
+
+
 def rows(db: sqlite3.Connection, path: Path) -> tuple[dict[str, Known], dict[str, list[Planned]]]:
     """The files and the planned chunks. Errors as `connect`."""
     known: dict[str, Known] = {}
@@ -170,9 +178,8 @@ def load(path: Path) -> tuple[dict[str, Known], dict[str, list[Planned]]]:
         writable = os.access(path.parent, os.W_OK)
         where = f"{path.absolute().as_uri()}?mode={'rw' if writable else 'ro&immutable=1'}"
         with contextlib.closing(sqlite3.connect(where, uri=True, timeout=2)) as db:
-            _long_enough(path)
-            if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                return {}, {}  # a collector is about to make its tables
+            if _empty(db, path):
+                return {}, {}
             _checked(db, path)
             return rows(db, path)
     except InputError:

@@ -53,7 +53,8 @@ class Docker:
         if table is None:
             entries = self._json(entries)
         else:
-            entries = entries.with_extracted({name: table.column(key).chunk(0) for name, key in _KEYS.items()})
+            found = {name: table.column(key).chunk(0) for name, key in _KEYS.items()}
+            entries = replace(entries, extracted={**entries.extracted, **found})
         entries = self._time(self._labels(entries))
         output = entries.source("output")
         return replace(entries, lines=pc.coalesce(output, entries.lines) if output.null_count else output)

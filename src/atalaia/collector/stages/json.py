@@ -7,6 +7,7 @@ reads something else than Promtail (a key that stands twice, a comma too many), 
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -75,7 +76,6 @@ class Json:
         self._compiled = {name: _compiled(path) for name, path in self.expressions.items()}
         self._steps = {name: found for name, path in self.expressions.items() if (found := steps(path)) is not None}
         self._odd = "|".join([_LENIENT, *(_twice(name) for name in _names(self._steps))])
-        self._connection: duckdb.DuckDBPyConnection | None = None
 
     @classmethod
     def build(cls, reader: Reader, node: Node, build: Build) -> Stage:
@@ -125,16 +125,14 @@ class Json:
 
     def _looked_up(self, text: pa.Array, rows: np.ndarray) -> tuple[dict[str, pa.Array], np.ndarray]:
         """Values of the rows of a mask by DuckDB, as columns over all rows; and the mask of what is JSON."""
-        import duckdb
-
-        if self._connection is None:
-            self._connection = duckdb.connect(config={"threads": 1})
         chosen = text if rows.all() else text.filter(pa.array(rows))
-        self._connection.register("batch", pa.table({"text": chosen}))
+        database = _database()
+        database.register("batch", pa.table({"text": chosen}))
         paths = ", ".join(literal(_json_path(found)) for found in self._steps.values())
         # A list of paths is answered in one parse of the line.
         sql = f"SELECT CASE WHEN json_valid(text) THEN json_extract(text, [{paths}]) END AS v FROM batch"
-        found = self._connection.sql(sql).to_arrow_table().column("v").combine_chunks()
+        found = database.sql(sql).to_arrow_table().column("v").combine_chunks()
+        database.unregister("batch")
         valid = pc.is_valid(found).to_numpy(zero_copy_only=False)
         values = gojson.texts(found.flatten().cast(pa.utf8()))
         fine = rows.copy()
@@ -188,6 +186,19 @@ class _Nothing:
     def __call__(self, entries: Entries) -> Entries:
         """See the class."""
         return entries
+
+
+_local = threading.local()
+
+
+def _database() -> duckdb.DuckDBPyConnection:
+    """One for all stages of a thread."""
+    import duckdb
+
+    if not hasattr(_local, "database"):
+        _local.database = duckdb.connect(config={"threads": 1})
+    found: duckdb.DuckDBPyConnection = _local.database
+    return found
 
 
 def _compiled(expression: str) -> Any:

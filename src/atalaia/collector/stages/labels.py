@@ -176,7 +176,10 @@ class Tenant:
     def build(cls, reader: Reader, node: Node, build: Build) -> Stage:
         """See stage.Builder."""
         body = reader.mapping(node, "tenant", {"source", "label", "value"})
-        return cls(**{key: reader.text(value, f"tenant.{key}") or "" for key, value in body.items()})
+        source, label, value = (
+            reader.text(body.get(key), f"tenant.{key}") or "" for key in ("source", "label", "value")
+        )
+        return cls(source, label, value)
 
     def reads(self) -> frozenset[str]:
         """See Stage."""

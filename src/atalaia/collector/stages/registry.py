@@ -10,8 +10,10 @@ from atalaia.collector.stages.drop import Drop
 from atalaia.collector.stages.events import EventLogMessage
 from atalaia.collector.stages.json import Json
 from atalaia.collector.stages.labels import LabelAllow, LabelDrop, Labels, StaticLabels, StructuredMetadata, Tenant
+from atalaia.collector.stages.limit import Limit, Sampling
 from atalaia.collector.stages.logfmt import Logfmt
 from atalaia.collector.stages.match import Match
+from atalaia.collector.stages.metrics import Metrics
 from atalaia.collector.stages.multiline import Multiline
 from atalaia.collector.stages.output import Decolorize, Output, Pack
 from atalaia.collector.stages.regex import Regex
@@ -23,23 +25,26 @@ from atalaia.environment.yamlfile import Node, Reader
 from atalaia.logql.template.gotime import LayoutError
 
 BUILDERS: Mapping[str, Builder] = {
-    "decolorize": Decolorize.build,
-    "eventlogmessage": EventLogMessage.build,
     "cri": Cri.build,
+    "decolorize": Decolorize.build,
     "docker": Docker.build,
     "drop": Drop.build,
+    "eventlogmessage": EventLogMessage.build,
     "json": Json.build,
     "labelallow": LabelAllow.build,
     "labeldrop": LabelDrop.build,
     "labels": Labels.build,
+    "limit": Limit.build,
     "logfmt": Logfmt.build,
+    "match": Match.build,
+    "metrics": Metrics.build,
+    "multiline": Multiline.build,
     "non_indexed_labels": StructuredMetadata.build,  # its name before Loki 2.9
     "output": Output.build,
     "pack": Pack.build,
-    "match": Match.build,
-    "multiline": Multiline.build,
     "regex": Regex.build,
     "replace": Replace.build,
+    "sampling": Sampling.build,
     "static_labels": StaticLabels.build,
     "structured_metadata": StructuredMetadata.build,
     "template": Template.build,

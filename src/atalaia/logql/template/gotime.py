@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import re
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from . import fixedtime, unixtime
-from .fixedtime import Field
+from .fixedtime import Calendar, Shape
 from .unixtime import NS
 
 NAMED = {
@@ -30,6 +32,7 @@ NAMED = {
     "RFC3339": "2006-01-02T15:04:05Z07:00",
     "RFC3339Nano": "2006-01-02T15:04:05.999999999Z07:00",
 }
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _LONG_MONTHS = [
     "January",
@@ -50,12 +53,13 @@ CHUNK = re.compile(
     r"January|Jan|Monday|Mon|MST|2006|__2|_2006|_2|002|01|02|03|04|05|06|15|PM|pm|"
     r"Z07:00:00|Z070000|Z07:00|Z0700|Z07|-07:00:00|-070000|-07:00|-0700|-07|[.,]0+(?!\d)|[.,]9+(?!\d)|1|2|3|4|5"
 )
+_WEEK = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _PATTERN = {
     "January": r"(?P<month_name>[A-Za-z]+)",
     "Jan": r"(?P<month_name>[A-Za-z]{3})",
-    "Monday": r"[A-Za-z]+",
-    "Mon": r"[A-Za-z]{3}",
-    "MST": r"(?P<zone>[A-Z]{3,5}|[+-]\d\d(?:\d\d)?)",
+    "Monday": rf"(?i:{'|'.join(_WEEK)})",
+    "Mon": rf"(?i:{'|'.join(day[:3] for day in _WEEK)})",
+    "MST": r"(?P<zone>GMT[+-]\d{1,2}|ChST|MeST|WITA|[A-Z]{3,4}T|[A-Z]{3}(?![A-Z])|[+-]\d\d(?:\d\d)?)",
     "2006": r"(?P<year>\d{4})",
     "_2006": r"_(?P<year>\d{4})",
     "_2": r"(?P<day> ?\d\d?)",
@@ -75,6 +79,11 @@ _PATTERN = {
     "06": r"(?P<year2>\d\d)",
     "PM": r"(?P<half>AM|PM)",
     "pm": r"(?P<half>am|pm)",
+    "-07:00:00": r"(?P<offset>[+-]\d\d:\d\d:\d\d)",
+    "-070000": r"(?P<offset>[+-]\d{6})",
+    "-07:00": r"(?P<offset>[+-]\d\d:\d\d)",
+    "-0700": r"(?P<offset>[+-]\d{4})",
+    "-07": r"(?P<offset>[+-]\d\d)",
 }
 
 
@@ -90,59 +99,59 @@ class Layout:
         self.text = NAMED.get(layout, layout)
         self.unix = unixtime.FACTORS.get(layout)
         try:
-            self.zone: tzinfo = ZoneInfo(location) if location else UTC
+            self.zone: tzinfo = _location(location) if location and location != "UTC" else UTC
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise LayoutError(f"unknown location {location!r}") from error
         if self.unix is None and not CHUNK.search(self.text):
             raise LayoutError(f"{layout!r} has no part of Go's reference time 2006-01-02 15:04:05 in it")
-        self._pattern, self._fields, self._width = self._compile()
+        self._pattern, self._shape = self._compile()
+        # Without a location a zone's name that is none here says nothing, as in Go.
+        local = self.zone is not UTC
+        self._calendar = Calendar(
+            lambda month, day: _year_of(month, day, self.zone),
+            (lambda seconds: _utc(seconds, self.zone)) if local else None,
+            (lambda seconds, name: _named(seconds, name, self.zone)) if local else None,
+        )
 
-    def _compile(self) -> tuple[re.Pattern[str], list[Field], int]:
-        pattern, fields, at, width, fixed = "", [], 0, 0, True
+    def _compile(self) -> tuple[re.Pattern[str], Shape | None]:
+        pattern, at = "", 0
+        parts: list[tuple[str, bool]] = []
         for match in CHUNK.finditer(self.text):
             literal, chunk = self.text[at : match.start()], match[0]
             pattern += _literal(literal)
-            fields += [Field(character, width + i, 0) for i, character in enumerate(literal)]
-            width += len(literal.encode())
+            parts.append((literal, True))
             at = match.end()
             if chunk[0] in ".,":
-                pattern += (
-                    r"(?:[.,](?P<fraction>\d+))?" if chunk[1] == "9" else rf"[.,](?P<fraction>\d{{{len(chunk) - 1}}})"
-                )
-                fixed &= chunk[1] == "0" and len(chunk) <= 10
-                fields.append(Field("fraction", width + 1, len(chunk) - 1))
-            elif chunk[0] in "Z-" and len(chunk) > 1:
-                pattern += (
-                    r"(?P<offset>Z|[+-]\d\d:?\d\d(?::?\d\d)?|[+-]\d\d)"
-                    if chunk[0] == "Z"
-                    else r"(?P<offset>[+-]\d\d:?\d\d(?::?\d\d)?|[+-]\d\d)"
-                )
-                fixed = False
+                optional = chunk[1] == "9"
+                digits = r"(?:[.,](?P<fraction>\d+))?" if optional else rf"[.,](?P<fraction>\d{{{len(chunk) - 1}}})"
+                pattern += digits
+                parts.append(("" if optional else chunk, False))
+            elif chunk[0] == "Z":
+                pattern += _PATTERN["-" + chunk[1:]].replace("<offset>", "<offset>Z|")
+                parts.append((chunk, False))
             else:
                 pattern += _PATTERN[chunk]
+                parts.append((chunk, False))
                 # Go takes a fraction behind the seconds even where the layout has none.
                 if chunk in ("05", "5") and not re.match(r"[.,][09]", self.text[at:]):
                     pattern += r"(?:[.,](?P<fraction>\d+))?"
-                fixed &= chunk in ("2006", "01", "02", "15", "04", "05", "MST")
-                fields.append(Field(chunk, width, len(chunk)))
-            width += len(chunk)
-        literal = self.text[at:]
-        pattern += _literal(literal)
-        fields += [Field(character, width + i, 0) for i, character in enumerate(literal)]
-        fixed = fixed and self.zone is UTC and self.text.isascii() and any(f.kind == "2006" for f in fields)
+                    parts.append(("", False))
+        pattern += _literal(self.text[at:])
+        parts.append((self.text[at:], True))
         try:
             compiled = re.compile(pattern, re.ASCII)
         except re.error as error:
             raise LayoutError(f"{self.text!r} names a part of the time twice") from error
-        return compiled, fields if fixed else [], width + len(literal)
+        shape = Shape(tuple(part for part in parts if part != ("", True)))
+        return compiled, shape if shape.readable else None
 
     def parse(self, values: pa.Array) -> pa.Array:
         """Nanoseconds since 1970 (int64) of each value; null where a value does not follow the layout."""
         if self.unix is not None:
             return unixtime.parse(values, self.unix)
-        found = (
-            fixedtime.parse(values, self._fields, self._width) if self._fields else pa.nulls(len(values), pa.int64())
-        )
+        found = pa.nulls(len(values), pa.int64())
+        if self._shape:
+            found = fixedtime.parse(values, self._shape, self._calendar)
         left = pc.and_(pc.is_null(found), pc.is_valid(values))
         if not pc.any(left).as_py():
             return found
@@ -161,6 +170,13 @@ class Layout:
         except (ValueError, OverflowError):
             return None
         return found if -(2**63) <= found < 2**63 else None
+
+
+def _location(name: str) -> tzinfo:
+    if name != "Local":
+        return ZoneInfo(name)
+    with Path("/etc/localtime").open("rb") as file:
+        return ZoneInfo.from_file(file, key="Local")
 
 
 def _assemble(part: dict[str, str | None], zone: tzinfo) -> int:
@@ -182,26 +198,44 @@ def _assemble(part: dict[str, str | None], zone: tzinfo) -> int:
             raise ValueError("not an hour of a half day")
         if half:
             hour = hour % 12 + (12 if half == "pm" else 0)
-    abbreviation = part.get("zone")
-    if offset := part.get("offset"):
-        zone = _offset(offset)
-    elif abbreviation and abbreviation[0] in "+-":
-        zone = _offset(abbreviation)
-    elif abbreviation == "UTC":
-        zone = UTC
     if not year:
         year = _year_of(month, number("day", 1), zone)
     if part.get("yday"):
-        moment = datetime(year, 1, 1, hour, number("minute", 0), number("second", 0), tzinfo=zone) + timedelta(
-            days=number("yday", 1) - 1
-        )
+        moment = datetime(year, 1, 1, tzinfo=UTC) + timedelta(days=number("yday", 1) - 1)
+        if moment.year != year:
+            raise ValueError("no such day")
     else:
-        moment = datetime(year, month, number("day", 1), hour, number("minute", 0), number("second", 0), tzinfo=zone)
-    if abbreviation and isinstance(zone, ZoneInfo):
-        moment = _named(moment, abbreviation)
+        moment = datetime(year, month, number("day", 1), tzinfo=UTC)
+    moment = moment.replace(hour=hour, minute=number("minute", 0), second=number("second", 0))
+    seconds = (moment - EPOCH) // timedelta(seconds=1)
     fraction = ((part.get("fraction") or "") + "000000000")[:9]
-    delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (delta.days * 86400 + delta.seconds) * NS + int(fraction)
+    return (seconds - _behind(seconds, part.get("offset"), part.get("zone"), zone)) * NS + int(fraction)
+
+
+def _behind(seconds: int, offset: str | None, name: str | None, zone: tzinfo) -> int:
+    """How many seconds local time is ahead of UTC: by what the text says of its zone, or by the location."""
+    if offset or (name and name[0] in "+-"):
+        return _offset(offset or name or "")
+    if name == "UTC":
+        return 0
+    if name:
+        return _named(seconds, name, zone)
+    return _ahead(seconds - _ahead(seconds, zone), zone)
+
+
+def _ahead(seconds: int, zone: tzinfo) -> int:
+    """How far a zone is ahead of UTC at a time, in seconds."""
+    ahead = (EPOCH + timedelta(seconds=seconds)).astimezone(zone).utcoffset()
+    return int((ahead or timedelta()).total_seconds())
+
+
+def _utc(seconds: np.ndarray, zone: tzinfo) -> np.ndarray:
+    """Local times as times of UTC, in seconds since 1970; of two that local time may mean, Go's."""
+    # Since 1972 no zone changes within a quarter of an hour.
+    unit = 900 if len(seconds) and seconds.min() > 2 * 366 * 86_400 else 1
+    different, places = np.unique(seconds // unit, return_inverse=True)
+    ahead = [_ahead(number * unit - _ahead(number * unit, zone), zone) for number in different.tolist()]
+    return seconds - np.array(ahead, np.int64)[places]
 
 
 def _year_of(month: int, day: int, zone: tzinfo) -> int:
@@ -215,12 +249,14 @@ def _year_of(month: int, day: int, zone: tzinfo) -> int:
     raise ValueError("no such day")
 
 
-def _named(moment: datetime, abbreviation: str) -> datetime:
-    """The time with the zone that its location calls by this name; as Go, UTC for a name it does not have."""
-    for other in (moment, moment.replace(fold=1), moment.replace(month=1, day=1), moment.replace(month=7, day=1)):
-        if other.tzname() == abbreviation:
-            return moment.replace(tzinfo=timezone(other.utcoffset() or timedelta()))
-    return moment.replace(tzinfo=UTC)
+def _named(seconds: int, name: str, zone: tzinfo) -> int:
+    """How far ahead of UTC the zone is that a location calls so; as Go, 0 for a name that it does not have."""
+    moment = EPOCH + timedelta(seconds=seconds)
+    for other in (moment, moment + timedelta(days=1), moment.replace(month=1, day=1), moment.replace(month=7, day=1)):
+        for local in (other.astimezone(zone), (other - timedelta(days=1)).astimezone(zone)):
+            if local.tzname() == name:
+                return int((local.utcoffset() or timedelta()).total_seconds())
+    return 0
 
 
 def _literal(text: str) -> str:
@@ -228,9 +264,12 @@ def _literal(text: str) -> str:
     return re.sub(r"(?:\\ )+", " +", re.escape(text))
 
 
-def _offset(text: str) -> tzinfo:
+def _offset(text: str) -> int:
+    """Seconds of Z, +07, +0700, +07:00, +070000 or +07:00:00. Raises ValueError."""
     if text == "Z":
-        return UTC
-    digits = text[1:].replace(":", "").ljust(4, "0")
-    minutes = int(digits[:2]) * 60 + int(digits[2:4])
-    return timezone(timedelta(minutes=-minutes if text[0] == "-" else minutes))
+        return 0
+    digits = text[1:].replace(":", "").ljust(6, "0")
+    hours, minutes, seconds = int(digits[:2]), int(digits[2:4]), int(digits[4:])
+    if hours > 24 or minutes > 59 or seconds > 59:
+        raise ValueError("no offset")
+    return (hours * 3600 + minutes * 60 + seconds) * (-1 if text[0] == "-" else 1)

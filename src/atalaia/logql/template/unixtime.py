@@ -20,15 +20,12 @@ def parse(values: pa.Array, factor: int) -> pa.Array:
         result = pa.array([v if v is not None and abs(v) < 2**63 else None for v in exactly], pa.int64())
     if factor != NS:
         return result
-    broken = pc.if_else(
-        pc.match_substring_regex(values, r"^-?\d{1,9}\.\d{1,18}$|^-?[1-8]\d{9}\.\d{1,18}$"), values, None
-    )
-    if broken.null_count == len(broken):
+    parts = pc.extract_regex(values, r"^(?P<whole>-?\d{1,9}|-?[1-8]\d{9})\.(?P<fraction>\d{1,18})$")
+    if parts.null_count == len(parts):
         return result
-    exact = [None if v is None else _fractional(v) for v in broken.to_pylist()]
-    return pc.coalesce(result, pa.array(exact, pa.int64()))
-
-
-def _fractional(text: str) -> int:
-    whole, _, fraction = text.partition(".")
-    return int(whole) * NS + (-1 if whole.startswith("-") else 1) * int(fraction[:9].ljust(9, "0"))
+    there = pc.is_valid(parts)
+    seconds = pc.if_else(there, parts.field("whole"), None).cast(pa.int64())
+    digits = pc.if_else(there, parts.field("fraction"), None)
+    ns = pc.utf8_slice_codeunits(pc.utf8_rpad(digits, 9, "0"), 0, 9).cast(pa.int64())
+    # As in Promtail, a fraction is always added: -1.5 is half a second before 1970.
+    return pc.coalesce(result, pc.add(pc.multiply(seconds, NS), ns))
