@@ -39,9 +39,8 @@ class FileLag:
 
 @dataclass(slots=True)
 class Lagging:
-    """Looks at files now and then. `cost`: seconds that the last look took, by which the next one is chosen."""
+    """Looks at files now and then, and remembers what it saw."""
 
-    cost: float = 0.0
     _looks: dict[str, deque[tuple[float, int]]] = field(default_factory=dict)
 
     def look(
@@ -71,7 +70,6 @@ class Lagging:
             since = looks[0][0] if behind and looks else began
             found.append(FileLag(file.path, file.job, size, behind, max(0.0, began - since)))
         self._looks = seen
-        self.cost = clock() - began
         return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from atalaia.collector.server import CollectorServer, TargetState
 from atalaia.collector.statefile import StateFile, summed
 
 _EVERY = 1.0  # seconds between two looks at the files
-_SHARE = 100  # a look may take one of so many parts of the time
+_SHARE = 300  # a look may take one of so many parts of the time
 _GOOD = ("listening", "following", "reading")
 KIND = "__kind__"
 """In what a listener tells of a target: what kind of source it is."""
@@ -75,8 +76,11 @@ class Showing:
             self._file.remove()
 
     def _loop(self) -> None:
-        while not self._stop.wait(max(_EVERY, _SHARE * sum(one.cost for one in self._lagging))):
+        cost = 0.0
+        while not self._stop.wait(max(_EVERY, _SHARE * cost)):
+            began = time.monotonic()
             self.look()
+            cost = time.monotonic() - began
 
     def look(self) -> None:
         """Bring the metrics and the state file up to date."""
