@@ -118,6 +118,11 @@ class Job:
         """Seconds without news after which what a format or a stage holds back is complete."""
         return max([self.wait, *(stage.wait for stage in self.stages if isinstance(stage, Waiting))])
 
+    @property
+    def resumes(self) -> bool:
+        """Whether a stop leaves what a stage waits for in its file, where the next start finds the whole of it."""
+        return self.format != "spool" and any(stage.wait > 0 for stage in self.stages if isinstance(stage, Waiting))
+
 
 @dataclass(frozen=True, slots=True)
 class Output:
@@ -184,9 +189,8 @@ class Server:
 class Plan:
     """All that one collector does. `max_line_size` in bytes, `clock_ahead` in nanoseconds.
 
-    `begin_at` is asked for each file (its path and size) that begins to be read while no position at all was known:
-    another collector's position in bytes, 0 for none. `server`: None for no HTTP server. `stdin`: the first job reads
-    standard input, and the collector ends with it.
+    `server`: None for no HTTP server. `stdin`: the labels of standard input, which the first job reads, and with which
+    the collector ends; None: files and listeners.
     """
 
     jobs: tuple[Job, ...]
@@ -196,5 +200,4 @@ class Plan:
     clock_ahead: int = 86_400_000_000_000
     limits: Limits = Limits()
     server: Server | None = None
-    begin_at: Callable[[str, int], int] | None = None
-    stdin: bool = False
+    stdin: Mapping[str, str] | None = None

@@ -31,7 +31,6 @@ class Beginning:
         self._positions = positions
         self._tails = tails
         self._told = told
-        self._virgin = not positions.known
         self._growing: dict[tuple[str, int, int], tuple[int, float]] = {}
         self._by_name: dict[tuple[str, str, str], set[str]] = {}
         for known in positions.known.values():
@@ -54,7 +53,7 @@ class Beginning:
         None: there is nothing to read now. It is then awake again when there may be.
         """
         content = tail.content
-        head = content.read(_LOOKED_AT, 0) if content is not None else b""
+        head = os.pread(content.descriptor, _LOOKED_AT, 0) if content is not None else b""
         if content is None or not head:
             return None
         kind = kind_of(head) or ("z" if self._is_z(tail) else None)
@@ -93,23 +92,15 @@ class Beginning:
         self._tails.shut(tail)
 
     def _begin(self, tail: Tail, content: Content) -> Tail:
-        """From its beginning, or from where another collector stood."""
+        """From its beginning."""
         old = tail.known
         status = os.fstat(content.descriptor)
         self._tails.remove(tail)
-        known = identity.begin(old.job, old.path, status, content.read)
-        if self._virgin and self._plan.begin_at is not None and tail.job.listen is None:
-            known = self._taken_over(known, content, self._plan.begin_at(old.path, status.st_size))
+        known = replace(identity.begin(old.job, old.path, status, content.read), real=old.real)
         tail.begin(known)
         self._tails.add(tail)
         self.put(known)
         return tail
-
-    def _taken_over(self, known: Known, content: Content, offset: int) -> Known:
-        if not offset:
-            return known
-        size = min(offset, identity.SPAN)
-        return identity.moved(known, offset, identity.crc(content.read(size, offset - size)))
 
     def begin_again(self, tail: Tail) -> Tail:
         """A file that shrank, or was written anew, holds other lines now: another source, read from its beginning."""
@@ -118,7 +109,8 @@ class Beginning:
         log.info("event=truncated file=%s read=%d size=%d", tail.known.path, tail.position, content.size())
         self._tails.remove(tail, gone=True)
         status = os.fstat(content.descriptor)
-        fresh = tail.another(identity.begin(tail.job.name, tail.known.path, status, content.read), content)
+        known = identity.begin(tail.job.name, tail.known.path, status, content.read)
+        fresh = tail.another(replace(known, real=tail.known.real), content)
         tail.content = None
         tail.known = replace(tail.known, device=0, inode=0)
         self.put(tail.known)
@@ -196,7 +188,7 @@ class Beginning:
         """Look for what became of a known content whose file is gone or holds another: renamed, copied, compressed."""
         job = next((job for job in self._plan.jobs if job.name == known.job), None)
         folder, name = os.path.split(known.real or known.path)
-        if job is None or job.listen is not None or not known.head_size:
+        if job is None or job.listen is not None:
             return
         stems = {name, names.base(name), os.path.splitext(name)[0]}
         try:
@@ -210,10 +202,11 @@ class Beginning:
                     return
 
     def _try(self, job: Job, known: Known, path: str) -> None:
-        same = known.identity != (0, 0) and os.stat(path).st_ino == known.inode
-        if not same and not {os.path.basename(known.real), names.base(os.path.basename(known.real))} & names.origins(
-            os.path.basename(path)
-        ):
+        own = os.path.basename(known.real or known.path)
+        related = bool({own, names.base(own)} & names.origins(os.path.basename(path)))
+        # Inodes are used again: without a fingerprint the name must fit as well.
+        same = known.inode != 0 and os.stat(path).st_ino == known.inode and (related or known.head_size > 0)
+        if not same and not (related and known.head_size):
             return
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
