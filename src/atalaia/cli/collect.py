@@ -101,7 +101,7 @@ def collect(
     if dry_run or inspect:
         from atalaia.cli.trial import try_out
 
-        try_out(loaded.plan, inspect)
+        try_out(loaded, inspect)
         return
     _collect(path, given, loaded)
 
@@ -142,6 +142,9 @@ def _check(path: Path, given: Given) -> None:
 
 def _collect(path: Path, given: Given, loaded: Loaded) -> None:
     """Collect until a signal; SIGHUP begins anew with the file as it is then, if that is good."""
+    from atalaia.collector.collecting import places
+    from atalaia.collector.promtail.takeover import enter, enter_cursors
+
     fresh = loaded
 
     def reload(stop: Callable[[], None]) -> None:
@@ -156,6 +159,11 @@ def _collect(path: Path, given: Given, loaded: Loaded) -> None:
 
     while fresh is not None:
         now, fresh = fresh, None  # type: ignore[assignment]
+        if now.before:
+            enter_cursors(now.plan, now.before)
+            for place in places(now.plan):
+                if not place.exists():
+                    enter(now.plan, now.before, place)
         _run(now.plan, None, reload)
 
 
@@ -167,8 +175,10 @@ def _run(plan: Plan, ready: Path | None, reload: Callable[[Callable[[], None]], 
         signal.signal(number, lambda *_: collector.stop())
     if reload is not None:
         # Not within the signal's handler, which may have interrupted anything.
-        again = threading.Thread(target=reload, args=(collector.stop,), name="reload", daemon=True)
-        signal.signal(signal.SIGHUP, lambda *_: again.start())
+        def again(*_: object) -> None:
+            threading.Thread(target=reload, args=(collector.stop,), name="reload", daemon=True).start()
+
+        signal.signal(signal.SIGHUP, again)
     collector.run()
 
 

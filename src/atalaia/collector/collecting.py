@@ -100,7 +100,10 @@ class Collecting:
             return
         every = [collector.spooled for collector in self.collectors]
         paths = set.intersection(*(set(one) for one in every))
-        self._listening.release({path: min(one[path] for one in every) for path in paths})
+        least = {path: min(one[path] for one in every) for path in paths}
+        if self._listening.ended(least):
+            self._stop.set()
+        self._listening.release(least)
 
     def _close(self) -> None:
         for collector in self.collectors:

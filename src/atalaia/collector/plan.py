@@ -189,9 +189,8 @@ class Server:
 class Plan:
     """All that one collector does. `max_line_size` in bytes, `clock_ahead` in nanoseconds.
 
-    `begin_at` is asked for each file (its path and size) that begins to be read while no position at all was known:
-    another collector's position in bytes, 0 for none. `server`: None for no HTTP server. `stdin`: the first job reads
-    standard input, and the collector ends with it.
+    `server`: None for no HTTP server. `stdin`: the labels of standard input, which the first job reads, and with which
+    the collector ends; None: files and listeners.
     """
 
     jobs: tuple[Job, ...]
@@ -201,5 +200,4 @@ class Plan:
     clock_ahead: int = 86_400_000_000_000
     limits: Limits = Limits()
     server: Server | None = None
-    begin_at: Callable[[str, int], int] | None = None
-    stdin: bool = False
+    stdin: Mapping[str, str] | None = None
