@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from atalaia.collector.collector import Collector
 from atalaia.collector.listeners.opening import Listening
@@ -19,7 +20,14 @@ from atalaia.collector.showing import KIND, Showing, Taken, View
 from atalaia.environment.state import write_atomically
 
 log = logging.getLogger("atalaia.collector")
-_RELEASE = 1.0  # seconds between looks at what the spools need not keep any longer
+_RELEASE = 0.5  # seconds between looks at what the spools need not keep any longer
+
+
+@runtime_checkable
+class Ending(Protocol):
+    """A listener whose source has an end; `ended`: all of it is in the spool."""
+
+    ended: threading.Event
 
 
 class Collecting:
@@ -44,6 +52,7 @@ class Collecting:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._error: BaseException | None = None
+        self._files = any(job.listen is None for job in plan.jobs)
         self._listening = Listening(plan, self.meters) if any(job.listen for job in plan.jobs) else None
         self.collectors: list[Collector] = []
         try:
@@ -82,6 +91,8 @@ class Collecting:
         try:
             while not self._stop.wait(_RELEASE):
                 self._release()
+                if self._delivered():
+                    break
         finally:
             # What listeners have taken is in the spools then, and is delivered as what stands in files.
             if self._listening is not None:
@@ -125,6 +136,19 @@ class Collecting:
         if self._listening.ended(least):
             self._stop.set()
         self._listening.release(least)
+
+    def _delivered(self) -> bool:
+        """Whether all sources are ones that end, have ended, and every output has what they gave."""
+        if self._listening is None or self._files:
+            return False
+        for name, listener in self._listening.listeners.items():
+            if not isinstance(listener, Ending) or not listener.ended.is_set():
+                return False
+            for path in self._listening.spools[name].directory.glob("*.jsonl"):
+                size = path.stat().st_size
+                if any(collector.spooled.get(str(path), -1) < size for collector in self.collectors):
+                    return False
+        return True
 
     def _close(self) -> None:
         for collector in self.collectors:

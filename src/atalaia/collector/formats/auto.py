@@ -19,7 +19,7 @@ from atalaia.collector.formats.prefix import KNOWN, chosen, compile_prefix
 from atalaia.collector.formats.stderr import Stderr
 
 log = logging.getLogger("atalaia.collector")
-_SAMPLE = 200  # lines
+_SAMPLE = 80  # lines
 _TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 _CSV = re.compile(rf'^{_TIME}\.\d{{3}} [A-Za-z0-9+:_-]+,(?:"(?:[^"]|"")*")?,(?:"(?:[^"]|"")*")?,\d+,', re.MULTILINE)
 _JSON = re.compile(r'^\{"timestamp":"', re.MULTILINE)

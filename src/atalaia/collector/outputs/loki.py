@@ -49,6 +49,7 @@ class LokiSink:
         self.linger = output.batch_wait
         self.json = output.format == "json"
         self._kind_at = time.monotonic() + _KIND_EVERY
+        self._in_doubt = False
 
     def positions(self, ids: Sequence[str]) -> dict[str, int]:
         """A Loki knows nothing of sources."""
@@ -87,13 +88,19 @@ class LokiSink:
         """Whether the server is a store of Atalaia's by now; looked at now and then, and after failures."""
         if time.monotonic() < self._kind_at:
             return False
-        ours = is_ours(self.output, self.http)
+        try:
+            ours = is_ours(self.output, self.http)
+        except Unreachable:
+            if self._in_doubt:
+                raise
+            ours = False  # pushes work
+        self._in_doubt = False
         self._kind_at = time.monotonic() + _KIND_EVERY
         return ours
 
     def failed(self, tenant: str | None) -> None:
         """A push failed: another kind of server may come back in its place."""
-        self._kind_at = 0.0
+        self._kind_at, self._in_doubt = 0.0, True
         self.meters.count("promtail_batch_retries_total", host=self.host, tenant=tenant or "")
 
     def close(self) -> None:
