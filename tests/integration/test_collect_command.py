@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.api_support import Served, Tenant, served, tenant  # noqa: F401 - fixtures
-from tests.integration.logs_support import wait_for
+from tests.integration.logs_support import free_port, wait_for
 
 DEFAULT = """\
 server:
@@ -150,6 +151,23 @@ def test_a_dry_run_prints_what_comes_and_moves_nothing(collect, config: Path, tm
     assert not list(tmp_path.glob("positions*"))
 
 
+def test_a_dry_run_listens(collect, config: Path, tmp_path: Path) -> None:
+    port = free_port()
+    config.write_text(
+        f"clients: [{{url: 'http://127.0.0.1:9/loki/api/v1/push'}}]\npositions: {{filename: {tmp_path}/positions}}\n"
+        f"scrape_configs:\n- job_name: s\n  syslog: {{listen_address: '127.0.0.1:{port}', labels: {{job: s}}}}\n"
+        "  relabel_configs: [{source_labels: [__syslog_message_severity], target_label: level}]\n"
+    )
+    run = collect("--dry-run", "--config", str(config))
+    wait_for(lambda: "event=collecting" in run.errors, what=run.errors)
+    with socket.create_connection(("127.0.0.1", port)) as sender:
+        sender.sendall(b"<11>1 2024-01-02T03:04:05Z host app - - - it broke\n")
+    wait_for(lambda: run.lines)
+    assert run.end() == 0
+    assert run.lines[0].split("\t")[1:] == ['{job="s", level="error"}', "it broke"]
+    assert [path.name for path in tmp_path.glob("positions*")] == []
+
+
 def test_an_inspection_shows_each_stage(collect, config: Path, tmp_path: Path) -> None:
     config.write_text(config.read_text() + STAGES)
     (tmp_path / "other").write_text("")
@@ -180,6 +198,14 @@ def test_variables_are_replaced_and_what_is_understood_is_shown(collect, config:
     for shown in ("job: my job", "http_listen_port: '0'", f"{tmp_path}/*log", "http://me:<secret>@127"):
         assert shown in run.errors
     assert "level=info" not in run.errors
+
+
+def test_a_pipe_needs_no_file(collect, config: Path, tmp_path: Path) -> None:
+    with (tmp_path / "syslog").open("rb") as stdin:
+        run = collect("-stdin", "-dry-run", "-client.url=http://127.0.0.1:9/loki/api/v1/push", stdin=stdin.fileno())
+        assert run.process.wait(20) == 0, run.errors
+    assert [line.split("\t")[2] for line in run.lines] == (tmp_path / "syslog").read_text().splitlines()
+    assert 'job="stdin"' in run.lines[0]
 
 
 def test_the_version_is_told_as_promtail_tells_its_own(collect) -> None:

@@ -62,7 +62,7 @@ def try_out(loaded: Loaded, inspect: bool) -> None:
     from dataclasses import replace
 
     from atalaia.collector.inspecting import Inspection
-    from atalaia.collector.promtail.takeover import enter
+    from atalaia.collector.promtail.takeover import enter, enter_cursors
     from atalaia.collector.trial import DryRun, borrowed, stdin_run
 
     plan = loaded.plan
@@ -85,7 +85,8 @@ def try_out(loaded: Loaded, inspect: bool) -> None:
             printer.stop = stop.set
             stdin_run(tried, show, sys.stdin.fileno(), stop)
         else:
-            if loaded.before.offsets:
+            if loaded.before:
+                enter_cursors(tried, loaded.before)
                 enter(tried, loaded.before, tried.positions)
             collector = DryRun(tried, show)
             printer.stop = collector.stop

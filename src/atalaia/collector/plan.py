@@ -126,6 +126,11 @@ class Job:
         """Seconds without news after which what a format or a stage holds back is complete."""
         return max([self.wait, *(stage.wait for stage in self.stages if isinstance(stage, Waiting))])
 
+    @property
+    def resumes(self) -> bool:
+        """Whether a stop leaves what a stage waits for in its file, where the next start finds the whole of it."""
+        return self.format != "spool" and any(stage.wait > 0 for stage in self.stages if isinstance(stage, Waiting))
+
 
 @dataclass(frozen=True, slots=True)
 class Output:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from atalaia.collector import pipeline
 from atalaia.collector.collector import Collector
 from atalaia.collector.lines import cut_long, valid_utf8
-from atalaia.collector.listeners.opening import Listening
+from atalaia.collector.listeners.opening import Listening, listening
 from atalaia.collector.meters import Meters
 from atalaia.collector.outputs.sink import Answer, Delivery, Rows
 from atalaia.collector.plan import Job, Plan
@@ -74,7 +74,8 @@ def borrowed(plan: Plan) -> Iterator[Plan]:
             copy.put(one)
         copy.save()
         copy.close()
-        yield replace(plan, positions=place)
+        jobs = tuple(listening(job, job.listen, place) if job.listen else job for job in plan.jobs)
+        yield replace(plan, positions=place, jobs=jobs)
 
 
 class DryRun:

@@ -9,8 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from atalaia.collector.listeners.opening import listening, spool_directory
+from atalaia.collector.listeners.spool import Spool
+from atalaia.collector.listeners.stdin import Stdin
 from atalaia.collector.plan import Decompression, Job, Output, Plan, Target
-from atalaia.collector.promtail.takeover import Recorded, enter, parse, recorded
+from atalaia.collector.promtail.takeover import Recorded, enter, enter_cursors, parse, recorded
 from atalaia.collector.reading.positions import Positions
 from atalaia.environment.errors import InputError
 
@@ -116,3 +119,21 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     place = tmp_path / "file" / "own"
     with pytest.raises(InputError, match="cannot be written"):
         enter(Plan((job,), (Output("http://h"),), place), Recorded({f"{tmp_path}/a.log": 2}), place)
+
+
+def test_journals_and_containers_go_on_where_promtail_stood(tmp_path: Path) -> None:
+    place = tmp_path / "own"
+    listen = Stdin  # never opened
+    jobs = [
+        listening(Job(name, ()), lambda spool, meters: listen({}, spool, 0), place)
+        for name in ("system", "both journal", "containers")
+    ]
+    found = Recorded({}, {"system": "s=1", "both": "s=2"}, {"c0ffee": "1700000000", "odd": "x"})
+    plan = Plan((*jobs, Job("files", ())), (Output("http://h"),), place)
+    assert enter_cursors(plan, found) == 3
+    assert enter_cursors(plan, found) == 0
+    docker = {"c0ffee/stdout": "1700000000000000000 0", "c0ffee/stderr": "1700000000000000000 0"}
+    for name, journal in (("system", {"journal": "s=1"}), ("both journal", {"journal": "s=2"}), ("containers", {})):
+        spool = Spool(spool_directory(place, name), name, None)
+        assert spool.cursors == docker | journal
+        spool.close()

@@ -6,6 +6,7 @@ file the offset counts its lines.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import os
@@ -14,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from atalaia.collector.listeners import docker_place, journal, records
+from atalaia.collector.listeners.opening import spool_directory
 from atalaia.collector.plan import Job, Plan
 from atalaia.collector.reading import identity
 from atalaia.collector.reading.contents import KINDS, Content
@@ -21,6 +24,7 @@ from atalaia.collector.reading.identity import Known
 from atalaia.collector.reading.positions import Positions
 from atalaia.collector.reading.tails import content_of
 from atalaia.environment.errors import ConfigurationError, InputError
+from atalaia.environment.state import write_atomically
 from atalaia.environment.yamlfile import Reader, read_text
 
 log = logging.getLogger("atalaia.collector")
@@ -30,11 +34,14 @@ _BACK = 1 << 20  # bytes in which the beginning of a line is sought
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What a positions file holds: `offsets` by path, journal cursors by job, times (s) by the key of a source."""
+    """What a positions file holds: `offsets` by path, journal cursors by job, times (s) by a container's id."""
 
     offsets: Mapping[str, int] = field(default_factory=dict)
     journals: Mapping[str, str] = field(default_factory=dict)
     cursors: Mapping[str, str] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.offsets or self.journals or self.cursors)
 
 
 def parse(path: Path, text: str) -> Recorded:
@@ -104,6 +111,32 @@ def enter(plan: Plan, found: Recorded, place: Path) -> int:
         kept.close()
     log.info("event=promtail_positions_taken files=%d of=%d", len(known), len(found.offsets))
     return len(known)
+
+
+def enter_cursors(plan: Plan, found: Recorded) -> int:
+    """Begin the spools of journal and Docker jobs with where Promtail stood; how many there are. See Spool.cursors.
+
+    Promtail kept whole seconds of a container: lines of its last second come again.
+    """
+    containers = {
+        docker_place.source(container, stream): docker_place.Place(int(moment) * 1_000_000_000).cursor()
+        for container, moment in found.cursors.items()
+        for stream in ("stdout", "stderr")
+        if moment.isascii() and moment.isdigit()
+    }
+    begun = 0
+    for job in plan.jobs:
+        place = spool_directory(plan.positions, job.name)
+        if job.listen is None or place.exists():
+            continue
+        journals = [cursor for name, cursor in found.journals.items() if job.name in (name, f"{name} journal")]
+        cursors = containers | ({journal.SOURCE: journals[0]} if journals else {})
+        if cursors:
+            with contextlib.suppress(OSError):  # who opens the spool tells why it cannot be written
+                place.mkdir(parents=True)
+                write_atomically(place / "00000001.jsonl", records.state(cursors).decode())
+                begun += 1
+    return begun
 
 
 def _known(job: Job, path: str, recorded_at: int) -> Known:
