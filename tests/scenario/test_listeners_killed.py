@@ -139,7 +139,7 @@ def test_what_was_taken_is_delivered_once(tmp_path: Path, rng: random.Random, do
     try:
         senders = Senders(push, syslog, container)
         with senders:
-            for round_ in range(60 if soak() else 4):
+            for round_ in range(60 if soak() else 3):
                 senders.go_on()
                 time.sleep(rng.uniform(0, 0.4))
                 victims = [collector] if round_ % 3 else [collector, store]
