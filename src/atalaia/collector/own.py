@@ -76,4 +76,4 @@ def _elsewhere(environment: Environment, source: PostgresSource) -> Job:
     form = postgres_format(source.format, source.name, source.log_line_prefix, source.timezone, redact)
     labels = {"job": "postgres", "server": source.name}
     targets = [Target(str(environment.resolve(Path(pattern))), labels) for pattern in source.logs]
-    return Job(f"{source.name} of postgres", tuple(targets), form)
+    return Job(f"{source.name} of postgres", tuple(targets), form, filename=False)

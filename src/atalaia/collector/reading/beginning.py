@@ -53,7 +53,7 @@ class Beginning:
         None: there is nothing to read now. It is then awake again when there may be.
         """
         content = tail.content
-        head = content.read(_LOOKED_AT, 0) if content is not None else b""
+        head = os.pread(content.descriptor, _LOOKED_AT, 0) if content is not None else b""
         if content is None or not head:
             return None
         kind = kind_of(head) or ("z" if self._is_z(tail) else None)
@@ -96,7 +96,7 @@ class Beginning:
         old = tail.known
         status = os.fstat(content.descriptor)
         self._tails.remove(tail)
-        known = identity.begin(old.job, old.path, status, content.read)
+        known = replace(identity.begin(old.job, old.path, status, content.read), real=old.real)
         tail.begin(known)
         self._tails.add(tail)
         self.put(known)
@@ -109,7 +109,8 @@ class Beginning:
         log.info("event=truncated file=%s read=%d size=%d", tail.known.path, tail.position, content.size())
         self._tails.remove(tail, gone=True)
         status = os.fstat(content.descriptor)
-        fresh = tail.another(identity.begin(tail.job.name, tail.known.path, status, content.read), content)
+        known = identity.begin(tail.job.name, tail.known.path, status, content.read)
+        fresh = tail.another(replace(known, real=tail.known.real), content)
         tail.content = None
         tail.known = replace(tail.known, device=0, inode=0)
         self.put(tail.known)
@@ -187,7 +188,7 @@ class Beginning:
         """Look for what became of a known content whose file is gone or holds another: renamed, copied, compressed."""
         job = next((job for job in self._plan.jobs if job.name == known.job), None)
         folder, name = os.path.split(known.real or known.path)
-        if job is None or job.listen is not None or not known.head_size:
+        if job is None or job.listen is not None:
             return
         stems = {name, names.base(name), os.path.splitext(name)[0]}
         try:
@@ -201,10 +202,11 @@ class Beginning:
                     return
 
     def _try(self, job: Job, known: Known, path: str) -> None:
-        same = known.identity != (0, 0) and os.stat(path).st_ino == known.inode
-        if not same and not {os.path.basename(known.real), names.base(os.path.basename(known.real))} & names.origins(
-            os.path.basename(path)
-        ):
+        own = os.path.basename(known.real or known.path)
+        related = bool({own, names.base(own)} & names.origins(os.path.basename(path)))
+        # Inodes are used again: without a fingerprint the name must fit as well.
+        same = known.inode != 0 and os.stat(path).st_ino == known.inode and (related or known.head_size > 0)
+        if not same and not (related and known.head_size):
             return
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -225,7 +227,9 @@ class Beginning:
         if target is None:
             content.close()
             return
-        fresh = Tail(job, job.labels_of(target, known.path), replace(known, id="", path=path), content, self._longest)
+        fresh = Tail(
+            job, job.labels_of(target, known.path), replace(known, id="", path=path), content, self._plan.longest(job)
+        )
         fresh.known = identity.begin(job.name, path, status, content.read)
         fresh.kind = kind
         fresh.orphan_since = time.monotonic()
@@ -234,10 +238,6 @@ class Beginning:
             taken.close()
         self._tails.add(fresh)
         self._adopt(fresh, known)
-
-    @property
-    def _longest(self) -> int:
-        return self._plan.max_line_size
 
 
 _WAIT = object()

@@ -51,6 +51,7 @@ class Files:
         self._watcher = Watcher()
         self._rate = Rate(plan.limits)
         self._polled: set[Key] = set()
+        self._linked: set[str] = set()  # folders that links point into
         self._looked: float | None = None
         self._took = 0.0
         self._next_look = 0.0
@@ -91,9 +92,13 @@ class Files:
 
     def _look(self) -> None:
         began = time.monotonic()
+        # Watched first: what comes after the look is told of then.
+        folders = self._finding.folders()
+        self._watcher.watch(folders | self._linked)
         self._finding.look(first=self._looked is None)
-        real = {os.path.dirname(tail.known.real) for tail in self.tails if tail.known.real != tail.known.path}
-        self._watcher.watch(self._finding.folders | real)
+        self._linked = {os.path.dirname(tail.known.real) for tail in self.tails if tail.known.real != tail.known.path}
+        if not self._linked <= folders:
+            self._watcher.watch(folders | self._linked)
         self._polled = {
             tail.key for tail in self.tails if not (tail.alone and self._watcher.sees(tail.known.path, tail.known.real))
         }

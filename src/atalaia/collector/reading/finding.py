@@ -36,12 +36,14 @@ class Finding:
         self._by_identity: dict[Key, list[str]] = {}
         for known in positions.known.values():
             self._by_identity.setdefault((known.job, *known.identity), []).append(known.id)
-        self.folders: set[str] = set()
+
+    def folders(self) -> set[str]:
+        """The folders in which files of the globs come and go."""
+        return {folder for job in self._plan.jobs for target in job.targets for folder in names.folders(target)}
 
     def look(self, first: bool = False) -> None:
         """Go through all globs. `first`: files that were read before, and are found by none, are sought."""
         self._matcher = names.matcher(self._plan.jobs)
-        self.folders = {folder for job in self._plan.jobs for target in job.targets for folder in names.folders(target)}
         seen: set[Key] = set()
         new: dict[Key, tuple[int, Job, Target, str]] = {}
         for job in self._plan.jobs:
@@ -94,10 +96,10 @@ class Finding:
         if (status.st_size, status.st_mtime_ns) != tail.stood:
             self._tails.wake(tail.key)
 
-    def _meet(self, job: Job, target: Target, path: str) -> None:
-        """Open a file that is not open: known, or new."""
+    def _meet(self, job: Job, target: Target, path: str, now: str | None = None) -> None:
+        """Open a file that is not open: known, or new. `now`: what it is called since."""
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            descriptor = os.open(now or path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -119,15 +121,20 @@ class Finding:
                 self._beginning.put(one)
                 self._lost.append(one)
         fresh = known is None
-        known = known or identity.begin(job.name, path, status, content.read)
-        tail = Tail(job, job.labels_of(target, path), known, content, self._plan.max_line_size)
+        if known is None:
+            known = replace(identity.begin(job.name, path, status, content.read), real=os.path.realpath(now or path))
+        # What is sent again has the labels that it had, so that a Loki knows it: also when it was renamed meanwhile.
+        named = known.path if self._positions.planned.get(known.id) else path
+        tail = Tail(job, job.labels_of(target, named), known, content, self._plan.longest(job))
         tail.fresh, tail.target, tail.kind = fresh, target, None if fresh else kind
         tail.unpack = job.decompression is not None or os.path.splitext(target.pattern)[1][1:].lower() in KINDS
         if fresh:
             tail.content = content_of(descriptor, None)
         self._told.forget(path)
         self._tails.add(tail)
-        self._tails.name(tail, path)
+        self._tails.name(tail, now or path)
+        if now is not None:
+            self._tails.orphan(tail, time.monotonic())
         tail.replay(self._positions.planned.get(known.id, ()))
         if kind is not None and known.whole == status.st_size:
             tail.stood = status.st_size, status.st_mtime_ns
@@ -139,6 +146,16 @@ class Finding:
         for path in news.written:
             for key in self._tails.at(path):
                 self._tails.wake(key)
+        for path, before in news.renamed.items():
+            # A file that came and was rotated before anyone looked.
+            status = self._status(path)
+            if status is not None and not self._tails.of_inode((status.st_dev, status.st_ino)):
+                wanted = {job.name for job, _ in self._matcher.targets(path)}
+                for name in before:
+                    for job, target in self._matcher.targets(name):
+                        if job.name not in wanted:
+                            wanted.add(job.name)
+                            self._meet(job, target, name, path)
         for path in news.named:
             status = self._status(path)
             same = (status.st_dev, status.st_ino) if status is not None else None

@@ -26,11 +26,13 @@ _ELSEWHERE = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "glusterfs", "fuse", "v
 class News:
     """`written`: files with other contents; `named`: names that came, went, or mean another file or other rights.
 
-    `folders`: whether folders came or went, or events were lost: look at everything.
+    `renamed`: new names of files and those that they had before. `folders`: whether folders came or went, or events
+    were lost: look at everything.
     """
 
     written: set[str] = field(default_factory=set)
     named: set[str] = field(default_factory=set)
+    renamed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     folders: bool = False
 
 
@@ -41,6 +43,7 @@ class Watcher:
         self.blind: set[str] = set()
         self._folders: dict[str, int] = {}
         self._paths: dict[int, str] = {}
+        self._moving: dict[int, tuple[str, ...]] = {}  # files that left their name, and did not get another yet
         self._told: set[str] = set()
         self._add: Callable[[int, bytes, int], int] | None = None
         self._descriptor = -1
@@ -106,6 +109,8 @@ class Watcher:
     def news(self) -> News:
         """What happened since it was last asked."""
         found = News()
+        if len(self._moving) > 1000:
+            self._moving.clear()  # they left for where nobody watches
         while self._descriptor >= 0:
             try:
                 data = os.read(self._descriptor, 256 << 10)
@@ -113,31 +118,37 @@ class Watcher:
                 break
             at = 0
             while at < len(data):
-                number, mask, _, size = _EVENT.unpack_from(data, at)
+                number, mask, cookie, size = _EVENT.unpack_from(data, at)
                 at += _EVENT.size
-                self._take(found, number, mask, data[at : at + size])
+                path = self._take(found, number, mask, data[at : at + size])
                 at += size
+                if path is not None and mask & _MOVED_FROM:
+                    self._moving[cookie] = (*found.renamed.pop(path, ()), path)
+                elif path is not None and mask & _MOVED_TO and cookie in self._moving:
+                    found.renamed[path] = self._moving.pop(cookie)
         return found
 
-    def _take(self, found: News, number: int, mask: int, name: bytes) -> None:
+    def _take(self, found: News, number: int, mask: int, name: bytes) -> str | None:
+        """The file that an event tells of."""
         if mask & (_OVERFLOW | _IGNORED | _DELETE_SELF | _MOVE_SELF):
             found.folders = True
             if mask & (_IGNORED | _MOVE_SELF) and (gone := self._paths.pop(number, None)):
                 self._folders.pop(gone, None)
                 if mask & _MOVE_SELF:
                     self._remove(self._descriptor, number)
-            return
+            return None
         folder = self._paths.get(number)
         if folder is None:
-            return
+            return None
         if mask & _ISDIR:
             found.folders |= bool(mask & _NAMES)
-            return
+            return None
         path = os.path.join(folder, os.fsdecode(name.rstrip(b"\0")))
         if mask & _MODIFY:
             found.written.add(path)
         if mask & _NAMES:
             found.named.add(path)
+        return path
 
     def close(self) -> None:
         """Watch nothing more."""
