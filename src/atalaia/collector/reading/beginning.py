@@ -57,7 +57,7 @@ class Beginning:
         head = os.pread(content.descriptor, _LOOKED_AT, 0) if content is not None else b""
         if content is None or not head:
             return None
-        kind = kind_of(head) or ("z" if self._is_z(tail) else None)
+        kind = kind_of(head) or ("z" if is_z(tail.job, tail.unpack, tail.known.path) else None)
         if kind is None and looks_binary(head) and not tail.wide:
             self._skip(tail, "binary", _why_binary(head))
             return None
@@ -80,11 +80,6 @@ class Beginning:
                 self._tails.wake_at(time.monotonic() + left, tail)
                 return None
         return self._begin(tail, content)
-
-    def _is_z(self, tail: Tail) -> bool:
-        """Whether the file is said to be zlib's format, which nothing in it tells for sure."""
-        given = tail.job.decompression.format if tail.job.decompression is not None else None
-        return tail.unpack and (KINDS.get(given or "") == "z" or (not given and tail.known.path.endswith(".z")))
 
     def _skip(self, tail: Tail, what: str, why: str) -> None:
         # It stays among the tails, fresh and closed: when it changes it is looked at again.
@@ -252,6 +247,12 @@ class Beginning:
 
 
 _WAIT = object()
+
+
+def is_z(job: Job, unpack: bool, path: str) -> bool:
+    """Whether a file is said to be zlib's format, which nothing in it tells for sure."""
+    given = job.decompression.format if job.decompression is not None else None
+    return unpack and (KINDS.get(given or "") == "z" or (not given and path.endswith(".z")))
 
 
 def _why_binary(head: bytes) -> str:
