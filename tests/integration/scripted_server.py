@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
+import socket
 import ssl
 import threading
 from collections.abc import Callable
@@ -57,6 +59,10 @@ class Scripted:
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
+            def setup(self) -> None:
+                super().setup()
+                outer._connections.append(self.connection)
+
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 reply = Reply(404)
@@ -80,6 +86,7 @@ class Scripted:
             def handle_error(self, *_: object) -> None:
                 """A client that hangs up is meant."""
 
+        self._connections: list[socket.socket] = []
         self._server = Server(("127.0.0.1", port), Handler)
         if tls is not None:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
@@ -95,6 +102,10 @@ class Scripted:
         return [line for asked in self.asked for line in asked.lines]
 
     def close(self) -> None:
+        """End as a process does: its connections are closed as well."""
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+        for connection in self._connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)

@@ -7,15 +7,17 @@ import itertools
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from api_support import Tenant, served, tenant
+from logs_support import wait_for
+from test_collector_delivery import running
 from tests.conftest import soak
-from tests.integration.conftest import NewServer
-from tests.integration.logs_support import wait_for
 
 from atalaia.collector import pipeline
 from atalaia.collector.formats.auto import Auto
@@ -25,13 +27,20 @@ from atalaia.collector.formats.jsonlog import jsonlog
 from atalaia.collector.formats.prefix import chosen
 from atalaia.collector.formats.redact import Redacted
 from atalaia.collector.formats.stderr import Stderr
+from atalaia.collector.own import environment_plan
 from atalaia.collector.plan import Job
+from atalaia.environment.connection import Connection
 from atalaia.environment.errors import AtalaiaError
+from atalaia.environment.load import Environment, parse
+from atalaia.environment.state import State
 from atalaia.postgres import binaries, connect, control, settings
 from atalaia.postgres.cluster import Cluster
 from atalaia.postgres.places import make
 from atalaia.postgres.tools import variables
 from atalaia.runtime import process as processes
+from conftest import NewServer
+
+__all__ = ["served", "tenant"]
 
 SECRET = "Zq7Xv"
 # All that stderr can tell. (%l counts each line there, and each record in the other two.)
@@ -78,7 +87,8 @@ def logging(cluster: Cluster, *given: str, **environment: str) -> Iterator[Clust
         assert control.stop(process, 20)
         # The collecting process writes on for a moment.
         last = b"" if environment else b"database system is shut down"
-        wait_for(lambda: all(last in path.read_bytes() for path in cluster.log.iterdir()), what="the last words")
+        kinds = {path.suffix[1:] for path in cluster.log.iterdir()}
+        wait_for(lambda: all(last in written(cluster, kind) for kind in kinds), what="the last words")
 
 
 def work(cluster: Cluster, application: str = "the tests") -> None:
@@ -271,3 +281,31 @@ def test_servers_that_speak_other_languages(
     for name in ("json", "log"):
         for row in entries(Redacted(Auto("x")), written(server, name)):
             assert SECRET not in row["line"]
+
+
+def test_a_server_elsewhere_is_collected_while_it_rotates_its_files(
+    new_server: NewServer, tenant: Tenant, tmp_path: Path
+) -> None:
+    server = new_server(run=False)
+    file = tmp_path / "atalaia.toml"
+    text = f'[collection]\ntargets = []\n[[collection.postgres]]\nname = "main"\nlogs = "{server.log}/*.log"\n'
+    environment = Environment(file, parse(text, file)[0], State(tmp_path / ".atalaia"), {})
+    plan = environment_plan(environment, {}, Connection(str(tenant.http.base_url).rstrip("/"), tenant.name))
+    given = ("log_destination=stderr,jsonlog", "log_filename=a-%H%M%S.log", "log_min_messages=log")
+    with logging(server, *given), running(plan):
+        with connect.connect(server, autocommit=True) as session:
+            for number in range(60):
+                session.execute(f"DO $d$ BEGIN RAISE LOG 'number {number}\nof sixty' USING HINT = 'count'; END $d$")
+                if number % 20 == 19:
+                    session.execute("SELECT pg_rotate_logfile(), pg_sleep(1.1)")  # its name has seconds
+        query = '{server="main", severity="LOG"} |= "of sixty"'
+        now = time.time_ns()
+
+        def lines() -> list[str]:
+            return tenant.lines(query, start=now - 10**12, end=now + 10**12)
+
+        wait_for(lambda: len(lines()) >= 60, what="all the records")
+    wanted = [f"LOG:  number {number}\nof sixty\nHINT:  count" for number in range(60)]
+    found = [line.split("\nCONTEXT:", 1)[0] for line in lines()]
+    assert sorted(found) == sorted(wanted)
+    assert len(list(server.log.glob("*.log"))) >= 3

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 import subprocess
@@ -11,10 +12,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from tests.conftest import soak
 from tests.integration.listeners_support import wait_until
-from tests.scenario.support import soak
 
 from atalaia.collector.formats.spool import records
+from atalaia.collector.listeners.opening import begin_at, spool_directory
 from atalaia.collector.listeners.records import placed
 from atalaia.collector.listeners.spool import Spool
 from atalaia.environment.errors import InputError
@@ -62,6 +64,7 @@ def test_segments_are_rolled_and_released_once_acknowledged(spool: Spool) -> Non
 def test_a_full_spool_refuses_and_takes_again_when_there_is_room(
     spool: Spool, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     while spool.append(table_of("x" * 10_000)):  # 200 KB fit
         assert spool.size < 250_000
     before = lines_of(spool.directory)
@@ -161,6 +164,19 @@ def test_a_full_disk_is_told_and_nothing_of_the_append_stays(
     assert lines_of(spool.directory) == ["before", "after"]
 
 
+def test_a_spool_may_begin_where_another_collector_stood(tmp_path: Path) -> None:
+    positions = tmp_path / "positions.json"
+    assert begin_at(positions, "systemd journal", {"journal": "s=1;i=2"})
+    assert not begin_at(positions, "systemd journal", {"journal": "s=1;i=1"})
+    assert not begin_at(positions, "other", {})
+    place = spool_directory(positions, "systemd journal")
+    spool = Spool(place, "systemd journal")
+    assert spool.cursors == {"journal": "s=1;i=2"}
+    spool.close()
+    assert place.parent.name == "positions.json.spool"
+    assert spool_directory(positions, "systemd_journal") != place
+
+
 _WRITER = """
 import sys, itertools
 from pathlib import Path
@@ -178,7 +194,7 @@ for at in itertools.count(first, 7):
 
 def test_a_writer_killed_at_any_moment_goes_on_where_it_stood(tmp_path: Path) -> None:
     told = -1
-    for round_ in range(soak(2, 20)):
+    for round_ in range(20 if soak() else 2):
         writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
         assert writer.stdout is not None
         with writer.stdout:

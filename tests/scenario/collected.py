@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import os
 import random
 import shutil
 import signal
@@ -47,6 +48,7 @@ scrape_configs:
   - labeldrop: [filename]
   static_configs: [{{labels: {{job: w, __path__: {folder}/logs/multi-*.log*}}}}]
 """
+_STUCK = 30.0  # seconds without any progress
 TENANTS = ("", "other")
 
 
@@ -241,6 +243,7 @@ class Writer:
         elif kind == "copytruncate":
             shutil.copy(path, self.logs.parent / f"{name}.copy")
             self._open[name].truncate(0)
+            self._seen.discard(name)
             for _ in range(self._rng.randrange(60)):
                 self.write(name)
         elif kind == "delete":
@@ -262,7 +265,8 @@ class Writer:
             rotated.unlink()
 
     def all_is_read(self) -> None:
-        self._seen = set(self._open)
+        """An empty file is nothing yet that could be known again."""
+        self._seen = {name for name, file in self._open.items() if os.fstat(file.fileno()).st_size}
 
     def close(self) -> None:
         for file in self._open.values():
@@ -310,8 +314,8 @@ class Rounds:
         if self._rng.random() < 0.5:
             self.kills["collector"] += 1
             self.collector.kill()
-        for _ in range(self._rng.randrange(4)):
-            self.writer.rotate(self._rng.choice(self.writer.names), quiet=True)
+        for name in self._rng.sample(self.writer.names, self._rng.randrange(4)):
+            self.writer.rotate(name, quiet=True)
 
     def _disturb(self, stop: threading.Event, rng: random.Random) -> None:
         """Kill and start, until `stop`."""
@@ -328,14 +332,17 @@ class Rounds:
 
     def check(self) -> None:
         """Wait until everything is there, once."""
-        deadline = time.monotonic() + 30
+        deadline, most = time.monotonic() + _STUCK, 0
         while True:
             for process in (self.receiver, self.collector):
                 if not process.running():
                     process.start()
             with contextlib.suppress(httpx.TransportError):
-                if self.receiver.count() >= len(self.writer.expected):
+                count = self.receiver.count()
+                if count >= len(self.writer.expected):
                     break
+                if count > most:
+                    deadline, most = time.monotonic() + _STUCK, count
             assert time.monotonic() < deadline, self._difference()
             time.sleep(0.05)
         found = self.receiver.found()

@@ -23,7 +23,8 @@ FAULTS = ("500", "503", "429", "close before", "close after", "die before", "die
 def main(directory: str, port: str, options: str) -> None:
     folder, given = Path(directory), json.loads(options)
     folder.mkdir(exist_ok=True)
-    rng, lock = random.Random(given["seed"]), threading.Lock()
+    # Another one in each life, or one that dies of its first request would die for ever.
+    rng, lock = random.Random(f"{given['seed']} {os.getpid()}"), threading.Lock()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -42,6 +43,9 @@ def main(directory: str, port: str, options: str) -> None:
                 self.connection.close()
                 return
             body = self.rfile.read(length)
+            if len(body) < length:  # the client was killed
+                self.close_connection = True
+                return
             if fault == "close before":
                 self.close_connection = True
                 self.connection.close()

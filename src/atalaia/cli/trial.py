@@ -34,7 +34,8 @@ def describe(path: Path, loaded: Loaded) -> Iterator[str]:
         yield from _job(job, plan)
     for output in plan.outputs:
         yield f"to {output.url}" + (f" as tenant {output.tenant}" if output.tenant else "")
-    yield f"positions in {plan.positions}" + _taken_over(plan)
+    count = len(loaded.before.offsets)
+    yield f"positions in {plan.positions}" + (f"; Promtail's of {count} files will be taken over" if count else "")
     if plan.server is not None:
         yield f"HTTP server on {plan.server.address or '*'}:{plan.server.port}"
     for remark in loaded.remarks:
@@ -44,10 +45,10 @@ def describe(path: Path, loaded: Loaded) -> Iterator[str]:
 def _job(job: Job, plan: Plan) -> Iterator[str]:
     stages = f", stages {', '.join(stage.name for stage in job.stages)}" if job.stages else ""
     yield f"job {job.name}{stages}"
-    if plan.stdin:
-        yield f"  standard input  {braces(job.targets[0].labels)}"
+    if plan.stdin is not None:
+        yield f"  standard input  {braces(plan.stdin)}"
     elif job.listen is not None:
-        yield "  what it receives"
+        yield "  what is sent to it, through a spool on disk"
     else:
         for target in job.targets:
             found = len(target.paths())
@@ -56,21 +57,15 @@ def _job(job: Job, plan: Plan) -> Iterator[str]:
             yield f"  {target.pattern}{without}  {files}  {braces(target.labels)}"
 
 
-def _taken_over(plan: Plan) -> str:
-    from atalaia.collector.promtail.takeover import Takeover
-
-    if not isinstance(plan.begin_at, Takeover):
-        return ""
-    return f"; {len(plan.begin_at.recorded.offsets)} of Promtail's will be taken over"
-
-
-def try_out(plan: Plan, inspect: bool) -> None:
+def try_out(loaded: Loaded, inspect: bool) -> None:
     """Print what the plan would send, until a signal or the end of standard input."""
     from dataclasses import replace
 
     from atalaia.collector.inspecting import Inspection
-    from atalaia.collector.trial import borrowed, dry_run, stdin_run
+    from atalaia.collector.promtail.takeover import enter, enter_cursors
+    from atalaia.collector.trial import DryRun, borrowed, stdin_run
 
+    plan = loaded.plan
     colours = colourful()
     printer = _Printer(colours)
     for output in plan.outputs:
@@ -85,12 +80,15 @@ def try_out(plan: Plan, inspect: bool) -> None:
             printer.write("".join(sent(table, colours)))
 
     with borrowed(plan) as tried:
-        if plan.stdin:
+        if plan.stdin is not None:
             stop = threading.Event()
             printer.stop = stop.set
             stdin_run(tried, show, sys.stdin.fileno(), stop)
         else:
-            collector = dry_run(tried, show)
+            if loaded.before:
+                enter_cursors(tried, loaded.before)
+                enter(tried, loaded.before, tried.positions)
+            collector = DryRun(tried, show)
             printer.stop = collector.stop
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: collector.stop())

@@ -10,15 +10,24 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from atalaia.collector.collector import Collector
 from atalaia.collector.listeners.opening import Listening
 from atalaia.collector.meters import Meters
 from atalaia.collector.plan import Output, Plan
+from atalaia.collector.showing import KIND, Showing, Taken, View
 from atalaia.environment.state import write_atomically
 
 log = logging.getLogger("atalaia.collector")
-_RELEASE = 1.0  # seconds between looks at what the spools need not keep any longer
+_RELEASE = 0.5  # seconds between looks at what the spools need not keep any longer
+
+
+@runtime_checkable
+class Ending(Protocol):
+    """A listener whose source has an end; `ended`: all of it is in the spool."""
+
+    ended: threading.Event
 
 
 class Collecting:
@@ -27,13 +36,23 @@ class Collecting:
     An output that is away does not hold the others. What stages and reading count is counted for the first one alone.
     """
 
-    def __init__(self, plan: Plan, on_ready: Callable[[], None] | None = None, meters: Meters | None = None) -> None:
-        """`on_ready` is called once, when the first output was reached. Raises InputError: positions, spools."""
+    def __init__(
+        self,
+        plan: Plan,
+        on_ready: Callable[[], None] | None = None,
+        meters: Meters | None = None,
+        view: View | None = None,
+    ) -> None:
+        """`on_ready` is called once, when the first output was reached. Raises InputError: positions, spools.
+
+        `view`: what is shown of it while it runs.
+        """
         self.meters = meters or Meters()
         self._ready = on_ready
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._error: BaseException | None = None
+        self._files = any(job.listen is None for job in plan.jobs)
         self._listening = Listening(plan, self.meters) if any(job.listen for job in plan.jobs) else None
         self.collectors: list[Collector] = []
         try:
@@ -47,6 +66,7 @@ class Collecting:
         except BaseException:
             self._close()
             raise
+        self._showing = Showing(plan, self.meters, self.collectors, self._taken, view or View())
 
     def stop(self) -> None:
         """Ask `run` to end. May be called by a signal's handler."""
@@ -55,9 +75,11 @@ class Collecting:
     def run(self) -> None:
         """Collect until `stop`, or until one collector fails: then all end, and its error is raised."""
         try:
+            self._showing.start()
             if self._listening is not None:
                 self._listening.start()
         except BaseException:
+            self._showing.stop()
             self._close()
             raise
         threads = [
@@ -69,6 +91,8 @@ class Collecting:
         try:
             while not self._stop.wait(_RELEASE):
                 self._release()
+                if self._delivered():
+                    break
         finally:
             # What listeners have taken is in the spools then, and is delivered as what stands in files.
             if self._listening is not None:
@@ -77,6 +101,7 @@ class Collecting:
                 collector.stop()
             for thread in threads:
                 thread.join()
+            self._showing.stop()
         if self._error is not None:
             raise self._error
 
@@ -87,6 +112,13 @@ class Collecting:
             with self._lock:
                 self._error = self._error or error
             self._stop.set()
+
+    def _taken(self) -> Taken:
+        if self._listening is None:
+            return {}
+        kinds = {name: type(listener).__name__ for name, listener in self._listening.listeners.items()}
+        found = self._listening.targets()
+        return {name: [{**one, KIND: kinds[name]} for one in targets] for name, targets in found.items()}
 
     def _reached(self) -> None:
         with self._lock:
@@ -100,7 +132,23 @@ class Collecting:
             return
         every = [collector.spooled for collector in self.collectors]
         paths = set.intersection(*(set(one) for one in every))
-        self._listening.release({path: min(one[path] for one in every) for path in paths})
+        least = {path: min(one[path] for one in every) for path in paths}
+        if self._listening.ended(least):
+            self._stop.set()
+        self._listening.release(least)
+
+    def _delivered(self) -> bool:
+        """Whether all sources are ones that end, have ended, and every output has what they gave."""
+        if self._listening is None or self._files:
+            return False
+        for name, listener in self._listening.listeners.items():
+            if not isinstance(listener, Ending) or not listener.ended.is_set():
+                return False
+            for path in self._listening.spools[name].directory.glob("*.jsonl"):
+                size = path.stat().st_size
+                if any(collector.spooled.get(str(path), -1) < size for collector in self.collectors):
+                    return False
+        return True
 
     def _close(self) -> None:
         for collector in self.collectors:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from atalaia.collector.formats.settings import postgres_format
 from atalaia.collector.formats.stderr import OWN_PREFIX
+from atalaia.collector.listeners.opening import listening
 from atalaia.collector.plan import Job, Output, Plan, Target
 from atalaia.collector.promtail.load import load_jobs
 from atalaia.collector.stages.labels import Labels
@@ -26,6 +27,7 @@ _OWN = r"^ts=(?P<time>\S+) level=(?P<level>\w+) service=(?P<service>\w+) "
 def environment_plan(environment: Environment, servers: Mapping[str, Path], store: Connection) -> Plan:
     """`servers` has each server's directory."""
     settings = environment.settings.collection
+    positions = environment.state.collector / "positions.db"
     jobs = []
     records = postgres_format("jsonlog", "jsonlog", redact=settings.redact)
     strays = postgres_format("stderr", "stderr", OWN_PREFIX, redact=settings.redact)
@@ -49,8 +51,11 @@ def environment_plan(environment: Environment, servers: Mapping[str, Path], stor
     if settings.promtail:
         taken = {job.name for job in jobs}
         # A job's name names its files in the positions; a promtail job may be called as one of ours.
-        for job in load_jobs(environment.resolve(settings.promtail)):
-            jobs.append(replace(job, name=f"{job.name} of promtail") if job.name in taken else job)
+        for job in load_jobs(environment.resolve(settings.promtail), positions):
+            if job.name in taken:
+                job = replace(job, name=f"{job.name} of promtail")
+                job = listening(job, job.listen, positions) if job.listen else job
+            jobs.append(job)
     own = Target(f"{environment.state.own_logs}/*.log", {"job": "atalaia"})
     stages = (Regex(_OWN), Timestamp("time", "RFC3339Nano"), Labels({"level": None, "service": None}))
     jobs.append(Job("atalaia", (own,), stages=narrowed(stages), filename=False))
@@ -59,7 +64,7 @@ def environment_plan(environment: Environment, servers: Mapping[str, Path], stor
     return Plan(
         tuple(jobs),
         (Output(f"{store.base}/loki/api/v1/push", min_backoff=0.05, max_backoff=5.0, trust=store),),
-        environment.state.collector / "positions.db",
+        positions,
         longest,
         parse_duration(environment.settings.logs.limits.clock_ahead),
     )
@@ -71,4 +76,4 @@ def _elsewhere(environment: Environment, source: PostgresSource) -> Job:
     form = postgres_format(source.format, source.name, source.log_line_prefix, source.timezone, redact)
     labels = {"job": "postgres", "server": source.name}
     targets = [Target(str(environment.resolve(Path(pattern))), labels) for pattern in source.logs]
-    return Job(f"{source.name} of postgres", tuple(targets), form)
+    return Job(f"{source.name} of postgres", tuple(targets), form, filename=False)

@@ -70,9 +70,17 @@ def translate(pattern: str) -> str:
         elif piece == "?":
             text += "[^/]"
         else:
-            text += piece.replace("[!", "[^", 1) if piece.startswith("[") else re.escape(piece)
+            text += _class(piece) if piece.startswith("[") else re.escape(piece)
     return text
 
+
+def _class(piece: str) -> str:
+    """`[!a-z]` of a glob as a regular expression's."""
+    inner = piece[1:].replace("[", "\\[")
+    return "[" + (f"^{inner[1:]}" if inner.startswith("!") else inner)
+
+
+_RECORD = 32 << 20  # bytes
 
 # Changes the labels of a target or a received entry; None: it is not collected. Pure: called once a distinct set.
 Relabel: TypeAlias = "Callable[[Mapping[str, str]], Mapping[str, str] | None]"
@@ -117,6 +125,11 @@ class Job:
     def patience(self) -> float:
         """Seconds without news after which what a format or a stage holds back is complete."""
         return max([self.wait, *(stage.wait for stage in self.stages if isinstance(stage, Waiting))])
+
+    @property
+    def resumes(self) -> bool:
+        """Whether a stop leaves what a stage waits for in its file, where the next start finds the whole of it."""
+        return self.format != "spool" and any(stage.wait > 0 for stage in self.stages if isinstance(stage, Waiting))
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +197,8 @@ class Server:
 class Plan:
     """All that one collector does. `max_line_size` in bytes, `clock_ahead` in nanoseconds.
 
-    `begin_at` is asked for each file (its path and size) that begins to be read while no position at all was known:
-    another collector's position in bytes, 0 for none. `server`: None for no HTTP server. `stdin`: the first job reads
-    standard input, and the collector ends with it.
+    `server`: None for no HTTP server. `stdin`: the labels of standard input, which the first job reads, and with which
+    the collector ends; None: files and listeners.
     """
 
     jobs: tuple[Job, ...]
@@ -196,5 +208,8 @@ class Plan:
     clock_ahead: int = 86_400_000_000_000
     limits: Limits = Limits()
     server: Server | None = None
-    begin_at: Callable[[str, int], int] | None = None
-    stdin: bool = False
+    stdin: Mapping[str, str] | None = None
+
+    def longest(self, job: Job) -> int:
+        """Bytes of a file's line that are read. A spool's record is longer than its line, which alone is cut."""
+        return _RECORD if job.format == "spool" else self.max_line_size

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from atalaia.collector.plan import Relabel
 from atalaia.environment.yamlfile import Node, Reader
 from atalaia.logql.checks import compile_quietly, regex_problem
 from atalaia.logql.relabel import expand
@@ -99,6 +98,12 @@ class Rule:
         matches = self._pattern.search(value) is not None
         return dict(labels) if matches == (self.action == "keep") else None
 
+    def reads(self, label: str) -> bool:
+        """Whether a label can make a difference to others, or to what is dropped."""
+        if self.action == "labelmap":
+            return self._pattern.search(label) is not None
+        return label in self.source_labels or (self.action in _COMPARING and label == self.target_label)
+
     def _replaced(self, labels: Mapping[str, str], value: str) -> dict[str, str]:
         match = self._pattern.search(value)
         if match is None:
@@ -139,14 +144,23 @@ def relabelled(rules: Sequence[Rule], labels: Mapping[str, str]) -> dict[str, st
     return found
 
 
-def relabeller(rules: Sequence[Rule]) -> Relabel:
-    """`relabelled` with these rules; label sets that come again are looked up."""
+class Relabeller:
+    """`relabelled` with some rules, as plan.Relabel; label sets that come again are looked up."""
 
-    @lru_cache(maxsize=_REMEMBERED)
-    def remembered(labels: frozenset[tuple[str, str]]) -> dict[str, str] | None:
-        return relabelled(rules, dict(labels))
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._rules = tuple(rules)
+        self._remembered = lru_cache(maxsize=_REMEMBERED)(lambda labels: relabelled(self._rules, dict(labels)))
 
-    return lambda labels: remembered(frozenset(labels.items()))
+    def __call__(self, labels: Mapping[str, str]) -> Mapping[str, str] | None:
+        """The labels behind all rules; None: dropped."""
+        return self._remembered(frozenset(labels.items()))
+
+    def reads(self, label: str) -> bool:
+        """Whether a label can make a difference to others, or to what is dropped."""
+        return any(rule.reads(label) for rule in self._rules)
+
+    def __deepcopy__(self, memo: object) -> Relabeller:
+        return Relabeller(self._rules)
 
 
 def rules_of(reader: Reader, node: Node | None) -> tuple[Rule, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import tempfile
 import threading
 import time
@@ -18,10 +17,13 @@ import pyarrow as pa
 from atalaia.collector import pipeline
 from atalaia.collector.collector import Collector
 from atalaia.collector.lines import cut_long, valid_utf8
+from atalaia.collector.listeners.opening import Listening, listening
 from atalaia.collector.meters import Meters
 from atalaia.collector.outputs.sink import Answer, Delivery, Rows
 from atalaia.collector.plan import Job, Plan
+from atalaia.collector.reading import tables
 from atalaia.collector.reading.chunk import BLOCK
+from atalaia.collector.reading.positions import Positions
 from atalaia.store.batch import Source
 
 # Gets what would be sent, in the store's transit schema (store.batch.SCHEMA).
@@ -64,28 +66,44 @@ class _Shower:
 @contextmanager
 def borrowed(plan: Plan) -> Iterator[Plan]:
     """The plan with a copy of its positions, which is gone at the end."""
+    known, _ = tables.load(plan.positions) if plan.positions.exists() else ({}, {})
     with tempfile.TemporaryDirectory(prefix="atalaia-dry-run-") as folder:
-        place = Path(folder) / plan.positions.name
-        if plan.positions.parent.is_dir():
-            for path in plan.positions.parent.glob(f"{_literal(plan.positions.name)}*"):
-                if path.is_file():
-                    shutil.copy2(path, folder)
-        yield replace(plan, positions=place)
+        place = Path(folder) / "positions"
+        copy = Positions(place)
+        for one in known.values():
+            copy.put(one)
+        copy.save()
+        copy.close()
+        jobs = tuple(listening(job, job.listen, place) if job.listen else job for job in plan.jobs)
+        yield replace(plan, positions=place, jobs=jobs)
 
 
-def _literal(name: str) -> str:
-    return "".join(f"[{character}]" if character in "*?[" else character for character in name)
+class DryRun:
+    """A collector of a (borrowed) plan that shows what it would send; its listeners listen."""
 
+    def __init__(self, plan: Plan, show: Shown) -> None:
+        """Raises InputError: positions, spools."""
+        meters = Meters()
+        self._listening = Listening(plan, meters)
+        self._collector = Collector(plan, connector=lambda: _Shower(show), meters=meters)
 
-def dry_run(plan: Plan, show: Shown) -> Collector:
-    """A collector of the plan that shows what it would send; the plan is a borrowed one."""
-    return Collector(plan, connector=lambda: _Shower(show))
+    def run(self) -> None:
+        """Until `stop`. Raises InputError when a listener cannot listen."""
+        self._listening.start()
+        try:
+            self._collector.run()
+        finally:
+            self._listening.stop()
+
+    def stop(self) -> None:
+        """Ask `run` to end."""
+        self._collector.stop()
 
 
 def stdin_run(plan: Plan, show: Shown, descriptor: int, stop: threading.Event) -> None:
     """Send the lines of a descriptor through the first job and show what comes out, until its end or a stop."""
-    job, meters = plan.jobs[0], Meters()
-    labels = dict(job.targets[0].labels)
+    job, meters = replace(plan.jobs[0], format="plain"), Meters()
+    labels = dict(plan.stdin or {})
     waiting = b""
     while not stop.is_set():
         ready, _, _ = select.select([descriptor], [], [], job.patience)

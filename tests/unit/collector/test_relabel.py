@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atalaia.collector.relabel import ACTIONS, RelabelError, Rule, relabelled, relabeller, rules_of
+from atalaia.collector.relabel import ACTIONS, RelabelError, Relabeller, Rule, relabelled, rules_of
 from atalaia.environment.yamlfile import Reader
 
 NAMES = st.sampled_from(["a", "b", "c_d", "__meta_x", "__path__", "job"])
@@ -99,12 +99,25 @@ def test_rules_follow_each_other_until_one_drops() -> None:
     )
     assert relabelled(rules, {"__address__": "good:80", "empty": ""}) == {"__address__": "good:80", "host": "good"}
     assert relabelled(rules, {"__address__": "bad:80"}) is None
-    relabel = relabeller(rules)
+    relabel = Relabeller(rules)
     assert (
         relabel({"__address__": "good:80"})
         == relabel({"__address__": "good:80"})
         == relabelled(rules, {"__address__": "good:80"})
     )
+
+
+def test_which_labels_rules_read() -> None:
+    rules = (
+        Rule(source_labels=("__a", "b"), target_label="c"),
+        Rule("labelmap", regex="__journal_(.+)"),
+        Rule("keepequal", ("d",), target_label="e"),
+        Rule("labeldrop", regex="f"),
+    )
+    relabel = Relabeller(rules)
+    assert [name for name in ("__a", "b", "c", "__journal_x", "d", "e", "f", "__g") if relabel.reads(name)] == [
+        "__a", "b", "__journal_x", "d", "e",
+    ]  # fmt: skip
 
 
 def test_rules_are_read_with_prometheus_defaults() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -134,3 +136,13 @@ def test_a_limit_that_drops_is_a_token_bucket(reads: list[tuple[float, int]], ra
 )
 def test_a_wrong_limit_is_refused_with_its_line(text: str, problem: str) -> None:
     assert problem in "\n".join(built(text)[1])
+
+
+def test_a_copy_of_stages_has_a_state_of_its_own() -> None:
+    text = "- cri: {}\n- docker: {}\n- limit: {rate: 1, burst: 3, drop: true}\n- sampling: {rate: 1}\n"
+    text += '- match: {selector: \'{job="j"} |= "a"\', stages: [{multiline: {firstline: a}}]}\n'
+    text += "- metrics: {n: {type: counter, config: {match_all: true, action: inc}}}\n- drop: {expression: c}"
+    stages, problems = built(text)
+    assert not problems
+    for pipe in (copy.deepcopy(stages), copy.deepcopy(stages), stages):
+        assert [line for _, line, _ in in_pieces(pipe, ["a", "b", "c", "d"], [2])[0]] == ["a", "b"]

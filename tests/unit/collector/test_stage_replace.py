@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.collector.stage_support import built, extracted, made, stage
 
+from atalaia.collector.stages.captures import marking
 from atalaia.collector.stages.replace import Replace
 
 
@@ -73,8 +74,21 @@ def test_of_equal_captured_texts_the_replacement_is_the_same() -> None:
 
 
 @given(
-    st.lists(st.text(st.sampled_from("ab1 é"), max_size=10)),
-    st.sampled_from([r"(a)(b)?", r"((a)b)|(1)", r"(a*)", r" (\w+)", r"(?P<x>é)a?"]),
+    st.lists(st.text(st.sampled_from("aab1 é-\x01"), max_size=10)),
+    st.sampled_from(
+        [
+            r"(a)(b)",
+            r"(?P<x>a)-?(b)b*",
+            r"(?i)(?:1|A)(b)",
+            r"(a)|b",
+            r"\((a)[)(](b)",
+            r"(a)(b)?",
+            r"((a)b)|(1)",
+            r"(a*)",
+            r" (\w+)",
+            r"(?P<x>é)a?",
+        ]
+    ),
     st.sampled_from(["", "-", "<{{ .Value }}>"]),
 )
 def test_it_is_what_one_line_after_the_other_gives(texts: list[str], expression: str, template: str) -> None:
@@ -93,6 +107,20 @@ def test_it_is_what_one_line_after_the_other_gives(texts: list[str], expression:
     # Python's \w knows é, RE2's does not.
     plain = [text.replace("é", "!") if "w" in expression else text for text in texts]
     assert lines(Replace(expression, None, template), *plain) == [model(text) for text in plain]
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        (r"x (\S+)", r"(x )(\S+)()"),
+        (r"(?is)(?P<n>a(?:b|c))[()]\((d)$", r"(?is)()(a(?:b|c))([()]\()(d)($)"),
+        (r"\Q(\E(a)", r"(\Q(\E)(a)()"),
+        *((text, None) for text in ("a", "((a)b)", "(a)?", "(a){2}", "(a)|b", "(?:(a)|b)", "x(?i)(a)", "(a)" * 5)),
+    ],
+)
+def test_which_expressions_are_replaced_at_once(expression: str, expected: str | None) -> None:
+    found = marking(expression)
+    assert (found and found[0]) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -10,9 +11,11 @@ from tests.unit.collector.stage_support import built, extracted, made, stage
 from atalaia.collector.stages.stage import StageError
 from atalaia.collector.stages.template import Template
 from atalaia.logql.template import sprig
-from atalaia.logql.template.parse import parse
+from atalaia.logql.template.data import LabelMap
+from atalaia.logql.template.parse import TemplateError, parse
 from atalaia.logql.template.reads import functions, names
 from atalaia.logql.template.run import run
+from atalaia.logql.template.straight import straight
 
 
 def of(template: str, source: str = "s", **values: object) -> str | None:
@@ -115,6 +118,43 @@ def test_it_is_what_one_row_after_the_other_gives(rows: list, template: str) -> 
         except ValueError:
             expected = row[2]
         assert result == expected
+
+
+@pytest.mark.parametrize("data", [{"a": "x Y", "n": "2"}, LabelMap({"a": "x Y"}), {}, LabelMap()], ids=repr)
+@pytest.mark.parametrize(
+    ("template", "is_straight"),
+    [
+        ("text {{ .a }} {{ .none }}{{ 5 }}{{ nil }}", True),
+        ("{{ .a | ToUpper | printf `%s-%d` .n 1 }}", True),
+        ("{{ trunc (int .n) .a }}{{ ToLower .none }}", True),
+        ("{{ add 1 .n }}{{ list .a .none }}{{ now | kindOf }}", True),
+        ("{{ fail .a }}", True),
+        ("{{ int .a | div 1 }}", True),
+        ("{{ index .a 9 }}", True),
+        ("{{ repeat 2000000 .a }}{{ repeat 2000000 `x` }}", True),
+        ("{{ or .a .n }}", False),
+        ("{{ if .a }}x{{ end }}", False),
+        ("{{ $x := .a }}{{ $x }}", False),
+        ("{{ .a.b }}", False),
+        ("{{ . }}", False),
+        ("{{ .a | 5 }}", False),
+        ("{{ .a .n }}", False),
+    ],
+)
+def test_a_straight_template_is_the_same_as_its_tree(template: str, is_straight: bool, data: dict) -> None:
+    tree = parse(template, sprig.FUNCTIONS)
+    function = straight(tree, sprig.FUNCTIONS)
+    assert (function is not None) == is_straight
+    if function is None:
+        return
+
+    def outcome(write: Callable[[], str]) -> str:
+        try:
+            return write()
+        except TemplateError as error:
+            return f"fault: {error}"
+
+    assert outcome(lambda: function(data)) == outcome(lambda: run(tree, data, sprig.FUNCTIONS))
 
 
 @pytest.mark.parametrize(

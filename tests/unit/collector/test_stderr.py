@@ -252,6 +252,21 @@ def test_syslog_with_a_prefix_of_the_server() -> None:
     assert found[0]["metadata"] == {"pid": "77", "user": "ann", "database": "shop"}
 
 
+def test_syslog_whose_beginning_is_lost() -> None:
+    text = (
+        "2026-03-01T12:00:00+00:00 db1 postgres[77]: [3-1] LOG:  a\n"
+        "2026-03-01T12:00:00+00:00 db1 postgres[78]: [9-2] #011rest\n"
+        "2026-03-01T12:00:00+00:00 db2 postgres[77]: [9-2] DETAIL:  of another\n"
+        "2026-03-01T12:00:00+00:00 db1 postgres[77]: [3-2] HINT:  b\n"
+    )
+    found = rows(Syslogged(Stderr(chosen(""))), text)
+    assert [(r["line"], r["metadata"]["pid"]) for r in found] == [
+        ("LOG:  a\nHINT:  b", "77"),
+        ("\trest", "78"),
+        ("DETAIL:  of another", "77"),
+    ]
+
+
 @given(st.lists(st.integers(0, 800), max_size=3))
 def test_syslog_blocks_cut_anywhere(cuts: list[int]) -> None:
     form = Syslogged(Stderr(chosen("")))

@@ -86,25 +86,31 @@ class Syslogged:
         begins[0] = True
         begins[1:] |= key[1:] != key[:-1]
         at = np.flatnonzero(begins)
-        glued = joined(text, at, "")
-        made, held = [], []
         last = np.append(at[1:], len(rows)) - 1
-        for start, end in _runs(key[at]):
-            entries, timed = self.inner.parse(_block(glued.slice(start, end - start)), now, labels)
-            # Lines of the inner block -> lines of the file.
-            first = rows[at[start + entries.first_lines]]
-            tail = rows[last[start + entries.last_lines]]
-            if entries.held is not None and int(rows[last[end - 1]]) >= len(lines) - _NEAR:
-                held.append(int(rows[at[start + entries.held]]))
-            pid = column(fields.field("pid")[int(at[start])].as_py(), len(entries))
-            told = entries.metadata.get("pid")
-            pid = pid if told is None else pc.coalesce(column(told, len(entries)), pid)
-            ts = np.where(timed, entries.ts, header[first])
-            metadata = {**entries.metadata, "pid": pid}
-            made.append(replace(entries, ts=ts, first=first, last=tail, held=None, metadata=metadata))
-        whole = concat(made)
-        whole = whole.take(np.argsort(whole.first_lines, kind="stable"))
-        return whole.hold(min(held)) if held else whole
+        glued = joined(text, at, "")
+        entries, timed = self.inner.parse(_block(glued), now, labels)
+        if (key[at[entries.first_lines]] != key[at[entries.last_lines]]).any():
+            # The beginning of a process' record is lost, and its rest was taken for another's.
+            parts = [self.inner.parse(_block(glued.slice(a, b - a)), now, labels) for a, b in _runs(key[at])]
+            moved = zip(parts, _runs(key[at]), strict=True)
+            entries = concat([_shifted(part, start) for (part, _), (start, _) in moved])
+            timed = np.concatenate([told for _, told in parts])
+        # Lines of the inner block -> lines of the file.
+        first, final = rows[at[entries.first_lines]], rows[last[entries.last_lines]]
+        owner = key[at[entries.first_lines]]
+        ends = np.append(owner[1:] != owner[:-1], True) & (final >= len(lines) - _NEAR)
+        pid = fields.field("pid").take(pa.array(at[entries.first_lines]))
+        told = entries.metadata.get("pid")
+        metadata = {"pid": pid if told is None else pc.coalesce(column(told, len(entries)), pid)}
+        whole = replace(
+            entries,
+            ts=np.where(timed, entries.ts, header[first]),
+            first=first,
+            last=final,
+            held=None,
+            metadata={**entries.metadata, **metadata},
+        ).take(np.argsort(first, kind="stable"))
+        return whole.hold(int(first[ends].min())) if ends.any() else whole
 
     def _headed(self, text: pa.Array) -> pa.Array:
         """Whether a line begins with the server's prefix."""
@@ -134,6 +140,10 @@ def _behind(lines: pa.Array, length: np.ndarray) -> pa.Array:
 def _block(lines: pa.Array) -> bytes:
     whole = pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(lines)], pa.int32()), lines), "\n")
     return bytes(whole[0].as_buffer()) + b"\n"
+
+
+def _shifted(entries: Entries, by: int) -> Entries:
+    return replace(entries, first=entries.first_lines + by, last=entries.last_lines + by)
 
 
 def _runs(key: np.ndarray) -> list[tuple[int, int]]:

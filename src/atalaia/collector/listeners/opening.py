@@ -29,6 +29,19 @@ def listening(job: Job, opener: Opener, positions: Path) -> Job:
     return replace(job, targets=(Target(pattern, {"job": job.name}),), format="spool", filename=False, listen=opener)
 
 
+def begin_at(positions: Path, job: str, cursors: Mapping[str, str]) -> bool:
+    """Let a job's listener begin at these places of its sources (Promtail's, say), unless it has places of its own."""
+    directory = spool_directory(positions, job)
+    if not cursors or (directory.is_dir() and any(directory.glob("*.jsonl"))):
+        return False
+    spool = Spool(directory, job)
+    try:
+        spool.begin_at(cursors)
+    finally:
+        spool.close()
+    return True
+
+
 class Listening:
     """All listeners of a plan, each with its spool."""
 

@@ -129,7 +129,7 @@ class Syslog:
 
     def _dropped(self, count: int, reason: str) -> None:
         self._meters.count("promtail_listener_dropped_messages_total", count, job=self._spool.job, reason=reason)
-        log.warning("event=datagrams_dropped job=%r count=%d reason=%s", self._spool.job, count, reason)
+        log.warning("event=messages_dropped job=%r count=%d reason=%s", self._spool.job, count, reason)
 
     def entries(self, items: Sequence[Received]) -> Entries:
         """The messages that can be parsed."""

@@ -126,12 +126,18 @@ class AtalaiaSink:
             self._retried(tenant)
             raise Unreachable(f"{self._output.base}: {str(error) or type(error).__name__}") from error
         status = answer.status_code
+        self._meters.took(answer.elapsed.total_seconds(), self._host, status)
         if status == 409:
             return Answer(conflict=answer.json()["positions"])
         if status == 204 or (status == 200 and answer.headers.get("content-type") == "application/json"):
+            told = answer.json() if status == 200 else {}
+            stored = int(told.get("stored", rows))
             self._meters.count("promtail_sent_bytes_total", len(body), host=self._host)
-            self._meters.count("promtail_sent_entries_total", rows, host=self._host)
-            return Answer(refused=answer.json().get("refused") if status == 200 else None)
+            self._meters.count("promtail_sent_entries_total", stored, host=self._host)
+            if stored < rows:
+                given = {"host": self._host, "tenant": tenant or self._output.tenant or "", "reason": "ingester_error"}
+                self._meters.count("promtail_dropped_entries_total", rows - stored, **given)
+            return Answer(refused=told.get("refused"))
         self._retried(tenant)
         if status in _NOT_OURS and not is_ours(self._output, self._http):
             return Answer(changed=True)

@@ -132,7 +132,7 @@ class _Expansion:
         start, *length = map(int, arguments)
         start = max(0, len(data) + start) if start < 0 else start
         end = start + length[0] if length else len(data)
-        if end < start:
+        if length and length[0] < 0:
             raise self._wrong("a ${ has a negative length")
         return data[start:end].decode("utf-8", "replace")
 

@@ -11,9 +11,9 @@ from atalaia.collector.plan import Job, Plan
 from atalaia.collector.promtail.clients import outputs_of
 from atalaia.collector.promtail.expand import ExpandError, expand
 from atalaia.collector.promtail.given import Given, put_over, shown
-from atalaia.collector.promtail.scrape import jobs_of
+from atalaia.collector.promtail.scrape import Around, jobs_of, stdin_of
 from atalaia.collector.promtail.settings import TOP, lines_of, others, positions_of, server_of
-from atalaia.collector.promtail.takeover import Takeover, recorded
+from atalaia.collector.promtail.takeover import Recorded, recorded
 from atalaia.environment.errors import ConfigurationError, Problem
 from atalaia.environment.yamlfile import Node, Reader, read_text
 
@@ -22,12 +22,16 @@ log = logging.getLogger("atalaia.collector")
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A promtail.yaml: its plan, what should be known about it, its text for people, and its log's level."""
+    """A promtail.yaml: its plan, what should be known about it, its text for people, and its log's level.
+
+    `before`: Promtail's positions, while there are none of ours.
+    """
 
     plan: Plan
     remarks: tuple[Problem, ...]
     text: str
     level: str
+    before: Recorded
 
 
 def load(path: Path, positions: Path | None = None, given: Given | None = None) -> Plan:
@@ -50,13 +54,19 @@ def read(path: Path, positions: Path | None = None, given: Given | None = None) 
     for flag in given.unused:
         reader.remark(Node(None, 0), f"the flag -{flag} is not used", "it means nothing here")
     place = positions or kept.own(path)
-    jobs = jobs_of(reader, root.get("scrape_configs"), lines, stdin=stdin, whole=given.whole)
+    around = Around(lines, place, given.whole)
+    labels: dict[str, str] | None = None
+    if stdin:
+        job, labels = stdin_of(reader, root.get("scrape_configs"), around)
+        jobs = [job]
+    else:
+        jobs = jobs_of(reader, root.get("scrape_configs"), around)
     if not jobs and not reader.problems:
         remedy = "add a job with static_configs and __path__"
         reader.problem(Node(None, 0), "no scrape_configs: nothing would be collected", remedy)
     if reader.problems:
         raise ConfigurationError(reader.problems)
-    before = recorded(kept.file, kept.ignore_invalid) if not place.exists() and not stdin else None
+    before = Recorded() if stdin or place.exists() else recorded(kept.file, kept.ignore_invalid)
     plan = Plan(
         tuple(jobs),
         outputs,
@@ -64,17 +74,18 @@ def read(path: Path, positions: Path | None = None, given: Given | None = None) 
         lines.read,
         limits=lines.limits,
         server=server,
-        begin_at=Takeover(before) if before and before.offsets else None,
-        stdin=stdin,
+        stdin=labels,
     )
-    return Loaded(plan, tuple(sorted(reader.remarks, key=lambda remark: remark.line)), shown(tree), level)
+    remarks = tuple(sorted(reader.remarks, key=lambda remark: remark.line))
+    return Loaded(plan, remarks, shown(tree), level, before)
 
 
-def load_jobs(path: Path) -> list[Job]:
-    """Only the jobs of a promtail.yaml, for an environment that has its own output. Errors as `load`."""
+def load_jobs(path: Path, positions: Path) -> list[Job]:
+    """Only the jobs of a promtail.yaml, for an environment that has its own output and positions. Errors as `load`."""
     reader = Reader(path)
     root = reader.mapping(reader.load(_text(path, Given())), "promtail.yaml", TOP)
-    jobs = jobs_of(reader, root.get("scrape_configs"), lines_of(reader, root.get("limits_config")))
+    around = Around(lines_of(reader, root.get("limits_config")), positions)
+    jobs = jobs_of(reader, root.get("scrape_configs"), around)
     if reader.problems:
         raise ConfigurationError(reader.problems)
     tell(reader.remarks)

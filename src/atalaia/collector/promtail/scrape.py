@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import codecs
+import copy
 import socket
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+from atalaia.collector.formats import settings as formats
+from atalaia.collector.listeners.opening import listening
+from atalaia.collector.listeners.registry import KINDS
+from atalaia.collector.listeners.stdin import opener
 from atalaia.collector.plan import Decompression, Job, Target
 from atalaia.collector.promtail.refused import REFUSED
 from atalaia.collector.promtail.settings import Lines
 from atalaia.collector.promtail.targets import Discovered, Group, files_of, groups_of, targets_of
 from atalaia.collector.promtail.values import seconds
-from atalaia.collector.relabel import Rule, rules_of
+from atalaia.collector.relabel import Relabeller, Rule, rules_of
 from atalaia.collector.stages.bounds import FewStreams, LongLines
 from atalaia.collector.stages.narrow import narrowed
 from atalaia.collector.stages.registry import build_stages
@@ -20,20 +26,35 @@ from atalaia.collector.stages.stage import Stage
 from atalaia.environment.yamlfile import Node, Reader
 
 _FILES = {"static_configs", "file_sd_configs"}
-_KEYS = _FILES | {"job_name", "pipeline_stages", "relabel_configs", "decompression", "encoding"}
+_KEYS = _FILES | {"job_name", "pipeline_stages", "relabel_configs", "decompression", "encoding", *formats.KEYS}
 _FORMATS = ("gz", "bz2", "z", "xz", "zst")
 
 
-def jobs_of(reader: Reader, node: Node | None, lines: Lines, *, stdin: bool = False, whole: bool = False) -> list[Job]:
-    """The scrape_configs as jobs; with `stdin` the first one only, for standard input.
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What the rest of the file says to its jobs: limits, and where positions are kept, beside which spools are.
 
     `whole`: stages keep what no later stage reads.
     """
+
+    lines: Lines
+    positions: Path
+    whole: bool = False
+
+    def job(self, job: Job) -> Job:
+        """The job with the stages that the limits need, and without work that nobody asks for."""
+        stages = list(job.stages)
+        if self.lines.drop_long:
+            stages.append(LongLines(self.lines.longest))
+        if self.lines.streams:
+            stages.append(FewStreams(self.lines.streams))
+        return replace(job, stages=tuple(stages) if self.whole else narrowed(stages))
+
+
+def jobs_of(reader: Reader, node: Node | None, around: Around) -> list[Job]:
+    """The scrape_configs as jobs: one for a scrape_config's files, and one for each of its listeners."""
     nodes = reader.sequence(node, "scrape_configs")
-    if stdin:
-        jobs = [_stdin(reader, nodes, lines)]
-        return jobs if whole else [replace(job, stages=narrowed(job.stages)) for job in jobs]
-    jobs = []
+    jobs: list[Job] = []
     names: set[str] = set()
     for number, one in enumerate(nodes):
         body = _body(reader, one)
@@ -41,45 +62,50 @@ def jobs_of(reader: Reader, node: Node | None, lines: Lines, *, stdin: bool = Fa
         if name in names:
             reader.problem(body.get("job_name", one), f"the job {name!r} stands twice", "give each job its own name")
         names.add(name)
-        jobs += _jobs(reader, one, body, name, lines)
-    return jobs if whole else [replace(job, stages=narrowed(job.stages)) for job in jobs]
+        jobs += _jobs(reader, one, body, name, around.positions)
+    return [around.job(job) for job in jobs]
 
 
 def _body(reader: Reader, node: Node) -> dict[str, Node]:
-    body = reader.mapping(node, "scrape_configs", _KEYS | REFUSED.keys())
+    body = reader.mapping(node, "scrape_configs", _KEYS | KINDS.keys() | REFUSED.keys())
     for key in body:
         if key in REFUSED:
             reader.problem(body[key], f"{key} is not built", REFUSED[key])
     return body
 
 
-def _jobs(reader: Reader, node: Node, body: dict[str, Node], name: str, lines: Lines) -> list[Job]:
-    stages = _stages(reader, body, lines)
+def _jobs(reader: Reader, node: Node, body: dict[str, Node], name: str, positions: Path) -> list[Job]:
+    stages = _stages(reader, body)
     rules = rules_of(reader, body.get("relabel_configs"))
     decompression = _decompression(reader, body.get("decompression"))
     encoding = _encoding(reader, body.get("encoding"))
     files = files_of(reader, body.get("file_sd_configs"))
+    form = formats.format_of(reader, body, name)
     targets = _static(reader, body.get("static_configs"), name, rules)
-    if not body.keys() & (_FILES | REFUSED.keys()):
+    if not body.keys() & (_FILES | KINDS.keys() | REFUSED.keys()):
         remedy = 'add `static_configs:` with `- labels: {__path__: "/var/log/*log"}`'
         reader.problem(node, f"job {name!r} has no static_configs: it would collect nothing", remedy)
-    if not (targets or files):
-        return []
-    found: Sequence[Target] = Discovered(targets, files, rules) if files else targets
-    if isinstance(found, Discovered):
-        found.current()
-        for told in found.told:
-            reader.remark(body["file_sd_configs"], f"file_sd_configs: {told}", "it is read again when it changes")
-    return [Job(name, found, stages=stages, encoding=encoding, decompression=decompression)]
+    jobs = []
+    if targets or files:
+        found: Sequence[Target] = Discovered(targets, files, rules) if files else targets
+        if isinstance(found, Discovered):
+            found.current()
+            for told in found.told:
+                reader.remark(body["file_sd_configs"], f"file_sd_configs: {told}", "it is read again when it changes")
+        jobs.append(Job(name, found, form, stages, encoding=encoding, decompression=decompression))
+    elif form != "plain" and body.keys() & KINDS.keys():
+        reader.problem(body["format"], "format is for files", "give it to a job with static_configs")
+    for kind in sorted(body.keys() & KINDS.keys()):
+        opener = KINDS[kind](reader, body[kind], name)
+        if opener is not None:
+            # Positions and spools are kept by a job's name; stages have state.
+            own = Job(f"{name} {kind}" if jobs else name, (), stages=copy.deepcopy(stages) if jobs else stages)
+            jobs.append(listening(replace(own, relabel=Relabeller(rules) if rules else None), opener, positions))
+    return jobs
 
 
-def _stages(reader: Reader, body: dict[str, Node], lines: Lines) -> tuple[Stage, ...]:
-    stages = list(build_stages(reader, reader.sequence(body.get("pipeline_stages"), "pipeline_stages")))
-    if lines.drop_long:
-        stages.append(LongLines(lines.longest))
-    if lines.streams:
-        stages.append(FewStreams(lines.streams))
-    return tuple(stages)
+def _stages(reader: Reader, body: dict[str, Node]) -> tuple[Stage, ...]:
+    return build_stages(reader, reader.sequence(body.get("pipeline_stages"), "pipeline_stages"))
 
 
 def _static(reader: Reader, node: Node | None, job: str, rules: Sequence[Rule]) -> tuple[Target, ...]:
@@ -117,11 +143,12 @@ def _encoding(reader: Reader, node: Node | None) -> str | None:
     return None if codecs.lookup(text).name in ("utf-8", "ascii") else text
 
 
-def _stdin(reader: Reader, nodes: Sequence[Node], lines: Lines) -> Job:
-    """The first job's stages and the labels of its static_configs, as Promtail takes them for standard input."""
+def stdin_of(reader: Reader, node: Node | None, around: Around) -> tuple[Job, dict[str, str]]:
+    """The job of standard input and its labels: the first job's stages, and the labels of its static_configs."""
+    nodes = reader.sequence(node, "scrape_configs")
     if not nodes:
         labels = {"job": "stdin", "hostname": socket.gethostname()}
-        return Job("stdin", (Target("-", labels),), filename=False)
+        return around.job(listening(Job("stdin", ()), opener(labels), around.positions)), labels
     if len(nodes) > 1:
         reader.remark(nodes[1], "standard input goes through the first job", "the others collect nothing")
     body = _body(reader, nodes[0])
@@ -130,4 +157,5 @@ def _stdin(reader: Reader, nodes: Sequence[Node], lines: Lines) -> Job:
     for group in groups_of(reader, body.get("static_configs"), "static_configs"):
         merged |= {key: value for key, value in group.labels.items() if not key.startswith("__")}
     labels = merged or {"job": name}
-    return Job(name, (Target("-", labels),), stages=_stages(reader, body, lines), filename=False)
+    job = Job(f"{name} stdin", (), stages=_stages(reader, body))
+    return around.job(listening(job, opener(labels), around.positions)), labels

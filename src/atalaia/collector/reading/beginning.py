@@ -31,7 +31,6 @@ class Beginning:
         self._positions = positions
         self._tails = tails
         self._told = told
-        self._virgin = not positions.known
         self._growing: dict[tuple[str, int, int], tuple[int, float]] = {}
         self._by_name: dict[tuple[str, str, str], set[str]] = {}
         for known in positions.known.values():
@@ -88,23 +87,15 @@ class Beginning:
         self._tails.shut(tail)
 
     def _begin(self, tail: Tail, content: Content) -> Tail:
-        """From its beginning, or from where another collector stood."""
+        """From its beginning."""
         old = tail.known
         status = os.fstat(content.descriptor)
         self._tails.remove(tail)
         known = replace(identity.begin(old.job, old.path, status, content.read), real=old.real)
-        if self._virgin and self._plan.begin_at is not None and tail.job.listen is None:
-            known = self._taken_over(known, content, self._plan.begin_at(old.path, status.st_size))
         tail.begin(known)
         self._tails.add(tail)
         self.put(known)
         return tail
-
-    def _taken_over(self, known: Known, content: Content, offset: int) -> Known:
-        if not offset:
-            return known
-        size = min(offset, identity.SPAN)
-        return identity.moved(known, offset, identity.crc(content.read(size, offset - size)))
 
     def begin_again(self, tail: Tail) -> Tail:
         """A file that shrank, or was written anew, holds other lines now: another source, read from its beginning."""
@@ -231,7 +222,9 @@ class Beginning:
         if target is None:
             content.close()
             return
-        fresh = Tail(job, job.labels_of(target, known.path), replace(known, id="", path=path), content, self._longest)
+        fresh = Tail(
+            job, job.labels_of(target, known.path), replace(known, id="", path=path), content, self._plan.longest(job)
+        )
         fresh.known = identity.begin(job.name, path, status, content.read)
         fresh.kind = kind
         fresh.orphan_since = time.monotonic()
@@ -240,10 +233,6 @@ class Beginning:
             taken.close()
         self._tails.add(fresh)
         self._adopt(fresh, known)
-
-    @property
-    def _longest(self) -> int:
-        return self._plan.max_line_size
 
 
 _WAIT = object()

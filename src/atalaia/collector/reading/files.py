@@ -187,7 +187,7 @@ class Files:
                 self.tails.wake_at(now + _SAVE, tail)
                 return None
             self._stands(tail)
-            chunk = tail.read(most, self._finding.final(tail), flush)
+            chunk = tail.read(most, self._finding.final(tail), flush and not tail.job.resumes)
         except Replaced:
             self._beginning.begin_again(tail)
             return None

@@ -124,7 +124,9 @@ class Finding:
         fresh = known is None
         if known is None:
             known = replace(identity.begin(job.name, path, status, content.read), real=os.path.realpath(now or path))
-        tail = Tail(job, job.labels_of(target, path), known, content, self._plan.max_line_size)
+        # What is sent again has the labels that it had, so that a Loki knows it: also when it was renamed meanwhile.
+        named = known.path if self._positions.planned.get(known.id) else path
+        tail = Tail(job, job.labels_of(target, named), known, content, self._plan.longest(job))
         tail.fresh, tail.target, tail.kind = fresh, target, None if fresh else kind
         tail.unpack = unpack
         if fresh:

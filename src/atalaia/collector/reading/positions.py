@@ -47,8 +47,12 @@ class Positions:
         self._tried = 0.0
         self.known: dict[str, Known] = {}
         self.planned: dict[str, list[Planned]] = {}
-        if not self._open():
-            self.known, self.planned = tables.load(path) if path.exists() else ({}, {})
+        try:
+            if not self._open():
+                self.known, self.planned = tables.load(path) if path.exists() else ({}, {})
+        except InputError:
+            self._release()
+            raise
 
     def _open(self) -> bool:
         try:
@@ -154,6 +158,9 @@ class Positions:
             if self._db is not None:
                 self._db.close()
         self._db = None
+        self._release()
+
+    def _release(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

@@ -70,12 +70,14 @@ def quoted(text: str) -> str:
 
 def quoted_column(values: pa.Array) -> pa.Array:
     """`quoted` of a whole column (utf8)."""
+    offsets, data = buffers(values)
+    present = np.bincount(data[offsets[0] : offsets[-1]], minlength=256) > 0
     found = values
     for character, escape in {"\\": "\\\\", **_SHORT, "<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}.items():
-        if pc.any(pc.match_substring(found, character)).as_py():
+        if present[ord(character)]:
             found = pc.replace_substring(found, character, escape)
-    rare = pc.match_substring_regex(values, _CONTROL)
-    if pc.any(rare).as_py():
+    if present[:9].any() or present[11:13].any() or present[14:32].any() or present[0xE2]:
+        rare = pc.match_substring_regex(values, _CONTROL)
         texts = [quoted(text)[1:-1] for text in values.filter(rare).to_pylist()]
         found = pc.replace_with_mask(found, pc.fill_null(rare, False), pa.array(texts, pa.utf8()))
     return pc.binary_join_element_wise('"', found, '"', "")

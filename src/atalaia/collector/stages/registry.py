@@ -8,6 +8,7 @@ from atalaia.collector.stages.cri import Cri
 from atalaia.collector.stages.docker import Docker
 from atalaia.collector.stages.drop import Drop
 from atalaia.collector.stages.events import EventLogMessage
+from atalaia.collector.stages.geoip import GeoIP
 from atalaia.collector.stages.json import Json
 from atalaia.collector.stages.labels import LabelAllow, LabelDrop, Labels, StaticLabels, StructuredMetadata, Tenant
 from atalaia.collector.stages.limit import Limit, Sampling
@@ -30,6 +31,7 @@ BUILDERS: Mapping[str, Builder] = {
     "docker": Docker.build,
     "drop": Drop.build,
     "eventlogmessage": EventLogMessage.build,
+    "geoip": GeoIP.build,
     "json": Json.build,
     "labelallow": LabelAllow.build,
     "labeldrop": LabelDrop.build,

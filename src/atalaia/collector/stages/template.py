@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ from atalaia.logql.template.nodes import Access, Dot, Pipe
 from atalaia.logql.template.nodes import Template as Tree
 from atalaia.logql.template.parse import TemplateError, parse
 from atalaia.logql.template.run import run
+from atalaia.logql.template.straight import straight
 
 _NOTHING = "<no value>"  # what Go writes for what is not there
 
@@ -29,6 +30,11 @@ def parsed(text: str) -> Tree:
         return parse(text, sprig.FUNCTIONS)
     except ValueError as error:
         raise StageError(f"the template cannot be read: {error}") from error
+
+
+def writer(tree: Tree) -> Callable[[Mapping[str, str]], str]:
+    """A template as a function of its data, which raises TemplateError."""
+    return straight(tree, sprig.FUNCTIONS) or (lambda data: run(tree, data, sprig.FUNCTIONS))
 
 
 def combinations(columns: Mapping[str, pa.Array], size: int) -> tuple[list[dict[str, str]], np.ndarray]:
@@ -99,7 +105,8 @@ class Template:
                 rows = dictionaries(columns, codes)
             else:
                 rows, codes = combinations(columns, len(entries))
-            texts = [self._run(data) for data in rows]
+            write = writer(self._tree)
+            texts = [_written(write, data) for data in rows]
             made = pa.array(texts, pa.utf8()).take(pa.array(codes))
             fine = np.array([text is not None for text in texts], bool)[codes]
         empty = pc.equal(pc.binary_length(made), 0)
@@ -115,11 +122,12 @@ class Template:
             columns["Entry"] = entries.lines
         return columns
 
-    def _run(self, data: dict[str, Any]) -> str | None:
-        try:
-            return run(self._tree, data, sprig.FUNCTIONS)
-        except TemplateError:
-            return None
+
+def _written(write: Callable[[Mapping[str, str]], str], data: Mapping[str, str]) -> str | None:
+    try:
+        return write(data)
+    except TemplateError:
+        return None
 
 
 def _parts(tree: Tree) -> list[tuple[str, bool]] | None:

@@ -102,17 +102,19 @@ class Shape:
 
 def parse(values: pa.Array, shape: Shape, calendar: Calendar) -> pa.Array:
     """Nanoseconds since 1970 (int64) of utf8 values; null for what is not a time of this shape."""
-    widths = pc.fill_null(pc.binary_length(values), -1).to_numpy(zero_copy_only=False)
+    widths = pc.fill_null(pc.binary_length(values), 0).to_numpy(zero_copy_only=False)
+    lengths = np.flatnonzero(np.bincount(widths)[1:]) + 1
     result, good = np.zeros(len(values), np.int64), np.zeros(len(values), bool)
-    for width in np.flatnonzero(np.bincount(widths[widths >= 0], minlength=1)).tolist():
-        rows = np.flatnonzero(widths == width)
+    for width in lengths.tolist():
+        rows = np.arange(len(values)) if len(lengths) == 1 and widths.all() else np.flatnonzero(widths == width)
         for fields in shape.ways(width):
-            if not len(rows):
-                break
-            chosen = values if len(rows) == len(values) else values.take(pa.array(rows))
-            fine, total = _read(chosen.view(pa.binary()), fields, width, calendar)
-            result[rows], good[rows] = total, fine
-            rows = rows[~fine]
+            if len(rows) == len(values):
+                good, result = _read(values.view(pa.binary()), fields, width, calendar)
+                rows = np.flatnonzero(~good)
+            elif len(rows):
+                fine, total = _read(values.take(pa.array(rows)).view(pa.binary()), fields, width, calendar)
+                result[rows], good[rows] = total, fine
+                rows = rows[~fine]
     return pa.array(result, mask=~good)
 
 
@@ -187,7 +189,9 @@ def _read_grid(grid: np.ndarray, fields: Sequence[Field], calendar: Calendar) ->
 
 def _all(columns: np.ndarray) -> np.ndarray:
     """Where a row is true in all columns."""
-    found: np.ndarray = np.logical_and.reduce(columns, axis=1)
+    found: np.ndarray = columns[:, 0].copy()
+    for number in range(1, columns.shape[1]):  # ten times as fast as reducing rows that are so short
+        found &= columns[:, number]
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .data import LabelMap
@@ -152,20 +152,7 @@ class _Run:
                 raise TemplateError(f"wrong number of args for {first.name}: want at least 1 got 0")
             return value if final is _NOTHING else final
         arguments = [self._value(operand, dot, variables) for operand in rest]
-        return self._called(first.name, arguments if final is _NOTHING else [*arguments, final])
-
-    def _called(self, name: str, arguments: list[Any]) -> Any:
-        try:
-            found = self._functions[name](*arguments)
-        except TemplateError as error:
-            raise TemplateError(f"error calling {name}: {error}") from None
-        except (TypeError, AttributeError):
-            raise TemplateError(f"wrong arguments for {name}") from None
-        except (ValueError, ArithmeticError, LookupError) as error:
-            raise TemplateError(f"wrong arguments for {name}: {error}") from None
-        if isinstance(found, str) and len(found) > MAX_OUTPUT:
-            raise TemplateError(f"{name} makes more than {MAX_OUTPUT} characters")
-        return found
+        return called(first.name, self._functions[first.name], arguments if final is _NOTHING else [*arguments, final])
 
     def _value(self, operand: Operand, dot: Any, variables: _Scope) -> Any:
         match operand:
@@ -181,6 +168,21 @@ class _Run:
                 return self._pipe(operand, dot, variables)
             case Access(of, name):
                 return _field(self._value(of, dot, variables), name)
+
+
+def called(name: str, function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
+    """What a function gives. Raises TemplateError for whatever goes wrong in it."""
+    try:
+        found = function(*arguments)
+    except TemplateError as error:
+        raise TemplateError(f"error calling {name}: {error}") from None
+    except (TypeError, AttributeError):
+        raise TemplateError(f"wrong arguments for {name}") from None
+    except (ValueError, ArithmeticError, LookupError) as error:
+        raise TemplateError(f"wrong arguments for {name}: {error}") from None
+    if isinstance(found, str) and len(found) > MAX_OUTPUT:
+        raise TemplateError(f"{name} makes more than {MAX_OUTPUT} characters")
+    return found
 
 
 def _field(value: Any, name: str) -> Any:
