@@ -91,7 +91,7 @@ class Beginning:
         old = tail.known
         status = os.fstat(content.descriptor)
         self._tails.remove(tail)
-        known = replace(identity.begin(old.job, old.path, status, content.read), real=old.real)
+        known = identity.begin(old.job, old.path, status, content.read, old.real)
         tail.begin(known)
         self._tails.add(tail)
         self.put(known)
@@ -104,8 +104,8 @@ class Beginning:
         log.info("event=truncated file=%s read=%d size=%d", tail.known.path, tail.position, content.size())
         self._tails.remove(tail, gone=True)
         status = os.fstat(content.descriptor)
-        known = identity.begin(tail.job.name, tail.known.path, status, content.read)
-        fresh = tail.another(replace(known, real=tail.known.real), content)
+        known = identity.begin(tail.job.name, tail.known.path, status, content.read, tail.known.real)
+        fresh = tail.another(known, content)
         tail.content = None
         tail.known = replace(tail.known, device=0, inode=0)
         self.put(tail.known)

@@ -123,7 +123,7 @@ class Finding:
                 self._lost.append(one)
         fresh = known is None
         if known is None:
-            known = replace(identity.begin(job.name, path, status, content.read), real=os.path.realpath(now or path))
+            known = identity.begin(job.name, path, status, content.read, os.path.realpath(now or path))
         # What is sent again has the labels that it had, so that a Loki knows it: also when it was renamed meanwhile.
         named = known.path if self._positions.planned.get(known.id) else path
         tail = Tail(job, job.labels_of(target, named), known, content, self._plan.longest(job))
