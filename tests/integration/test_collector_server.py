@@ -85,3 +85,15 @@ def test_a_taken_port_is_told() -> None:
         server = CollectorServer(Server("127.0.0.1", taken.getsockname()[1]), Meters(), list, "")
         with pytest.raises(InputError, match=r"cannot listen on 127\.0\.0\.1"):
             server.start()
+
+
+def test_a_file_that_is_gone_is_told_no_longer() -> None:
+    meters = Meters()
+    for path in ("/a", "/b"):
+        meters.count("promtail_read_lines_total", 1, path=path)
+        meters.set("promtail_file_lag_bytes", 1, path=path)
+    meters.gone("/a")
+    meters.gone("/c")
+    told = meters.exposition().decode()
+    assert 'path="/a"' not in told
+    assert told.count('path="/b"') >= 2

@@ -369,6 +369,18 @@ def test_jsonlog_of_postgresql_is_as_the_collector_has_it(importing: Importing) 
     assert entry["metadata"]["sqlstate"] == "42P01"
 
 
+def test_csvlog_of_postgresql_with_lines_in_its_fields(importing: Importing) -> None:
+    head = "2024-08-09 01:06:43.242 UTC,app,shop,7,10.0.0.1:5432,66b56d43.7,1,SELECT,2024-08-09 01:06:40 UTC,3/4,0,"
+    (importing.folder / "a.csv").write_text(
+        head + 'ERROR,42P01,"no","more\nlines",,,,,"select\n1",8,,psql,client backend,,0\n'
+    )
+    assert importing.stored("a.csv") == [1]
+    (entry,) = importing.entries()
+    assert entry["line"] == "ERROR:  no at character 8\nDETAIL:  more\nlines\nSTATEMENT:  select\n1"
+    assert entry["ts"] == utc("2024-08-09 01:06:43.242")
+    assert (entry["metadata"]["user"], entry["metadata"]["database"]) == ("app", "shop")
+
+
 def test_a_dry_run_shows_what_it_found_and_pushes_nothing(importing: Importing) -> None:
     path = importing.folder / "x.log"
     path.write_bytes(BLOCKS[0].encode() + BLOCKS[3].encode())

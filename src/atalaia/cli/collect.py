@@ -80,11 +80,15 @@ def collect(
     if environment is not None:
         _collect_environment(environment)
         return
+    settings = dict(_pair(text) for text in setting or ())
+    if config is None and stdin:
+        config = os.devnull  # as Promtail's: a pipe and -client.url are enough
+        settings.setdefault("positions.filename", str(Path.cwd() / "promtail-stdin.positions"))
     if config is None:
         raise InputError("collect needs --config FILE", "for example: atalaia collect --config promtail.yaml")
     given = Given(
         expand_env,
-        dict(_pair(text) for text in setting or ()),
+        settings,
         label_pairs(external_labels) if external_labels else {},
         tuple(unused or ()),
         stdin,
@@ -164,26 +168,36 @@ def _collect(path: Path, given: Given, loaded: Loaded) -> None:
             for place in places(now.plan):
                 if not place.exists():
                     enter(now.plan, now.before, place)
-        _run(now.plan, None, reload)
+        _run(now.plan, reload=reload, config=now.text)
 
 
-def _run(plan: Plan, ready: Path | None, reload: Callable[[Callable[[], None]], None] | None = None) -> None:
+def _run(
+    plan: Plan,
+    ready: Path | None = None,
+    reload: Callable[[Callable[[], None]], None] | None = None,
+    config: str = "",
+    state: Path | None = None,
+) -> None:
     from atalaia.collector.collecting import Collecting
+    from atalaia.collector.showing import View
 
-    collector = Collecting(plan, on_ready=(lambda: _mark(ready)) if ready else None)
+    def reread() -> None:
+        if reload is not None:
+            threading.Thread(target=reload, args=(collector.stop,), name="reload", daemon=True).start()
+
+    view = View(config, state, reread)
+    collector = Collecting(plan, on_ready=(lambda: _mark(ready)) if ready else None, view=view)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: collector.stop())
     if reload is not None:
         # Not within the signal's handler, which may have interrupted anything.
-        def again(*_: object) -> None:
-            threading.Thread(target=reload, args=(collector.stop,), name="reload", daemon=True).start()
-
-        signal.signal(signal.SIGHUP, again)
+        signal.signal(signal.SIGHUP, lambda *_: reread())
     collector.run()
 
 
 def _collect_environment(file: Path) -> None:
     from atalaia.collector.own import environment_plan
+    from atalaia.collector.statefile import FILE_NAME
     from atalaia.runtime.logs import configure
     from atalaia.supervisor.layout import recall
 
@@ -196,7 +210,7 @@ def _collect_environment(file: Path) -> None:
     plan = environment_plan(found, directories, layout.connection)
     ready = found.state.run / "collector.ready"
     ready.unlink(missing_ok=True)
-    _run(plan, ready)
+    _run(plan, ready, state=found.state.collector / FILE_NAME)
 
 
 def _mark(ready: Path) -> None:

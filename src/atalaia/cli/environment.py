@@ -222,12 +222,13 @@ def status(file: FileOption = None, as_json: JsonOption = False) -> None:
     State, version, address and data directory. Exit code 1 unless all are ready.
     """
     from atalaia.cli.checks import store_check
+    from atalaia.cli.collected import lag_lines, with_lag
     from atalaia.supervisor import launch
 
     environment = environment_of(file)
     report = launch.report(environment)
     if as_json:
-        print_json(report)
+        print_json(with_lag(environment, report))
     elif not report["services"]:
         print(f"this environment was never started; `{command_name()} up` starts it")
     else:
@@ -242,6 +243,8 @@ def status(file: FileOption = None, as_json: JsonOption = False) -> None:
             screen.print(f"no supervisor runs; `{command_name()} up` starts one")
         if not (store := store_check(environment)).good:
             screen.print(f"store: {store.found}; {store.remedy}", markup=False)
+        for line in lag_lines(environment, report):
+            screen.print(line, markup=False)
     if not report["services"] or any(s["state"] != "ready" for s in report["services"]):
         raise typer.Exit(1)
 

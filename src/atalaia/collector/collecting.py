@@ -16,6 +16,7 @@ from atalaia.collector.collector import Collector
 from atalaia.collector.listeners.opening import Listening
 from atalaia.collector.meters import Meters
 from atalaia.collector.plan import Output, Plan
+from atalaia.collector.showing import KIND, Showing, Taken, View
 from atalaia.environment.state import write_atomically
 
 log = logging.getLogger("atalaia.collector")
@@ -35,8 +36,17 @@ class Collecting:
     An output that is away does not hold the others. What stages and reading count is counted for the first one alone.
     """
 
-    def __init__(self, plan: Plan, on_ready: Callable[[], None] | None = None, meters: Meters | None = None) -> None:
-        """`on_ready` is called once, when the first output was reached. Raises InputError: positions, spools."""
+    def __init__(
+        self,
+        plan: Plan,
+        on_ready: Callable[[], None] | None = None,
+        meters: Meters | None = None,
+        view: View | None = None,
+    ) -> None:
+        """`on_ready` is called once, when the first output was reached. Raises InputError: positions, spools.
+
+        `view`: what is shown of it while it runs.
+        """
         self.meters = meters or Meters()
         self._ready = on_ready
         self._lock = threading.Lock()
@@ -56,6 +66,7 @@ class Collecting:
         except BaseException:
             self._close()
             raise
+        self._showing = Showing(plan, self.meters, self.collectors, self._taken, view or View())
 
     def stop(self) -> None:
         """Ask `run` to end. May be called by a signal's handler."""
@@ -64,9 +75,11 @@ class Collecting:
     def run(self) -> None:
         """Collect until `stop`, or until one collector fails: then all end, and its error is raised."""
         try:
+            self._showing.start()
             if self._listening is not None:
                 self._listening.start()
         except BaseException:
+            self._showing.stop()
             self._close()
             raise
         threads = [
@@ -88,6 +101,7 @@ class Collecting:
                 collector.stop()
             for thread in threads:
                 thread.join()
+            self._showing.stop()
         if self._error is not None:
             raise self._error
 
@@ -98,6 +112,13 @@ class Collecting:
             with self._lock:
                 self._error = self._error or error
             self._stop.set()
+
+    def _taken(self) -> Taken:
+        if self._listening is None:
+            return {}
+        kinds = {name: type(listener).__name__ for name, listener in self._listening.listeners.items()}
+        found = self._listening.targets()
+        return {name: [{**one, KIND: kinds[name]} for one in targets] for name, targets in found.items()}
 
     def _reached(self) -> None:
         with self._lock:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from atalaia.collector.lagging import Standing
 from atalaia.collector.meters import Meters
 from atalaia.collector.outputs.connect import connect
 from atalaia.collector.outputs.sink import Sink
@@ -46,7 +47,8 @@ class Collector:
         self._plan = plan
         self._output = output or plan.outputs[0]
         self._meters = meters or Meters()
-        self._connect = connector or (lambda: connect(self._output, sent or self._meters))
+        self._sent = sent or self._meters
+        self._connect = connector or (lambda: connect(self._output, self._sent))
         self._files = Files(plan)
         self._preparer = Preparer(plan, self._output, self._meters, self._files.tell_once)
         self._pusher = Pusher(self._output)
@@ -58,6 +60,22 @@ class Collector:
         self._on_ready = on_ready
         self._listens = any(job.listen is not None for job in plan.jobs)
         self.spooled: dict[str, int] = {}  # what is acknowledged of the spools' segments, by path; made anew each time
+
+    def standing(self) -> list[Standing]:
+        """The files that are read now, and up to where they are acknowledged. May be called from any thread."""
+        tails = list(self._files.tails.by_key.values())  # one step, which no other thread can come between
+        return [
+            Standing(
+                tail.known.id,
+                tail.known.path,
+                tail.job.name,
+                tail.known.offset,
+                tail.known.identity,
+                tail.kind is not None,
+            )
+            for tail in tails
+            if not tail.fresh
+        ]
 
     def stop(self) -> None:
         """Ask `run` to end."""
@@ -174,6 +192,8 @@ class Collector:
                 log.warning("event=entries_refused reason=%r", done.answer.refused)
             for source in done.batch.sources:
                 self._files.acknowledged(source.id, source.end)
+            if done.batch.newest is not None:
+                self._sent.lagged(self._output.base, done.batch.newest)
             self._publish()
 
     def _publish(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 _LOOKS = 32  # that are remembered of a file; of more every second one
@@ -13,14 +13,17 @@ _LOOKS = 32  # that are remembered of a file; of more every second one
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A file that is read: `offset` of its bytes are acknowledged. `identity`: device and inode."""
+    """A file that is read: `offset` of its bytes are acknowledged. `identity`: device and inode.
+
+    `packed`: it is compressed, and `offset` is one of what it holds; nobody knows how far behind it is.
+    """
 
     id: str
     path: str
     job: str
     offset: int
     identity: tuple[int, int]
-    labels: Mapping[str, str] = field(default_factory=dict)
+    packed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +39,8 @@ class FileLag:
 
 @dataclass(slots=True)
 class Lagging:
-    """Looks at files now and then. `cost`: seconds that the last look took, by which the next one is chosen."""
+    """Looks at files now and then, and remembers what it saw."""
 
-    cost: float = 0.0
     _looks: dict[str, deque[tuple[float, int]]] = field(default_factory=dict)
 
     def look(
@@ -58,7 +60,7 @@ class Lagging:
             # A look is done with once all that it saw is acknowledged; what the oldest one left saw waits since then.
             while looks and looks[0][1] <= file.offset:
                 looks.popleft()
-            behind = max(0, size - file.offset)
+            behind = 0 if file.packed else max(0, size - file.offset)
             if behind and (not looks or looks[-1][1] < size):
                 looks.append((began, size))
                 if len(looks) > _LOOKS:
@@ -68,7 +70,6 @@ class Lagging:
             since = looks[0][0] if behind and looks else began
             found.append(FileLag(file.path, file.job, size, behind, max(0.0, began - since)))
         self._looks = seen
-        self.cost = clock() - began
         return found
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from atalaia.collector.families import Families
 
@@ -34,6 +37,10 @@ _COUNTERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 _GAUGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "promtail_file_bytes_total": ("Bytes of the file.", ("path",)),
     "promtail_files_active_total": ("Files that are read.", ()),
+    "promtail_targets_active_total": ("Targets that are read.", ()),
+    "promtail_file_lag_bytes": ("Bytes of the file that are not acknowledged.", ("path",)),
+    "promtail_file_lag_seconds": ("Seconds since the oldest of them was seen.", ("path",)),
+    "promtail_stream_lag_seconds": ("Age of the newest entry that was acknowledged last.", ("host",)),
 }
 
 
@@ -54,6 +61,13 @@ class Meters:
             name: Gauge(name, text, labels, registry=self.registry) for name, (text, labels) in _GAUGES.items()
         }
 
+        self._took = Histogram(
+            "promtail_request_duration_seconds",
+            "Seconds of a push.",
+            ("host", "status_code"),
+            registry=self.registry,
+        )
+
     def count(self, name: str, amount: float = 1, **labels: str) -> None:
         """Add to a counter."""
         counter = self._counters[name]
@@ -67,6 +81,23 @@ class Meters:
         """Set a gauge."""
         gauge = self._gauges[name]
         (gauge.labels(**labels) if labels else gauge).set(value)
+
+    def took(self, seconds: float, host: str, status: int) -> None:
+        """A push was answered."""
+        self._took.labels(host=host, status_code=str(status)).observe(seconds)
+
+    def lagged(self, base: str, newest: int) -> None:
+        """An output at an address has taken entries up to this time (ns)."""
+        seconds = max(0.0, time.time() - newest / 1e9)
+        self.set("promtail_stream_lag_seconds", seconds, host=urlsplit(base).netloc.rpartition("@")[2])
+
+    def gone(self, path: str) -> None:
+        """A file is read no longer: nothing is told of it any more, as Promtail does."""
+        for metrics, known in ((self._counters, _COUNTERS), (self._gauges, _GAUGES)):
+            for name, (_, labels) in known.items():
+                if labels == ("path",):
+                    with contextlib.suppress(KeyError):
+                        metrics[name].remove(path)
 
     def exposition(self) -> bytes:
         """Prometheus' text format."""

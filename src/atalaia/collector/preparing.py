@@ -29,12 +29,14 @@ class Batch:
     """What is delivered at once; `epoch` counts how often the reader began again elsewhere.
 
     `planned`: what must be noted before it is sent, since it has to be the same when it is sent again.
+    `newest`: the latest time of its entries (ns).
     """
 
     deliver: Delivery
     sources: tuple[Source, ...]
     epoch: int
     planned: tuple[Planned, ...] = ()
+    newest: int | None = None
 
 
 class Preparer:
@@ -68,7 +70,7 @@ class Preparer:
         # Sources of other tenants count rows, not bytes: the same lines must give the same rows again.
         if not sink.plans and rows.tenants is None:
             planned = []
-        return Batch(sink.prepare(table, sources, rows), tuple(sources), epoch, tuple(planned))
+        return Batch(sink.prepare(table, sources, rows), tuple(sources), epoch, tuple(planned), _newest(table))
 
     def _tenants(self, entries: Entries) -> tuple[Entries, pa.Array | None]:
         """The entries without the label that names their tenant, and each one's tenant (utf8; null: the output's)."""
@@ -94,6 +96,8 @@ class Preparer:
         pipeline.settle(taken, self._meters)
         end = tail.hold(chunk, taken.lines)
         self._patience.settle(chunk, end)
+        self._meters.count("promtail_read_bytes_total", end - chunk.start, path=tail.known.path)
+        self._meters.count("promtail_read_lines_total", taken.lines, path=tail.known.path)
         lines, cut = cut_long(taken.entries.lines, self._plan.max_line_size)
         if cut or chunk.cut:
             self._tell_once("line_cut", tail.known.path, f"lines beyond {self._plan.max_line_size} bytes are cut there")
@@ -105,6 +109,12 @@ def _apart(entries: Entries, now: int) -> Entries:
     """Entries that have the time of reading, a nanosecond apart: to a Loki, equal lines of one time are one line."""
     mine = entries.ts == now
     return replace(entries, ts=entries.ts + np.where(mine, np.arange(len(entries)), 0)) if mine.any() else entries
+
+
+def _newest(table: pa.Table) -> int | None:
+    """The latest time of its entries (ns)."""
+    found: int | None = pc.max(table.column("ts")).as_py()
+    return found
 
 
 def _joined(tenants: Sequence[pa.Array | None], counts: Sequence[int]) -> pa.Array | None:

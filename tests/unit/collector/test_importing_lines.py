@@ -149,6 +149,22 @@ def test_what_a_prefix_of_postgresql_tells() -> None:
     assert found.text.to_pylist()[2:] == ["FATAL:  no", "WARNING:  w"]
 
 
+def test_postgresql_in_other_languages() -> None:
+    block = built(
+        [
+            "2024-08-09 01:06:43 UTC [1] app@shop FEHLER:  doppelt",
+            "2024-08-09 01:06:43 UTC [1] app@shop ANWEISUNG:  insert",
+            "2024-08-09 01:06:44.5 -03 [2] СООБЩЕНИЕ:  x",
+        ]
+    )
+    assert block.entries.lines.to_pylist() == [
+        "FEHLER:  doppelt\nANWEISUNG:  insert",
+        "СООБЩЕНИЕ:  x",
+    ]
+    assert labels(block, "severity") == ["ERROR", "LOG"]
+    assert block.entries.ts.tolist() == [utc("2024-08-09 01:06:43"), utc("2024-08-09 04:06:44.5")]
+
+
 def test_a_capture_with_colours_times_and_wrapped_lines() -> None:
     block = built(
         [

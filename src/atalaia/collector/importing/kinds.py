@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from atalaia.collector.formats.words import headings, severities
 from atalaia.collector.importing.times import Form
 
 ISO = r"(?P<t>\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d)(?:[.,](?P<f>\d{1,9}))?"
@@ -21,6 +22,12 @@ _SYSLOG = r"(?P<t>(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [ \d]\d \d
 _POSTGRES = (
     "LOG|ERROR|FATAL|PANIC|WARNING|NOTICE|INFO|DEBUG[1-5]?|STATEMENT|DETAIL|HINT|QUERY|CONTEXT|LOCATION|BACKTRACE"
 )
+# The same words in all languages of PostgreSQL, with their English ones.
+_ENGLISH = {
+    **{heading.removesuffix(":  "): part for heading, part in headings().items() if heading.endswith(":  ")},
+    **severities(),
+}
+_ALL = "|".join(re.escape(word) for word in sorted(_ENGLISH, key=lambda word: (-len(word), word)))
 _WORDS = (
     "TRACE|DEBUG|INFO|INFORMATION|NOTICE|WARN|WARNING|ERROR|ERR|FATAL|CRITICAL|CRIT|SEVERE|ALERT|EMERG|PANIC|Note|"
     "Warning|Error|System|trace|debug|info|notice|warn|warning|error|fatal|critical|panic"
@@ -62,7 +69,7 @@ KINDS: Mapping[str, Kind] = {
         ),
         Kind(
             "postgresql with a prefix",
-            rf"^{ISO} (?P<z>[A-Z]{{1,5}}|[+-]\d\d(?::?\d\d)?)(?P<rest>[^\n]*?)(?P<word>{_POSTGRES}):  ",
+            rf"^{ISO} (?P<z>[A-Z]{{1,5}}|[+-]\d\d(?::?\d\d)?)(?P<rest>[^\n]*?)(?P<word>{_ALL}):  ",
             service="postgresql",
             text=True,
         ),
@@ -142,6 +149,13 @@ def level_of(word: str | None) -> str | None:
     if not word:
         return None
     return _PRIORITIES[int(word) % 8] if word.isdigit() else _LEVEL.get(word.lower())
+
+
+def english(words: pa.Array) -> pa.Array:
+    """PostgreSQL's words in any language as their English ones."""
+    encoded = words.dictionary_encode()
+    known = [_ENGLISH.get(word, word) for word in encoded.dictionary.to_pylist()]
+    return pa.array(known, pa.utf8()).take(encoded.indices)
 
 
 def levels(words: pa.Array) -> pa.Array:

@@ -11,7 +11,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from atalaia.collector.importing import objects
-from atalaia.collector.importing.kinds import ENTRYPOINT, KINDS, LEADING_LEVEL, LOGFMT_LEVEL, UNTIMED, Kind, levels
+from atalaia.collector.importing.kinds import (
+    ENTRYPOINT,
+    KINDS,
+    LEADING_LEVEL,
+    LOGFMT_LEVEL,
+    UNTIMED,
+    Kind,
+    english,
+    levels,
+)
 from atalaia.collector.importing.times import Form, Moments, moments
 
 NAMES: tuple[str, ...] = (*KINDS, objects.NAME, *UNTIMED)
@@ -163,6 +172,8 @@ class Recogniser:
             seen.text = shorter if whole else pc.replace_with_mask(seen.text, _mask(rows, len(seen.text)), shorter)
         if kind.name.startswith("logfmt") and "level" not in groups:
             groups["level"] = pc.extract_regex(lines, LOGFMT_LEVEL).field("level")
+        if "word" in groups:
+            groups["word"] = english(groups["word"])
         if "rest" in groups:
             groups |= _of_prefix(groups["rest"])
         if "level" in groups:

@@ -126,6 +126,7 @@ class AtalaiaSink:
             self._retried(tenant)
             raise Unreachable(f"{self._output.base}: {str(error) or type(error).__name__}") from error
         status = answer.status_code
+        self._meters.took(answer.elapsed.total_seconds(), self._host, status)
         if status == 409:
             return Answer(conflict=answer.json()["positions"])
         if status == 204 or (status == 200 and answer.headers.get("content-type") == "application/json"):

@@ -139,6 +139,7 @@ class _Push:
         """Send the first part, and take it off the list unless it must be sent again. Raises Unreachable."""
         answer = self._sink.post(part)
         status = answer.status_code
+        self._sink.meters.took(answer.elapsed.total_seconds(), self._sink.host, status)
         said = f"{status} {answer.text[:500].strip()}".strip()
         if status < 300:
             self._left.pop(0)
