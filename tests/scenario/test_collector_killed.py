@@ -18,7 +18,7 @@ _ROUNDS = {"atalaia": (4, 200), "loki": (1, 200), "loki json": (1, 100)}  # in `
 _LIVES = 10  # rounds with one set of files; then another one is begun, so that what is to be checked stays small
 
 
-@pytest.mark.timeout(3600 if soak() else 200)
+@pytest.mark.timeout(7200 if soak() else 280)
 @pytest.mark.parametrize("kind", ["atalaia", "loki", "loki json"])
 def test_every_entry_is_there_once(tmp_path: Path, rng: random.Random, kind: str) -> None:
     wanted = _ROUNDS[kind][soak()]
