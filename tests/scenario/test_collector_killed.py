@@ -36,5 +36,7 @@ def test_every_entry_is_there_once(tmp_path: Path, rng: random.Random, kind: str
                 longest = max(longest, time.monotonic() - before)
                 done += 1
             checked += made.checked
+        if isinstance(receiver, LokiReceiver):
+            print(f"{receiver.received} entries acknowledged or kept, {receiver.count()} of them distinct")
         print(f"{done} rounds: {dict(made.kills)} {dict(made.writer.rotations)}, longest {longest:.1f} s")
     print(f"{done} rounds, {checked} entries checked, {time.monotonic() - began:.0f} s")
