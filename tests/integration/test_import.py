@@ -12,19 +12,28 @@ import os
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import cramjam
 import httpx
+import pyarrow as pa
 import pytest
 from tests.integration.api_support import Served, served  # noqa: F401  # a fixture
 
 from atalaia.cli.main import run
+from atalaia.client.pusher import Pushed, Pusher
+from atalaia.collector.importing.files import Given
+from atalaia.collector.importing.importer import import_text
+from atalaia.collector.importing.reader import Reading
+from atalaia.environment.errors import AtalaiaError
+from atalaia.store.batch import Source
 
 S = 10**9
 # The excerpts of the seed's document, as they stand in it.
@@ -342,6 +351,38 @@ def test_a_large_import_that_was_cut_off_goes_on(importing: Importing) -> None:
     importing.run(path)
     assert count() == 25_000
     assert importing.stored(path) == [0]
+
+
+class Failing(Pusher):
+    """Fails to push once, slowly, so that more is in line behind it."""
+
+    def __init__(self, url: str, failing: int) -> None:
+        super().__init__(url)
+        self._left = failing
+
+    def push(self, entries: pa.Table, tenant: str, source: Source, *also: Source) -> Pushed:
+        self._left -= 1
+        if self._left == -1:
+            time.sleep(0.2)
+            raise AtalaiaError("the store went away")
+        return super().push(entries, tenant, source, *also)
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_nothing_is_pushed_behind_what_failed(importing: Importing, failing: int) -> None:
+    lines = [f"2024-08-09 01:06:43.{n % 1000:03d} UTC [1] LOG:  {n}\n" for n in range(2000)]
+    data = "".join(lines).encode()
+    given = Given("x.log", "x.log", datetime.now(UTC), len(data), lambda: io.BytesIO(data))
+    reading = Reading({"job": "import"})
+    with patch("atalaia.collector.importing.content.BLOCK", 8192):
+        with contextlib.closing(Failing(importing.url, failing)) as pusher:
+            with pytest.raises(AtalaiaError, match="the store went away"):
+                import_text(given, reading, None, pusher, importing.tenant, lambda: None)
+            assert len(importing.entries()) <= 200 * failing
+        with contextlib.closing(Pusher(importing.url)) as pusher:
+            import_text(given, reading, None, pusher, importing.tenant, lambda: None)
+            assert import_text(given, reading, None, pusher, importing.tenant, lambda: None).stored == 0
+    assert sorted(int(entry["line"].split()[1]) for entry in importing.entries()) == list(range(2000))
 
 
 def test_labels_and_times_as_asked(importing: Importing) -> None:

@@ -146,6 +146,10 @@ def test_what_a_prefix_of_postgresql_tells() -> None:
     assert found.fields["pid"].to_pylist() == ["1", "17", "88", "88"]
     assert found.fields["user"].to_pylist() == ["", "app", "app", "app"]
     assert found.fields["database"].to_pylist() == ["", "shop", "shop", "shop"]
+    assert found.fields["prefix"].to_pylist()[2:] == [
+        "10.0.0.1(5432):app@shop:[88]",
+        "[88]: [3-1] user=app,db=shop,app=x,client=::1",
+    ]
     assert found.text.to_pylist()[2:] == ["FATAL:  no", "WARNING:  w"]
 
 

@@ -24,6 +24,29 @@ LINES = [
     "hello",
     "",
 ]
+STRANGE = [
+    "9999-99-99 99:99:99.999999999 UTC [1] LOG:  x",
+    "0000-01-01 00:00:00 UTC [1] LOG:  x",
+    "2262-12-31 23:59:59.999999999 +99:99 [1] LOG:  x",
+    "1677-01-01 00:00:00Z x",
+    "Feb 29 01:02:03 host x[1]: y",
+    "Feb 31 01:02:03 host x[1]: y",
+    "<999>Aug  9 01:02:03 host x",
+    "<191>1 2024-08-09T01:02:03Z - - - - -",
+    '{"ts": 99999999999999999999, "level": {}}',
+    '{"ts": "2024-02-30T00:00:00Z"}',
+    '{"time": null, "level": 1e400}',
+    "[]",
+    '{"ts":123456789.5}',
+    "level=ts= ts=2024-08-09T01:02:03,",
+    "\t",
+    " | ",
+    "x  | y | z",
+    "1:M 31 Feb 2024 01:02:03.999 # x",
+    '- - - [31/Foo/2024:01:02:03 +0000] "GET',
+    "[Xyz Foo 99 01:02:03.1 2024] [a:b] x",
+    "2024-08-09T01:02:03.000000001Z 2024-08-09T01:02:03.000000001Z ",
+]
 Row = tuple[int, str, str, dict[str, str] | None]
 
 
@@ -111,3 +134,20 @@ def test_a_line_that_is_too_long_is_cut_and_told() -> None:
     (row,), _ = rows(text)
     assert len(row[2].encode()) <= 1 << 20
     assert "[cut: " in row[2]
+
+
+plain = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n\r\x1b\x00\ufeff"), max_size=60).filter(
+    lambda line: ":  " not in line
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.one_of(plain, st.sampled_from(STRANGE)), max_size=12), st.booleans())
+def test_no_line_is_lost_whatever_is_in_it(lines: list[str], captured: bool) -> None:
+    found, _ = rows("".join(f"{'db-1  | ' if captured else ''}{line}\n" for line in lines).encode())
+    stored = "\n".join(row[2] for row in found)
+    told = "\n".join(value for row in found if row[3] for value in row[3].values())
+    for line in lines:
+        if line.strip() and line.strip() not in ("...", "…", "[...]"):
+            assert line[-8:].rstrip() in stored or line[-8:].rstrip() in told
+    assert all(-(2**63) <= row[0] < 2**63 for row in found)

@@ -7,6 +7,7 @@ store knows when it has a mark where the store stands; else it gets the next num
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -89,33 +90,48 @@ def import_text(
     stored = refused = 0
     message: str | None = None
     at = known
-    waiting: deque[tuple[Future[Answer], int, int]] = deque()
+    waiting: deque[tuple[Future[Answer], int]] = deque()
+    broken = threading.Event()
+
+    def push(entries: pa.Table, start: int, end: int, mark: Source) -> Answer:
+        # A store takes a source that it does not know from anywhere: nothing may follow what was not stored.
+        if broken.is_set():
+            raise AtalaiaError(f"{given.name} was not imported further")
+        try:
+            answer = store.push(entries, tenant, Source(source, start, end), mark)
+            if answer.position not in (None, end):
+                raise AtalaiaError(
+                    f"the store stands at byte {answer.position} of {given.name}, not at {end}",
+                    "another import of the same text runs, or the store was put back: run the same command again",
+                )
+        except BaseException:
+            broken.set()
+            raise
+        return answer
 
     def settle() -> None:
         nonlocal stored, refused, message
-        sent, rows, end = waiting.popleft()
+        sent, rows = waiting.popleft()
         answer = sent.result()
-        if answer.position not in (None, end):
-            raise AtalaiaError(
-                f"the store stands at byte {answer.position} of {given.name}, not at {end}",
-                "another import of the same text runs, or the store was put back: run the same command again",
-            )
         stored, refused, message = stored + rows - answer.refused, refused + answer.refused, message or answer.message
         progress()
 
     with ThreadPoolExecutor(1, "push") as pusher:
-        for piece in reader.pieces(content, known):
-            if piece.end <= known:
-                progress()
-                continue
-            mark = Source(f"{name}:{content.digest()}", 0, piece.end)
-            sent = pusher.submit(store.push, piece.entries, tenant, Source(source, at, piece.end), mark)
-            waiting.append((sent, len(piece.entries), piece.end))
-            at = piece.end
-            if len(waiting) > _AHEAD:
+        try:
+            for piece in reader.pieces(content, known):
+                if piece.end <= known:
+                    progress()
+                    continue
+                mark = Source(f"{name}:{content.digest()}", 0, piece.end)
+                waiting.append((pusher.submit(push, piece.entries, at, piece.end, mark), len(piece.entries)))
+                at = piece.end
+                if len(waiting) > _AHEAD:
+                    settle()
+            while waiting:
                 settle()
-        while waiting:
-            settle()
+        except BaseException:
+            broken.set()  # what is in line is not pushed: the command ends soon, and goes on from there next time
+            raise
     size, damaged = content.position, content.damage is not None
     return Imported(given.name, stored, refused, min(known, size), size, message, damaged, reader.summary)
 

@@ -69,7 +69,7 @@ KINDS: Mapping[str, Kind] = {
         ),
         Kind(
             "postgresql with a prefix",
-            rf"^{ISO} (?P<z>[A-Z]{{1,5}}|[+-]\d\d(?::?\d\d)?)(?P<rest>[^\n]*?)(?P<word>{_ALL}):  ",
+            rf"^{ISO} (?P<z>[A-Z]{{1,5}}|[+-]\d\d(?::?\d\d)?)(?P<rest>[^\n]*?[^\pL\pN_])(?P<word>{_ALL}):  ",
             service="postgresql",
             text=True,
         ),

@@ -28,6 +28,8 @@ NAMES: tuple[str, ...] = (*KINDS, objects.NAME, *UNTIMED)
 PLAIN = NAMES.index("plain")
 TIMED = PLAIN - len(UNTIMED) + 1
 """Kinds before this one tell a time."""
+FIELDS = ("pid", "user", "database", "prefix")
+"""What a prefix of PostgreSQL's tells, and all of it behind its time where its parts are not known."""
 _COLOURS = r"\x1b\[[0-9;?]*[A-Za-z]"
 _COMPOSE = (
     r"^(?:(?P<t>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:\.(?P<f>\d{1,9}))?(?P<z>Z|[+-]\d\d:?\d\d)? +)?"
@@ -168,6 +170,8 @@ class Recogniser:
         self.counts[kind.name] = self.counts.get(kind.name, 0) + len(rows)
         if kind.text:
             shorter = pc.replace_substring_regex(lines, kind.stripped(), r"\1:  ")
+            if not time.known.all():
+                shorter = pc.if_else(pa.array(time.known), shorter, lines)
             whole = len(rows) == len(seen.text)
             seen.text = shorter if whole else pc.replace_with_mask(seen.text, _mask(rows, len(seen.text)), shorter)
         if kind.name.startswith("logfmt") and "level" not in groups:
@@ -178,7 +182,7 @@ class Recogniser:
             groups |= _of_prefix(groups["rest"])
         if "level" in groups:
             groups["level"] = levels(groups["level"])
-        for name in ("level", "word", "pid", "user", "database"):
+        for name in ("level", "word", *FIELDS):
             if name in groups:
                 words.setdefault(name, []).append((rows, groups[name]))
         rest: np.ndarray = left[~hit]
@@ -215,7 +219,8 @@ def _of_prefix(rest: pa.Array) -> Mapping[str, pa.Array]:
         values = pc.extract_regex(encoded.dictionary, pattern)
         return pc.if_else(pc.is_valid(values), values.field("v"), None).take(encoded.indices)
 
-    return {"pid": found(_PID), "user": found(_USER), "database": found(_DATABASE)}
+    whole = pc.utf8_trim(rest, " :")
+    return {"prefix": whole, "pid": found(_PID), "user": found(_USER), "database": found(_DATABASE)}
 
 
 def _parts(time: Moments) -> tuple[np.ndarray, ...]:

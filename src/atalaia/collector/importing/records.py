@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from atalaia.collector.entries import Entries, LabelValue
 from atalaia.collector.importing import services
 from atalaia.collector.importing.kinds import CONTINUED, CONTINUING, KINDS
-from atalaia.collector.importing.recognise import NAMES, PLAIN, TIMED, Seen
+from atalaia.collector.importing.recognise import FIELDS, NAMES, PLAIN, TIMED, Seen
 from atalaia.collector.importing.times import S, difference, to_utc
 
 _SERVICES = pa.array([KINDS[name].service if name in KINDS else None for name in NAMES], pa.utf8())
@@ -116,7 +116,7 @@ def build(seen: Seen, clock: Clock, labels: Mapping[str, str], new: int = 0) -> 
     if seen.level.null_count < count:
         found["level"] = seen.level.take(rows)
     metadata: dict[str, LabelValue] = {}
-    for name in ("pid", "user", "database"):
+    for name in FIELDS:
         if (value := seen.fields.get(name)) is not None:
             value = value.take(rows)
             metadata[name] = pc.if_else(pc.equal(value, ""), None, value)

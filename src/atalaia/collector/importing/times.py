@@ -89,7 +89,9 @@ class Moments:
 def moments(groups: Mapping[str, pa.Array], form: Form, latest: datetime, year: int | None) -> Moments:
     """The times of a pattern's groups. A time without a year is of `year`, else the last one before `latest`."""
     count = len(groups["t"])
-    whole = _WHOLE.parse(_iso(groups, form, latest, year))
+    text = _iso(groups, form, latest, year)
+    # The year 0000 would count as one that is not told.
+    whole = _WHOLE.parse(pc.if_else(pc.starts_with(text, "0000"), None, text))
     ns = pc.fill_null(whole, 0).to_numpy(zero_copy_only=False).copy()
     known = pc.is_valid(whole).to_numpy(zero_copy_only=False)
     if (fraction := groups.get("f")) is not None:
