@@ -170,7 +170,7 @@ def _show(done: list[Imported], dry_run: bool) -> None:
         when = f"; {' to '.join(_span(one))}" if one.summary.entries else ""
         print(f"{one.name}: {', '.join(parts)}{when}")
         for text in _told(one):
-            print(f"  {text}", file=sys.stderr)
+            print(f"{one.name}: {text}", file=sys.stderr)
 
 
 def _show_found(one: Imported) -> None:
