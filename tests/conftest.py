@@ -6,7 +6,12 @@ import os
 import random
 import signal
 
+import hypothesis
 import pytest
+
+# A busy machine is no bug.
+hypothesis.settings.register_profile("atalaia", deadline=None)
+hypothesis.settings.load_profile("atalaia")
 
 # A shell starts what runs in the background with Ctrl-C ignored, and children would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

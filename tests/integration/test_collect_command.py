@@ -200,6 +200,14 @@ def test_variables_are_replaced_and_what_is_understood_is_shown(collect, config:
     assert "level=info" not in run.errors
 
 
+def test_a_pipe_needs_no_file(collect, config: Path, tmp_path: Path) -> None:
+    with (tmp_path / "syslog").open("rb") as stdin:
+        run = collect("-stdin", "-dry-run", "-client.url=http://127.0.0.1:9/loki/api/v1/push", stdin=stdin.fileno())
+        assert run.process.wait(20) == 0, run.errors
+    assert [line.split("\t")[2] for line in run.lines] == (tmp_path / "syslog").read_text().splitlines()
+    assert 'job="stdin"' in run.lines[0]
+
+
 def test_the_version_is_told_as_promtail_tells_its_own(collect) -> None:
     run = collect("-version")
     assert run.process.wait(20) == 0

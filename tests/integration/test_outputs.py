@@ -84,11 +84,12 @@ def test_protobuf_unless_the_server_does_not_know_it(loki: Scripted) -> None:
     loki.otherwise = lambda asked: Reply(415 if "protobuf" in asked.headers["content-type"] else 204)
     with sink_of(Output(loki.url)) as sink:
         assert isinstance(sink, LokiSink)
-        assert push(sink, ["a", "b"])() == Answer()
-        assert push(sink, ["c"])() == Answer()
+        before = push(sink, ["a", "b"]), push(sink, ["c"])
+        assert [delivery() for delivery in before] == [Answer(), Answer()]
+        assert push(sink, ["d"])() == Answer()
     kinds = [asked.headers["content-type"].partition("/")[2] for asked in loki.asked]
-    assert kinds == ["x-protobuf", "json", "json"]
-    assert [asked.lines for asked in loki.asked] == [["a", "b"], ["a", "b"], ["c"]]
+    assert kinds == ["x-protobuf", "json", "x-protobuf", "json", "json"]
+    assert [asked.lines for asked in loki.asked] == [["a", "b"], ["a", "b"], ["c"], ["c"], ["d"]]
     loki.asked.clear()
     with sink_of(Output(loki.url, format="json")) as sink:
         push(sink, ["d"])()

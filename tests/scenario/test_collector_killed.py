@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import soak
 from tests.scenario.collected import LokiReceiver, StoreReceiver, rounds
 
-_ROUNDS = {"atalaia": (4, 200), "loki": (2, 200), "loki json": (2, 100)}  # in `make test`, in `make soak`
+_ROUNDS = {"atalaia": (4, 200), "loki": (1, 200), "loki json": (1, 100)}  # in `make test`, in `make soak`
 _LIVES = 10  # rounds with one set of files; then another one is begun, so that what is to be checked stays small
 
 

@@ -80,11 +80,15 @@ def collect(
     if environment is not None:
         _collect_environment(environment)
         return
+    settings = dict(_pair(text) for text in setting or ())
+    if config is None and stdin:
+        config = os.devnull  # as Promtail's: a pipe and -client.url are enough
+        settings.setdefault("positions.filename", str(Path.cwd() / "promtail-stdin.positions"))
     if config is None:
         raise InputError("collect needs --config FILE", "for example: atalaia collect --config promtail.yaml")
     given = Given(
         expand_env,
-        dict(_pair(text) for text in setting or ()),
+        settings,
         label_pairs(external_labels) if external_labels else {},
         tuple(unused or ()),
         stdin,

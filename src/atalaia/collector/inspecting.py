@@ -11,6 +11,7 @@ import numpy as np
 from atalaia.collector.entries import Entries, LabelValue, column
 from atalaia.collector.meters import Meters
 from atalaia.collector.plan import Job
+from atalaia.collector.stages.match import Match
 from atalaia.collector.stages.stage import Stage, Waiting
 
 
@@ -89,6 +90,16 @@ class Inspection:
                 self._entries[first].steps[-1][1].append(Change("joined" if joined else "dropped"))
         return after
 
+    def watch_inside(self, stage: Stage, before: Entries) -> Entries:
+        """The entries behind a stage whose own stages are watched; it is told only where none of them worked."""
+        here = [self._entries[first] for first in before.first_lines.tolist()]
+        counts = [len(one.steps) for one in here]
+        after = stage(before)
+        for one, count in zip(here, counts, strict=True):
+            if len(one.steps) == count:
+                one.steps.append((stage.name, []))
+        return after
+
 
 class _Columns:
     """The columns of entries as Python's lists, made when they are asked for."""
@@ -159,6 +170,8 @@ class _Watched:
     @classmethod
     def of(cls, stage: Stage, inspection: Inspection) -> Stage:
         """The stage, watched; what waits for further lines still does."""
+        if isinstance(stage, Match) and stage.stages:
+            stage = replace(stage, stages=tuple(cls.of(inner, inspection) for inner in stage.stages))
         return _WatchedWaiting(stage, inspection, stage.wait) if isinstance(stage, Waiting) else cls(stage, inspection)
 
     @property
@@ -172,6 +185,8 @@ class _Watched:
 
     def __call__(self, entries: Entries) -> Entries:
         """See Stage."""
+        if isinstance(self.stage, Match) and self.stage.stages:
+            return self.inspection.watch_inside(self.stage, entries)
         return self.inspection.watch(self.stage, entries)
 
 

@@ -70,9 +70,17 @@ def translate(pattern: str) -> str:
         elif piece == "?":
             text += "[^/]"
         else:
-            text += piece.replace("[!", "[^", 1) if piece.startswith("[") else re.escape(piece)
+            text += _class(piece) if piece.startswith("[") else re.escape(piece)
     return text
 
+
+def _class(piece: str) -> str:
+    """`[!a-z]` of a glob as a regular expression's."""
+    inner = piece[1:].replace("[", "\\[")
+    return "[" + (f"^{inner[1:]}" if inner.startswith("!") else inner)
+
+
+_RECORD = 32 << 20  # bytes
 
 # Changes the labels of a target or a received entry; None: it is not collected. Pure: called once a distinct set.
 Relabel: TypeAlias = "Callable[[Mapping[str, str]], Mapping[str, str] | None]"
@@ -201,3 +209,7 @@ class Plan:
     limits: Limits = Limits()
     server: Server | None = None
     stdin: Mapping[str, str] | None = None
+
+    def longest(self, job: Job) -> int:
+        """Bytes of a file's line that are read. A spool's record is longer than its line, which alone is cut."""
+        return _RECORD if job.format == "spool" else self.max_line_size

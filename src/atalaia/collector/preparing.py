@@ -105,16 +105,16 @@ class Preparer:
         return _in_range(entries, chunk.read_at, self._plan.clock_ahead), end
 
 
-def _newest(table: pa.Table) -> int | None:
-    """The latest time of its entries (ns)."""
-    found: int | None = pc.max(table.column("ts")).as_py()
-    return found
-
-
 def _apart(entries: Entries, now: int) -> Entries:
     """Entries that have the time of reading, a nanosecond apart: to a Loki, equal lines of one time are one line."""
     mine = entries.ts == now
     return replace(entries, ts=entries.ts + np.where(mine, np.arange(len(entries)), 0)) if mine.any() else entries
+
+
+def _newest(table: pa.Table) -> int | None:
+    """The latest time of its entries (ns)."""
+    found: int | None = pc.max(table.column("ts")).as_py()
+    return found
 
 
 def _joined(tenants: Sequence[pa.Array | None], counts: Sequence[int]) -> pa.Array | None:

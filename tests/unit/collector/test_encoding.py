@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2
 from google.protobuf.message import Message
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from atalaia.collector.outputs.columns import packed, varint_sizes
@@ -80,6 +80,7 @@ def decoded(body: bytes) -> Message:
     return request
 
 
+@settings(max_examples=50)
 @given(ROWS)
 @example([])
 @example([LONG, (0, canonical({"a": "b"}), "", ()), LONG])
@@ -97,6 +98,7 @@ def test_protobuf_is_what_others_read(rows: list[Row]) -> None:
         assert by_stream(rows_of(read_push(body, "application/x-protobuf", "").table)) == by_stream(rows)
 
 
+@settings(max_examples=50)
 @given(ROWS)
 @example([])
 @example([LONG, (0, canonical({"a": "b"}), "", ()), LONG])
@@ -113,6 +115,7 @@ def test_json_is_what_others_read(rows: list[Row]) -> None:
         assert by_stream(rows_of(read_push(body, "application/json", "").table)) == by_stream(rows)
 
 
+@settings(max_examples=50)
 @given(ROWS.filter(len), st.data())
 def test_a_slice_is_encoded_alone(rows: list[Row], data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(rows) - 1))
@@ -149,6 +152,7 @@ def test_varints(values: list[int]) -> None:
     assert packed([0x0A, array, 0x10, array], len(values)).to_pylist() == expected
 
 
+@settings(max_examples=50)
 @given(ROWS.filter(len), st.integers(1, 200))
 def test_parts_are_whole_entries_and_no_larger_than_they_may_be(rows: list[Row], most: int) -> None:
     table = table_of(rows)

@@ -102,6 +102,27 @@ def test_joined_lines_are_told_and_those_that_wait_are_not() -> None:
     assert [one.line for one in told] == ["1 a", "  b", "2 c"]
 
 
+def test_stages_within_match_are_told_one_by_one() -> None:
+    told, _ = inspected(
+        """
+        - match:
+            selector: '{job="j"} |= "a"'
+            stages:
+            - static_labels: {a: "1"}
+            - drop: {expression: 'ab'}
+        - static_labels: {end: "1"}
+        """,
+        b"a\nab\nc\n",
+    )
+    end = ("static_labels", [Change("label", "end", None, "1")])
+    inner = ("static_labels", [Change("label", "a", None, "1")])
+    assert [one.steps for one in told] == [
+        [inner, ("drop", []), end],
+        [inner, ("drop", [Change("dropped")])],
+        [("match", []), end],
+    ]
+
+
 def test_a_watched_pipeline_waits_as_long() -> None:
     job = job_of("[{multiline: {firstline: x, max_wait_time: 17s}}]")
     assert Inspection(lambda one: None).job(job).patience == job.patience == 17

@@ -13,6 +13,7 @@ from atalaia.collector.formats.redact import Redacted, WithoutPasswords
 from atalaia.collector.formats.settings import format_of
 from atalaia.collector.own import environment_plan
 from atalaia.collector.plan import Job
+from atalaia.collector.promtail.load import load_jobs
 from atalaia.environment.connection import Connection
 from atalaia.environment.errors import ConfigurationError
 from atalaia.environment.load import Environment, parse
@@ -119,6 +120,28 @@ def test_settings_and_collector_agree_on_prefixes(escapes: str) -> None:
     else:
         with pytest.raises(ConfigurationError):
             parse(text, FILE)
+
+
+PROMTAIL = """\
+clients: [{url: http://127.0.0.1:1/loki/api/v1/push}]
+scrape_configs:
+  - job_name: postgres
+    format: postgres
+    redact: literals
+    static_configs: [{labels: {__path__: /var/log/p*}}]
+    pipeline_stages: [{labels: {severity: null}}]
+"""
+
+
+def test_a_promtail_yaml_with_a_format(tmp_path: Path) -> None:
+    path = tmp_path / "promtail.yaml"
+    path.write_text(PROMTAIL)
+    (job,) = load_jobs(path, tmp_path / "positions")
+    taken = pipeline.run(job, b"2026-03-01 12:00:00.250 UTC [7] LOG:  statement: SELECT 1\n", 7, {}, pipeline.ALL)
+    assert taken.entries.lines.to_pylist() == ["LOG:  statement: SELECT ?"]
+    path.write_text(PROMTAIL.replace("static_configs: [{labels: {__path__: /var/log/p*}}]", "journal: {}"))
+    with pytest.raises(ConfigurationError, match="4: format is for files"):
+        load_jobs(path, tmp_path / "positions")
 
 
 def promtail(tmp_path: Path, keys: str) -> tuple[str | Format, list[str]]:

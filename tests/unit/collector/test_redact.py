@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pyarrow as pa
 import pytest
@@ -153,6 +154,57 @@ LINES = [
 def test_records(line: str, shown: str) -> None:
     assert redact(line) == shown
     assert redact(shown) == shown
+
+
+SQL = st.lists(st.one_of(st.sampled_from(KEPT), *TEXTS), min_size=1, max_size=6).map(" ".join)
+
+
+@settings(max_examples=150, deadline=None)
+@given(SQL, SQL, INSIDE, st.booleans(), st.sampled_from(["", "23505", "42601", "22P02"]))
+def test_no_secret_survives_in_any_part(first: str, second: str, value: str, logged: bool, state: str) -> None:
+    line = f"LOG:  duration: 1.5 ms  execute a: {first}" if logged else "ERROR:  x"
+    keys, deadlock = (
+        f"Key (a)=({value}) already exists.",
+        f"Process 1 waits for x.\nProcess 1: {first}\nProcess 2: {second}",
+    )
+    line += f"\nDETAIL:  {deadlock if value == '' else keys}" if not logged else ""
+    line += f"\nQUERY:  {second}" if not logged else ""
+    line += f'\nCONTEXT:  SQL statement "{first}"\nPL/pgSQL function f() line 3 at SQL statement'
+    line += f"\nSTATEMENT:  {second}"
+    found = redact(line, state)
+    # A heading within a row's value cannot be told from a real one.
+    if "\n" not in value:
+        assert SECRET not in found
+    assert found.split(":  ")[0] == line.split(":  ")[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ERROR:  x\nDETAIL:  " + "1" * 200_000,
+        "ERROR:  x\nDETAIL:  " + "=(" * 100_000,
+        "ERROR:  x\nDETAIL:  " + "1:" * 100_000,
+        "LOG:  statement: " + "password/*" * 20_000,
+        "LOG:  statement: " + "password " * 20_000,
+        "LOG:  statement: " + "/*" * 100_000,
+        "LOG:  statement: " + "$a$" * 66_000,
+        "LOG:  statement: " + "'" * 200_001,
+        "LOG:  statement: " + '"' * 200_001,
+        "LOG:  statement: " + "1.e+" * 50_000,
+        "ERROR:  é " + '"a" ' * 50_000 + "\nSTATEMENT:  " + "b " * 50_000,
+        "ERROR:  x\nCONTEXT:  COPY " + "1" * 200_000,
+        "ERROR:  x" + "\nHINT:  y" * 20_000,
+        'ERROR:  syntax error at or near "' + ' near "' * 30_000,
+        "LOG:  duration: " + " ms  " * 40_000,
+        "LOG:  AUDIT: " + "," * 200_000,
+    ],
+    ids=lambda text: text[:30],
+)
+def test_no_line_takes_long(text: str) -> None:
+    began = time.process_time()
+    redact(text)
+    through(WithoutPasswords(stderr), text.replace("\n", "\n\t"))
+    assert time.process_time() - began < 2
 
 
 def test_the_sqlstate_tells_where_values_are() -> None:

@@ -13,6 +13,7 @@ from tests.unit.collector.flow_support import READ, built, in_pieces, made, rows
 
 from atalaia.collector.stages.cri import Cri
 from atalaia.collector.stages.docker import Docker
+from atalaia.collector.stages.narrow import narrowed
 
 T1, T2, T3 = "2024-05-01T10:00:00.1Z", "2024-05-01T10:00:01.123456789Z", "2024-05-01T12:00:02+02:00"
 N1, N2, N3 = 1714557600_100000000, 1714557601_123456789, 1714557602_000000000
@@ -71,6 +72,20 @@ def test_more_streams_with_unfinished_lines_than_allowed_are_passed_on() -> None
     found = stage("- cri: {max_partial_lines: 2}")(made(lines))
     assert sorted(line for _, line, _ in rows(found)) == ["a", "b", "cd", "e"]
     assert [line for _, line, _ in rows(Cri(most=1)(made(lines[:1] * 3)))] == ["a", "a", "a"]
+
+
+def test_what_no_later_stage_reads_is_not_kept() -> None:
+    lines = [f"{T1} stdout P a", f"{T1} stderr F b", f"{T1} stdout F c"]
+    text = "- cri: {}\n- labels: {flags: }\n- match: {selector: '{stream=\"stdout\"}', stages: [{labels: {at: time}}]}"
+    whole = narrow = made(lines, {"job": "j"})
+    stages, _ = built(text)
+    for one in stages:
+        whole = one(whole)
+    for one in narrowed(stages):
+        narrow = one(narrow)
+    assert rows(narrow) == rows(whole)
+    assert rows(whole)[0] == ({"job": "j", "stream": "stdout", "flags": "F", "at": T1}, "ac", N1)
+    assert set(narrow.extracted) < set(whole.extracted)
 
 
 EXPRESSION = re2.compile(r"^(?s)(?P<time>\S+?) (?P<stream>stdout|stderr) (?P<flags>\S+?) (?P<content>.*)$")

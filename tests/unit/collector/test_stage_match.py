@@ -104,6 +104,13 @@ def test_what_stages_inside_read_is_extracted_before() -> None:
         "- match: {selector: '{job=\"j\"}', stages: [{labels: {b: }}]}\n- labels: {c: }"
     )
     assert narrowed(stages)[0].wanted == {"b", "c"}  # type: ignore[attr-defined]
+    inside, _ = built(
+        "- match: {selector: '{job=\"j\"}', stages: "
+        "[{regex: {expression: '(?P<a>.)(?P<b>.)(?P<c>.)'}}, {labels: {b: }}]}\n"
+        "- labels: {c: }"
+    )
+    assert narrowed(inside)[0].stages[0].wanted == {"b", "c"}  # type: ignore[attr-defined]
+    assert narrowed(inside)[0](made(["xyz"], {"job": "j"})).source("c").to_pylist() == ["z"]
 
 
 @settings(max_examples=150, deadline=None)

@@ -36,16 +36,14 @@ class Auto:
     prefix: str | None = None
     zone: str | None = None
     _told: set[str] = field(default_factory=set)
-    _last: Format | None = None
 
     def __call__(self, block: bytes, now: int, labels: Mapping[str, str]) -> Entries:
         """See Format."""
         found = self.detect(block)
         if found is None:
-            form = self._last or Stderr(chosen(self.prefix), self.zone)
+            form: Format = Stderr(chosen(self.prefix), self.zone)
         else:
             told, form = found
-            self._last = form
             if told not in self._told:
                 self._told.add(told)
                 log.info("event=format_found job=%s %s", self.name, told)

@@ -93,7 +93,7 @@ def compile_prefix(text: str) -> Prefix:
         pattern += re.escape(text[at : match.start()])
         at = match.end()
         width, escape = match[1], match[2]
-        if escape == "%":
+        if escape == "%" and not width:
             pattern += "%"
         elif escape == "q":
             pattern += "(?:"

@@ -48,7 +48,7 @@ _PARAMETERS = _phrases(
     "parameters", "parameters: ", 'portal "%s" with parameters: ', "unnamed portal with parameters: "
 )
 _ROW = _phrases("row", "Failing row contains ", "Partition key of the failing row contains ")
-_IN_CONTEXT = _phrases("context", 'SQL statement "')
+_IN_CONTEXT = _phrases("context", 'SQL statement "', 'SQL expression "', "remote SQL command: ")
 _QUOTING = 'invalid input |invalid value |malformed |value "|date/time field value|time zone |"|syntax error'
 _HEAD = re.compile(r"[^:\n]{1,40}:  ")
 _STATEMENT = re.compile(_SQL)
@@ -59,12 +59,17 @@ _TEXTS = re.compile(r'"[^\n]*"|»[^\n]*«|«[^\n]*»|“[^\n]*”')
 _FOREIGN = re.compile("[«»“”]")
 _MARK = re.compile('["«»“”]')
 _QUOTED = re.compile('"[^"«»“”]*"|«[^"«»“”]*»|»[^"«»“”]*«|“[^"«»“”]*”')
+_MOST = 20  # names in a message
 _NEAR = re.compile(r'(?<= near )"(?P<token>[\s\S]*)"')
 _PLAIN_TOKEN = re.compile(r"[A-Za-z_\x80-\U0010ffff][^\s'\"$]*|[^\w\s'\"$.]+")
-_VALUES = re.compile(r"=\([\s\S]*\)")
-_PROCESS = re.compile(r"(?m)^(?P<who>[^\n:]*[0-9]+ ?: )")
-_ENTRY = re.compile(rf"\n(?=PL/|COPY |SQL |JSON|{_IN_CONTEXT})")
-_COPY = re.compile(r'((?:COPY|JSON)[^\n]*?[0-9]+[^\n:"»«]*: )[\s\S]*')
+_WHO = r"[^\n:'\"0-9]{0,40}[0-9]{1,10}[ ]?:[ ]"  # "Process 12: "
+_PROCESS = re.compile(_WHO)
+_PROCESS_END = tokens(rf"\n(?:{_WHO}|{_headings()})")
+_ENTRIES = rf"PL/|COPY[ ]|SQL[ ]|JSON|{_IN_CONTEXT}|{_PARAMETERS}"
+_ENTRY_END = tokens(rf'["»«”]?(?=\n(?:{_ENTRIES}|{_headings()}))|["»«”]\Z')
+_CONTEXT = re.compile(f"{_IN_CONTEXT}|{_PARAMETERS}")
+_NEXT_ENTRY = re.compile(rf"\n(?:{_ENTRIES}|{_headings()})")
+_COPY = re.compile(r'(?:COPY|JSON)[^\n]{0,400}?[0-9][^\n:"»«]{0,200}: ')
 _CANDIDATE = rf"\n|^[^:\n]{{1,40}}:  (?:{_SQL}|AUDIT: |[^\n]*(?:{_QUOTING}))"
 _WHOLE = re.compile(r'\{"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} [^,\n]*,')
 _OTHER_QUOTES = re.compile(r'"[^"]*"?')
@@ -93,7 +98,7 @@ class Redacted:
 
 
 _PASSWORD = re.compile(
-    r"""(?P<before>password["']?(?:\s|/\*[\s\S]*?\*/|--[^\n]*\n)*(?:=>?|:)?\s*)
+    r"""(?P<before>password["']?(?:\s|/\*[^*]{0,200}\*/|--[^\n]{0,200}\n){0,20}(?:=>?|:)?\s*)
     (?:(?:e|u&)?'(?:[^'\\]|''|\\[\s\S])*(?:'|\\?\Z)|\$(?P<tag>\w*)\$[\s\S]*?(?:\$(?P=tag)\$|\Z)
     |(?<==)[^\s'"$,;)][^\s'",;)]*)""",
     re.VERBOSE | re.IGNORECASE,
@@ -167,7 +172,7 @@ def _foreign(message: str, parts: str) -> str:
     """A message of an unknown kind in another language: what it quotes is shown when the statement has it, too."""
     between = _QUOTED.sub("", message)
     names = [text[1:-1].strip() for text in _QUOTED.findall(message)]
-    kept = all(re.search(rf"(?<![\w$]){re.escape(name)}(?![\w$])", parts) for name in names)
+    kept = len(names) < _MOST and all(re.search(rf"(?<![\w$]){re.escape(name)}(?![\w$])", parts) for name in names)
     if (kept and not _MARK.search(between)) or _STATEMENT.match(message):
         return message
     marks = [match.start() for match in _MARK.finditer(message)]
@@ -214,41 +219,61 @@ def _part(line: str, at: int, kind: str, state: str) -> tuple[str, int]:
         return without_literals(line[at:]), len(line)
     if kind == "QUERY":
         return until(_STOP, line, at)
+    if kind == "CONTEXT":
+        return _context(line, at)
+    if kind == "DETAIL" and re.match(f"{_PARAMETERS}|{_SQL}", line[at : at + 200]):
+        return until(_STOP, line, at)
     end = _end(line, at)
-    text = line[at:end]
     if kind == "DETAIL":
-        if re.match(f"{_PARAMETERS}|prepare: ", text) or text.startswith(words.phrases("sql")):
-            text, end = until(_STOP, line, at)
-        else:
-            text = _detail(text, state)
-    elif kind == "CONTEXT":
-        entries = _ENTRY.split(text)
-        text = "\n".join(_context(entry) for entry in entries)
-    return text, end
+        first = line.find("\n", at, end)
+        if first >= 0 and _PROCESS.match(line, first + 1):
+            return _processes(line, at, first)
+        return _detail(line[at:end], state), end
+    return line[at:end], end
+
+
+def _processes(line: str, at: int, end: int) -> tuple[str, int]:
+    """A deadlock's DETAIL: what waits for what, up to `end`, then a statement of each process."""
+    found = [line[at:end]]
+    while who := _PROCESS.match(line, end + 1):
+        sql, end = until(_PROCESS_END, line, who.end())
+        found += ["\n", who[0], sql]
+    return "".join(found), end
 
 
 def _detail(text: str, state: str) -> str:
     if re.match(_ROW, text):
         begin = text.find("(")
         return f"{text[:begin]}(?)." if begin >= 0 else "?"
-    if "=(" in text:
-        return _VALUES.sub("=(?)", text)
-    if _PROCESS.search(text):
-        first, *rest = _PROCESS.split(text)
-        return first + "".join(who + without_literals(sql) for who, sql in zip(rest[::2], rest[1::2], strict=True))
+    values = text.find("=(")
+    if values >= 0:
+        end = text.rfind(")")
+        return f"{text[:values]}=(?)" + (text[end + 1 :] if end > values else "")
     if state[:2] == "22" or text.startswith(('Token "', "Array value", "Expected", "Unexpected", "Junk")):
         text = _TEXTS.sub('"?"', text)
     return re.sub(r"'(?:[^']|'')*(?:'|\Z)", "?", text)
 
 
-def _context(entry: str) -> str:
-    statement = re.match(_IN_CONTEXT, entry)
-    if statement:
-        closing = entry[-1:] if entry[-1:] in ('"', "«", "»", "”") else ""
-        return statement[0] + without_literals(entry[statement.end() : len(entry) - len(closing)]) + closing
-    if re.match(_PARAMETERS, entry):
-        return without_literals(entry)
-    return _COPY.sub(r'\1"?"', entry)
+def _context(line: str, at: int) -> tuple[str, int]:
+    """A CONTEXT: an entry a line, but those with SQL may have several."""
+    found: list[str] = []
+    while True:
+        marker = _CONTEXT.match(line, at)
+        if marker:
+            sql, at = until(_ENTRY_END, line, marker.end())
+            closing = line[at : at + 1] if line[at : at + 1] != "\n" else ""
+            found += [marker[0], sql, closing]
+            at += len(closing)
+        else:
+            following = _NEXT_ENTRY.search(line, at)
+            end = following.start() if following else len(line)
+            copied = _COPY.match(line, at, end)
+            found.append(f'{copied[0]}"?"' if copied else line[at:end])
+            at = end
+        if at >= len(line) or _HEADING.match(line, at):
+            return "".join(found), at
+        found.append("\n")
+        at += 1
 
 
 def _end(line: str, at: int) -> int:

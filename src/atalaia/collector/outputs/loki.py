@@ -29,11 +29,12 @@ _REFUSED, _RATE_LIMITED, _TOO_LONG = "ingester_error", "rate_limited", "line_too
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Entries of one push; `body` is empty until they are encoded."""
+    """Entries of one push, encoded as `json` or protobuf."""
 
     tenant: str | None
     table: pa.Table
-    body: bytes = b""
+    json: bool
+    body: bytes
 
 
 class LokiSink:
@@ -59,25 +60,26 @@ class LokiSink:
         """See Sink."""
         tenants = [(self.output.tenant, batch)] if rows.tenants is None else self._by_tenant(batch, rows.tenants)
         found = [
-            Part(tenant, table.slice(start, end - start))
+            self.part(tenant, table.slice(start, end - start))
             for tenant, table in tenants
             for start, end in parts(table, self.output.batch_size)
         ]
-        return _Push(self, [Part(part.tenant, part.table, self.encode(part.table)) for part in found])
+        return _Push(self, found)
 
     def _by_tenant(self, batch: pa.Table, tenants: pa.Array) -> list[tuple[str | None, pa.Table]]:
         named = pc.fill_null(tenants, self.output.tenant or "")
         return [(name or None, batch.filter(pc.equal(named, name))) for name in pc.unique(named).to_pylist()]
 
-    def encode(self, table: pa.Table) -> bytes:
-        """The body of a push."""
-        body = loki_json(table) if self.json else encode_push(table)
+    def part(self, tenant: str | None, table: pa.Table) -> Part:
+        """The entries as a push, in the format that the server takes as far as that is known now."""
+        json = self.json
+        body = loki_json(table) if json else encode_push(table)
         self.meters.count("promtail_encoded_bytes_total", len(body), host=self.host)
-        return body
+        return Part(tenant, table, json, body)
 
     def post(self, part: Part) -> httpx.Response:
         """Send a part. Raises Unreachable."""
-        kind = "application/json" if self.json else "application/x-protobuf"
+        kind = "application/json" if part.json else "application/x-protobuf"
         headers = {"Content-Type": kind} | ({"X-Scope-OrgID": part.tenant} if part.tenant else {})
         try:
             return self.http.post(self.output.url, content=part.body, headers=headers)
@@ -146,11 +148,13 @@ class _Push:
             self._sink.meters.count("promtail_sent_entries_total", len(part.table), **counted)
         elif status == 413 and len(part.table) > 1:
             self._left[:1] = self._halves(part)
-        elif status == 415 and not self._sink.json:
-            log.info("event=json_instead output=%s reason=%r", self._sink.output.base, said)
+        elif status == 415 and not part.json:
+            # Other batches may be encoded already, each of them as it says.
+            if not self._sink.json:
+                log.info("event=json_instead output=%s reason=%r", self._sink.output.base, said)
             self._sink.json = True
-            self._left = [Part(p.tenant, p.table, self._sink.encode(p.table)) for p in self._left]
-        elif status in (400, 413, 422) or (status == 415 and self._sink.json):
+            self._left[0] = self._sink.part(part.tenant, part.table)
+        elif status in (400, 413, 422) or status == 415:
             # For its content: it would be refused for ever.
             self._drop(self._left.pop(0), _TOO_LONG if status == 413 else _REFUSED, said)
         elif status == 429 and self._sink.output.drop_rate_limited:
@@ -161,7 +165,7 @@ class _Push:
     def _halves(self, part: Part) -> list[Part]:
         middle = len(part.table) // 2
         halves = part.table.slice(0, middle), part.table.slice(middle)
-        return [Part(part.tenant, half, self._sink.encode(half)) for half in halves]
+        return [self._sink.part(part.tenant, half) for half in halves]
 
     def _drop(self, part: Part, reason: str, why: str) -> None:
         """Count and tell what is not sent again. Of a push that is refused, a Loki may have taken some entries."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from atalaia.collector.formats import settings as formats
 from atalaia.collector.listeners.opening import listening
 from atalaia.collector.listeners.registry import KINDS
 from atalaia.collector.listeners.stdin import opener
@@ -25,7 +26,7 @@ from atalaia.collector.stages.stage import Stage
 from atalaia.environment.yamlfile import Node, Reader
 
 _FILES = {"static_configs", "file_sd_configs"}
-_KEYS = _FILES | {"job_name", "pipeline_stages", "relabel_configs", "decompression", "encoding"}
+_KEYS = _FILES | {"job_name", "pipeline_stages", "relabel_configs", "decompression", "encoding", *formats.KEYS}
 _FORMATS = ("gz", "bz2", "z", "xz", "zst")
 
 
@@ -79,6 +80,7 @@ def _jobs(reader: Reader, node: Node, body: dict[str, Node], name: str, position
     decompression = _decompression(reader, body.get("decompression"))
     encoding = _encoding(reader, body.get("encoding"))
     files = files_of(reader, body.get("file_sd_configs"))
+    form = formats.format_of(reader, body, name)
     targets = _static(reader, body.get("static_configs"), name, rules)
     if not body.keys() & (_FILES | KINDS.keys() | REFUSED.keys()):
         remedy = 'add `static_configs:` with `- labels: {__path__: "/var/log/*log"}`'
@@ -90,7 +92,9 @@ def _jobs(reader: Reader, node: Node, body: dict[str, Node], name: str, position
             found.current()
             for told in found.told:
                 reader.remark(body["file_sd_configs"], f"file_sd_configs: {told}", "it is read again when it changes")
-        jobs.append(Job(name, found, stages=stages, encoding=encoding, decompression=decompression))
+        jobs.append(Job(name, found, form, stages, encoding=encoding, decompression=decompression))
+    elif form != "plain" and body.keys() & KINDS.keys():
+        reader.problem(body["format"], "format is for files", "give it to a job with static_configs")
     for kind in sorted(body.keys() & KINDS.keys()):
         opener = KINDS[kind](reader, body[kind], name)
         if opener is not None:

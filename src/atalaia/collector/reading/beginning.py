@@ -227,7 +227,9 @@ class Beginning:
         if target is None:
             content.close()
             return
-        fresh = Tail(job, job.labels_of(target, known.path), replace(known, id="", path=path), content, self._longest)
+        fresh = Tail(
+            job, job.labels_of(target, known.path), replace(known, id="", path=path), content, self._plan.longest(job)
+        )
         fresh.known = identity.begin(job.name, path, status, content.read)
         fresh.kind = kind
         fresh.orphan_since = time.monotonic()
@@ -236,10 +238,6 @@ class Beginning:
             taken.close()
         self._tails.add(fresh)
         self._adopt(fresh, known)
-
-    @property
-    def _longest(self) -> int:
-        return self._plan.max_line_size
 
 
 _WAIT = object()

@@ -125,7 +125,7 @@ class Finding:
             known = replace(identity.begin(job.name, path, status, content.read), real=os.path.realpath(now or path))
         # What is sent again has the labels that it had, so that a Loki knows it: also when it was renamed meanwhile.
         named = known.path if self._positions.planned.get(known.id) else path
-        tail = Tail(job, job.labels_of(target, named), known, content, self._plan.max_line_size)
+        tail = Tail(job, job.labels_of(target, named), known, content, self._plan.longest(job))
         tail.fresh, tail.target, tail.kind = fresh, target, None if fresh else kind
         tail.unpack = job.decompression is not None or os.path.splitext(target.pattern)[1][1:].lower() in KINDS
         if fresh:

@@ -18,6 +18,7 @@ from atalaia.collector.reading.contents import Content
 from atalaia.collector.reading.encodings import Encoding, encoding
 from atalaia.collector.reading.identity import Known
 from atalaia.collector.reading.tables import Planned
+from atalaia.collector.reading.trail import Trail
 
 
 class Replaced(Exception):
@@ -57,12 +58,10 @@ class Tail:
         self._max_line = max_line
         self._encoding: Encoding | None = encoding(job.encoding) if job.encoding else None
         self._planned: deque[Planned] = deque()
-        self._marks: dict[int, tuple[int, int]] = {}
+        self._trail = Trail()
         self._head = b""
         self._long = 0  # bytes of an overlong line that were passed over already
         self._held: tuple[int, float] | None = None  # the content's size when lines were held back, and since when
-        self._behind: tuple[int, bytes] | None = None  # a position, and the bytes that end there
-        self._prior = (0, b"")  # the same for where the last chunk began
 
     def begin(self, known: Known) -> None:
         """It is to be read as this, which nothing was read of under this tail."""
@@ -116,38 +115,25 @@ class Tail:
         self.position = offset
         self._head, self._long = b"", 0
         self._held = None
-        self._behind = None
+        self._trail.forget()
 
     def hold(self, chunk: Chunk, lines: int) -> int:
         """Only so many lines of a chunk were taken: the next read begins behind them. Where that is."""
         end = chunk.offset_of(lines)
-        before = self._before(chunk, end) if end > chunk.start else b""
-        if before:
-            self._marks[end] = identity.crc(before)
+        if end > chunk.start:
+            self._trail.mark(chunk, end, self.content)
         if end < chunk.end:
             self.position = end
             self._held = chunk.end, time.monotonic()
-            self._behind = (end, before) if before else None
+            self._trail.back(chunk, end, self.content)
         return end
-
-    def _before(self, chunk: Chunk, end: int) -> bytes:
-        """Bytes that end at `end`, from what was read where that is possible: the file may be another by now."""
-        size = min(end, identity.SPAN)
-        if chunk.ends is None and not chunk.cut:
-            start, prior = self._prior
-            own = chunk.block[max(0, end - chunk.start - size) : end - chunk.start]
-            if len(own) == size:
-                return own
-            if start == chunk.start:
-                return (prior + own)[-size:]
-        return self.content.read(size, end - size) if self.content is not None else b""
 
     def only(self, chunk: Chunk, lines: int) -> Chunk:
         """The first lines of a chunk that was just read; the next read begins behind them."""
         end = chunk.offset_of(lines)
         kept = chunk.first(lines)
-        before = self._before(chunk, end)
-        self.position, self._behind = end, (end, before)
+        self.position = end
+        self._trail.back(chunk, end, self.content)
         return replace(kept, end=end, ends=None if chunk.ends is None else chunk.ends[:lines])
 
     def still(self) -> bool:
@@ -155,12 +141,7 @@ class Tail:
         content = self.content
         if content is None or content.size() < self.position + self._long:
             return False
-        if self._behind is None or self._behind[0] != self.position:
-            size = min(self.position, identity.SPAN)
-            self._behind = self.position, content.read(size, self.position - size)
-            return self.known.holds(content.read)
-        data = self._behind[1]
-        return content.read(len(data), self.position - len(data)) == data and self.known.begins(content.read)
+        return self._trail.same(content, self.known, self.position)
 
     def read(self, most: int = BLOCK, final: bool = False, flush: bool = False) -> Chunk | None:
         """The next whole lines, at most `most` bytes; with `final` also a last line that has no newline.
@@ -184,26 +165,13 @@ class Tail:
         chunk = self._as_planned(content) or self._read(content, most, final)
         if chunk is not None:
             self._held = None
-            if self.kind is None and not self._was_still(content, before, chunk):
+            if self.kind is None and not self._trail.was_same(content, self.known, chunk):
+                self.rewind(before)
                 raise Replaced
-            self._remember(chunk)
+            self._trail.remember(chunk)
         if chunk is not None and (flush or final):
             chunk = replace(chunk, flush=True)
         return chunk
-
-    def _was_still(self, content: Content, before: int, chunk: Chunk) -> bool:
-        """Whether the file was still the same when a chunk had been read: it may be cut and written at any moment."""
-        _, data = self._behind or (before, b"")
-        size = content.size() >= chunk.end and content.read(len(data), before - len(data)) == data
-        return size and self.known.begins(content.read)
-
-    def _remember(self, chunk: Chunk) -> None:
-        """Keep the last bytes that were read, and those before them."""
-        self._prior = chunk.start, self._behind[1] if self._behind else b""
-        if chunk.ends is None and not chunk.cut and len(chunk.block) == chunk.end - chunk.start:
-            self._behind = chunk.end, (self._prior[1] + chunk.block[-identity.SPAN :])[-identity.SPAN :]
-        else:
-            self._behind = None
 
     def _as_planned(self, content: Content) -> Chunk | None:
         """The chunk that was on its way from here when the collector ended, as it was then."""
@@ -298,9 +266,7 @@ class Tail:
 
     def acknowledged(self, offset: int) -> None:
         """The sink has everything up to `offset`."""
-        mark = self._marks.pop(offset, (0, 0))
-        self._marks = {end: found for end, found in self._marks.items() if end > offset}
-        self.known = identity.moved(self.known, offset, mark)
+        self.known = identity.moved(self.known, offset, self._trail.mark_at(offset))
         if self.content is not None and self.known.head_size < identity.SPAN:
             self.known = identity.grown(self.known, self.content.read)
         if self.kind is not None and self.content is not None and self.drained():

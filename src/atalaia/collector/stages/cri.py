@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from atalaia.collector.entries import Entries
-from atalaia.collector.stages.groups import Groups, blank
+from atalaia.collector.stages.groups import Groups
 from atalaia.collector.stages.stage import Build, Stage, StageError
 from atalaia.collector.stages.streams import by_stream, count_of, size_of, streams
 from atalaia.collector.stages.timestamp import Timestamp
@@ -35,6 +35,7 @@ class Cri:
     most: int = 100
     size: int | None = None
     wait: float = 3.0
+    wanted: frozenset[str] | None = None
     _time: Timestamp = field(init=False, default_factory=lambda: Timestamp("time", "RFC3339Nano"))
     name: ClassVar[str] = "cri"
 
@@ -54,6 +55,10 @@ class Cri:
         """See Stage."""
         return frozenset(_PARTS)
 
+    def narrowed(self, wanted: frozenset[str]) -> Stage:
+        """See narrow.Narrowing."""
+        return replace(self, wanted=wanted)
+
     def __call__(self, entries: Entries) -> Entries:
         """See the class."""
         if not len(entries):
@@ -67,10 +72,13 @@ class Cri:
         if content.null_count:
             content = pc.coalesce(content, entries.lines)
         entries = self._time(replace(entries.with_labels({"stream": stream}), lines=content))
-        return self._joined(entries)
-
-    def _joined(self, entries: Entries) -> Entries:
         flags = entries.source("flags")
+        if self.wanted is not None:
+            left = {name: v for name, v in entries.extracted.items() if name not in _PARTS or name in self.wanted}
+            entries = replace(entries, extracted=left)
+        return self._joined(entries, flags)
+
+    def _joined(self, entries: Entries, flags: pa.Array) -> Entries:
         partial = pc.fill_null(pc.equal(flags, "P"), False).to_numpy(zero_copy_only=False)
         if not partial.any():
             return entries
@@ -85,14 +93,15 @@ class Cri:
             open_ = np.append(opens[1:], True) & partial[order]
         groups = Groups(entries, order, starts)
         ends = groups.at + groups.lengths - 1
-        joined = replace(
-            blank(entries).take(order[ends]), lines=groups.joined(""), first=groups.first, last=groups.last
-        )
+        by_line = np.argsort(groups.first, kind="stable")
+        last = order[ends][by_line]
+        joined = replace(entries.take(last), first=groups.first[by_line], last=groups.last[by_line])
+        several = groups.lengths[by_line] > 1
+        texts_of = groups.some(by_line[several], "")
+        joined = replace(joined, lines=pc.replace_with_mask(joined.lines, pa.array(several), texts_of))
         if self.size is not None:
-            joined = replace(joined, lines=self._cut(joined.lines, (groups.lengths > 1) | partial[order[ends]]))
+            joined = replace(joined, lines=self._cut(joined.lines, several | partial[last]))
         waits = open_[ends] & (groups.last >= entries.flush)
-        if len(texts) > 1:
-            joined = joined.take(np.argsort(groups.first, kind="stable"))
         return joined.hold(int(groups.first[waits].min())) if waits.any() else joined
 
     def _cut(self, lines: pa.Array, rows: np.ndarray) -> pa.Array:

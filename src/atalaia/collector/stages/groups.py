@@ -36,3 +36,11 @@ class Groups:
             return lines
         offsets = pa.array(np.append(self.at, count).astype(np.int32))
         return pc.binary_join(pa.ListArray.from_arrays(offsets, lines), separator)
+
+    def some(self, groups: np.ndarray, separator: str) -> pa.Array:
+        """The texts of these groups (int64[M]), in this order."""
+        lengths = self.lengths[groups]
+        offsets = np.append(0, np.cumsum(lengths))
+        rows = np.arange(offsets[-1]) + np.repeat(self.at[groups] - offsets[:-1], lengths)
+        lines = self._lines.take(pa.array(self._order[rows]))
+        return pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), lines), separator)

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from atalaia.collector.entries import Entries, concat
 from atalaia.collector.stages.drop import dropped
+from atalaia.collector.stages.narrow import narrowed
 from atalaia.collector.stages.stage import Build, Stage, StageError, Waiting, needed
 from atalaia.collector.stages.streams import streams
 from atalaia.environment.yamlfile import Node, Reader
@@ -85,6 +86,10 @@ class Match:
                 return None
             found |= reads
         return found
+
+    def narrowed(self, wanted: frozenset[str]) -> Stage:
+        """See narrow.Narrowing."""
+        return replace(self, stages=narrowed(self.stages, wanted))
 
     def __call__(self, entries: Entries) -> Entries:
         """See the class."""

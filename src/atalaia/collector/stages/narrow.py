@@ -16,9 +16,11 @@ class Narrowing(Protocol):
         """The same stage, which need not extract others than these."""
 
 
-def narrowed(stages: Sequence[Stage]) -> tuple[Stage, ...]:
-    """The same pipeline; a stage that may read anything (`reads` is None) keeps all before it whole."""
-    wanted: frozenset[str] | None = frozenset()
+def narrowed(stages: Sequence[Stage], wanted: frozenset[str] | None = frozenset()) -> tuple[Stage, ...]:
+    """The same pipeline, behind which `wanted` is read (None: anything).
+
+    A stage that may read anything (`reads` is None) keeps all before it whole.
+    """
     kept: list[Stage] = []
     for stage in reversed(stages):
         if isinstance(stage, Narrowing) and wanted is not None:
