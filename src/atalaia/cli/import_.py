@@ -14,6 +14,7 @@ from atalaia.cli.connection import CaOption, PasswordFileOption, TokenFileOption
 from atalaia.cli.progress import Meter
 from atalaia.environment.errors import InputError
 from atalaia.environment.units import show_size
+from atalaia.runtime import memory
 
 if TYPE_CHECKING:
     from atalaia.client.pusher import Pusher
@@ -66,6 +67,7 @@ def import_(
     Each line's container, time and level are found in it. Run again, also after it was cut off, or when the files have
     grown, it stores nothing twice. Exit code 1 when something could not be imported.
     """
+    memory.configure()
     from atalaia.client.pusher import Pusher
     from atalaia.collector.importing import files
 
