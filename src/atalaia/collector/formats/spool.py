@@ -138,7 +138,7 @@ def _mended(block: bytes) -> pa.Table:
 def _record(line: bytes) -> dict[str, object] | None:
     try:
         found = orjson.loads(line)
-        if not isinstance(found, dict) or found.keys() == {"cursors"}:
+        if not isinstance(found, dict) or "cursors" in found:
             return {} if isinstance(found, dict) else None
         pairs = found.get("metadata")
         kept = [{"key": str(pair["key"]), "value": str(pair["value"])} for pair in pairs] if pairs else None

@@ -25,9 +25,9 @@ def encode(table: pa.Table) -> Iterator[bytes]:
         yield _encoded(piece)
 
 
-def state(cursors: Mapping[str, str]) -> bytes:
-    """The line that a segment begins with: the cursors of all sources until there."""
-    return orjson.dumps({"cursors": orjson.dumps(dict(cursors)).decode()}) + b"\n"
+def state(cursors: Mapping[str, str], number: int = 1) -> bytes:
+    """The line that a segment begins with: its number, so that no two begin alike, and the cursors until there."""
+    return orjson.dumps({"segment": number, "cursors": orjson.dumps(dict(cursors)).decode()}) + b"\n"
 
 
 def cursors_of(block: bytes) -> dict[str, str]:

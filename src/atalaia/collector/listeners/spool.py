@@ -96,7 +96,7 @@ class Spool:
     def _begin(self) -> None:
         """Begin the next segment, durably; the names of segments never come again."""
         number = self._number + 1
-        first = records.state(self.cursors)
+        first = records.state(self.cursors, number)
         descriptor = os.open(self._path(number), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC)
         try:
             os.write(descriptor, first)
