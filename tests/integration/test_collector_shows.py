@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -148,3 +149,15 @@ def test_the_state_file_follows_and_goes(collecting: tuple[Collecting, Path], fo
     wait_for(lambda: (one := told()) is not None and one.files_behind == 0)
     found.stop()
     wait_for(lambda: not state.exists())
+
+
+def test_a_taken_port_ends_it_with_a_message(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        text = CONFIG.format(folder=folder, url="http://127.0.0.1:9").replace("port: 0", f"port: {port}")
+        (folder / "promtail.yaml").write_text(text)
+        command = [sys.executable, "-m", "atalaia", "collect", "--config", str(folder / "promtail.yaml")]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert ended.returncode == 2
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in ended.stderr
+    assert "http_listen_port" in ended.stderr

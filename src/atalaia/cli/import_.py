@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atalaia.cli.common import FileOption, JsonOption, console, environment_of, print_json, show_time, table
+from atalaia.cli.common import FileOption, JsonOption, environment_of, print_json, show_time
 from atalaia.cli.connection import CaOption, PasswordFileOption, TokenFileOption, UserOption, connection_of
 from atalaia.cli.progress import Meter
 from atalaia.environment.errors import InputError
 from atalaia.environment.units import show_size
+from atalaia.runtime import memory
 
 if TYPE_CHECKING:
     from atalaia.client.pusher import Pusher
@@ -65,6 +67,7 @@ def import_(
     Each line's container, time and level are found in it. Run again, also after it was cut off, or when the files have
     grown, it stores nothing twice. Exit code 1 when something could not be imported.
     """
+    memory.configure()
     from atalaia.client.pusher import Pusher
     from atalaia.collector.importing import files
 
@@ -157,18 +160,17 @@ def _reading(
 
 def _show(done: list[Imported], dry_run: bool) -> None:
     """What was found in each text, and what became of it."""
-    screen = console()
-    if dry_run:
-        for one in done:
-            _show_found(one)
-        return
-    rows = [
-        [one.name, f"{one.stored:,}", show_size(one.known) if one.known else "-", f"{one.refused:,}", *_span(one)]
-        for one in done
-    ]
-    if rows:
-        screen.print(table(["FILE", "STORED", "KNOWN BEFORE", "REFUSED", "FROM", "TO"], rows), markup=False)
     for one in done:
+        if dry_run:
+            _show_found(one)
+            continue
+        parts = [f"{one.stored:,} entries stored"]
+        if one.known:
+            parts.append(f"{show_size(one.known)} were known before")
+        if one.refused:
+            parts.append(f"{one.refused:,} refused")
+        when = f"; {' to '.join(_span(one))}" if one.summary.entries else ""
+        print(f"{one.name}: {', '.join(parts)}{when}")
         for text in _told(one):
             print(f"{one.name}: {text}", file=sys.stderr)
 
@@ -178,16 +180,12 @@ def _show_found(one: Imported) -> None:
     print(f"{one.name}: {summary.entries:,} entries, {' to '.join(_span(one))}")
     if summary.levels:
         print(f"  levels: {', '.join(f'{name} {count:,}' for name, count in summary.levels.most_common())}")
-    rows = [
-        [name or "-", kind, f"{count:,}", summary.samples[name, kind][:100]]
-        for (name, kind), count in summary.kinds.most_common()
-    ]
-    screen = console()
-    if rows:
-        screen.print(
-            table(["  CONTAINER", "FORMAT", "ENTRIES", "SUCH AS"], [[f"  {a}", b, c, d] for a, b, c, d in rows]),
-            markup=False,
-        )
+    found = summary.kinds.most_common()
+    widths = [max((len(key[at]) for key, _ in found), default=0) for at in (0, 1)]
+    room = shutil.get_terminal_size().columns - 1 if sys.stdout.isatty() else None
+    for (name, kind), count in found:
+        line = f"  {name or '-':{widths[0]}}  {kind:{widths[1]}}  {count:>9,}  {summary.samples[name, kind]}"
+        print(line[:room])
     for text in _told(one):
         print(f"  {text}")
 

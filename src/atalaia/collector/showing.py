@@ -127,10 +127,10 @@ def _listening(job: Job, labels: Mapping[str, str]) -> TargetState:
 
 
 def _reading(job: Job, files: Sequence[Standing], details: bool) -> list[TargetState]:
-    """A job's targets. A file belongs to the first one that names it."""
+    """A job's targets. A file belongs to the first one that names it; without `details` to all."""
     targets = list(job.targets)
-    if len(targets) == 1 and not details:
-        return [TargetState(job.name, "File", bool(files), targets[0].labels)]
+    if not details:
+        return [TargetState(job.name, "File", bool(files), target.labels) for target in targets]
     left, found = list(files), []
     for target in targets:
         own = [file for file in left if target.names(file.path)]

@@ -24,7 +24,7 @@ from atalaia.environment.errors import AtalaiaError
 from atalaia.store.batch import Source
 
 _AT_ONCE = 64
-_AHEAD = 3  # pieces that are read while one is pushed
+_AHEAD = 2  # pieces that are read while one is pushed
 Progress = Callable[[], None]
 
 

@@ -139,6 +139,9 @@ class Files:
         """
         chunks: list[tuple[Tail, Chunk]] = []
         left = BLOCK
+        if flush:
+            for waiting in [tail for tail in self.tails if tail.waits_until is not None and not tail.job.resumes]:
+                self.tails.wake(waiting.key)
         ready = list(self.tails.ready)
         self._begin(ready[: 4 * _MANY])
         for key in ready:
