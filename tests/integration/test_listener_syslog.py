@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import shutil
 import socket
 import ssl
@@ -10,6 +11,9 @@ from pathlib import Path
 import pytest
 from tests.integration.listeners_support import CERTIFICATES, Opened, opened, shown, wait_until
 
+from atalaia.collector.formats.spool import records
+from atalaia.collector.listeners import worker
+from atalaia.collector.listeners.inbox import Inbox
 from atalaia.environment.errors import InputError
 
 PEM = {"cert_file": "server.pem", "key_file": "server.key", "ca_file": "ca.pem"}
@@ -79,6 +83,12 @@ def test_udp_loses_nothing_that_the_kernel_can_hold(tmp_path: Path) -> None:
         assert found.wait_for(3000) == [f"datagram {number}" for number in range(3000)]
 
 
+@pytest.fixture
+def small_inbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "Inbox", functools.partial(Inbox, 1 << 20))
+
+
+@pytest.mark.usefixtures("small_inbox")
 def test_what_udp_cannot_keep_is_counted_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     text = "{listen_address: '127.0.0.1:0', listen_protocol: udp}"
     found = Opened(tmp_path, "syslog", text, most=2_000_000, segment=1_000_000)
@@ -101,12 +111,13 @@ def test_what_udp_cannot_keep_is_counted_and_told(tmp_path: Path, caplog: pytest
     assert len(found.lines()) + lost == count
 
 
+@pytest.mark.usefixtures("small_inbox")
 def test_tcp_senders_wait_while_the_spool_is_full_and_lose_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     text = "{listen_address: '127.0.0.1:0', max_message_length: 200000}"
-    with opened(tmp_path, "syslog", text, most=12_000_000, segment=500_000) as found:
-        count = 800
+    with opened(tmp_path, "syslog", text, most=5_000_000, segment=500_000) as found:
+        count = 300
         data = [f"{HEADER}{number} {'x' * 100_000}\n".encode() for number in range(count)]
         sender = threading.Thread(target=lambda: sent(found.port, b"".join(data)))
         sender.start()
@@ -116,8 +127,6 @@ def test_tcp_senders_wait_while_the_spool_is_full_and_lose_nothing(
         def read_some() -> bool:
             # What the outputs do: acknowledge whole segments, which are deleted then.
             paths = sorted(tmp_path.glob("*.jsonl"))[:-1]
-            from atalaia.collector.formats.spool import records
-
             for path in paths:
                 seen.extend(line.split()[0] for line in records(path.read_bytes(), {}).lines.to_pylist())
             found.spool.release({str(path): path.stat().st_size for path in paths})

@@ -16,7 +16,6 @@ from tests.conftest import soak
 from tests.integration.listeners_support import wait_until
 
 from atalaia.collector.formats.spool import records
-from atalaia.collector.listeners.opening import begin_at, spool_directory
 from atalaia.collector.listeners.records import placed
 from atalaia.collector.listeners.spool import Spool
 from atalaia.environment.errors import InputError
@@ -162,19 +161,6 @@ def test_a_full_disk_is_told_and_nothing_of_the_append_stays(
     assert lines_of(spool.directory) == ["before"]
     assert spool.append(table_of("after"))
     assert lines_of(spool.directory) == ["before", "after"]
-
-
-def test_a_spool_may_begin_where_another_collector_stood(tmp_path: Path) -> None:
-    positions = tmp_path / "positions.json"
-    assert begin_at(positions, "systemd journal", {"journal": "s=1;i=2"})
-    assert not begin_at(positions, "systemd journal", {"journal": "s=1;i=1"})
-    assert not begin_at(positions, "other", {})
-    place = spool_directory(positions, "systemd journal")
-    spool = Spool(place, "systemd journal")
-    assert spool.cursors == {"journal": "s=1;i=2"}
-    spool.close()
-    assert place.parent.name == "positions.json.spool"
-    assert spool_directory(positions, "systemd_journal") != place
 
 
 _WRITER = """

@@ -197,6 +197,8 @@ class Server:
 class Plan:
     """All that one collector does. `max_line_size` in bytes, `clock_ahead` in nanoseconds.
 
+    `spool_size`: bytes that each listener's spool may have.
+
     `server`: None for no HTTP server. `stdin`: the labels of standard input, which the first job reads, and with which
     the collector ends; None: files and listeners.
     """
@@ -209,6 +211,7 @@ class Plan:
     limits: Limits = Limits()
     server: Server | None = None
     stdin: Mapping[str, str] | None = None
+    spool_size: int = 1 << 30
 
     def longest(self, job: Job) -> int:
         """Bytes of a file's line that are read. A spool's record is longer than its line, which alone is cut."""

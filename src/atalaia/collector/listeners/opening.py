@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from atalaia.collector.listeners.listener import Listener, Opener
-from atalaia.collector.listeners.spool import MOST, Spool
+from atalaia.collector.listeners.spool import Spool
 from atalaia.collector.meters import Meters
 from atalaia.collector.plan import Job, Plan, Target
 
@@ -29,31 +29,18 @@ def listening(job: Job, opener: Opener, positions: Path) -> Job:
     return replace(job, targets=(Target(pattern, {"job": job.name}),), format="spool", filename=False, listen=opener)
 
 
-def begin_at(positions: Path, job: str, cursors: Mapping[str, str]) -> bool:
-    """Let a job's listener begin at these places of its sources (Promtail's, say), unless it has places of its own."""
-    directory = spool_directory(positions, job)
-    if not cursors or (directory.is_dir() and any(directory.glob("*.jsonl"))):
-        return False
-    spool = Spool(directory, job)
-    try:
-        spool.begin_at(cursors)
-    finally:
-        spool.close()
-    return True
-
-
 class Listening:
     """All listeners of a plan, each with its spool."""
 
-    def __init__(self, plan: Plan, meters: Meters, most: int = MOST) -> None:
-        """Open the spools; `most` bytes for each. Raises InputError."""
+    def __init__(self, plan: Plan, meters: Meters) -> None:
+        """Open the spools. Raises InputError."""
         self.spools: dict[str, Spool] = {}
         self.listeners: dict[str, Listener] = {}
         try:
             for job in plan.jobs:
                 if job.listen is not None:
                     place = spool_directory(plan.positions, job.name)
-                    self.spools[job.name] = Spool(place, job.name, job.relabel, most)
+                    self.spools[job.name] = Spool(place, job.name, job.relabel, plan.spool_size)
                     self.listeners[job.name] = job.listen(self.spools[job.name], meters)
         except BaseException:
             self._close()

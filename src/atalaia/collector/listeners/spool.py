@@ -195,12 +195,6 @@ class Spool:
         """Everything that was appended is on disk when this returns."""
         self._sync(self._written)
 
-    def begin_at(self, cursors: Mapping[str, str]) -> None:
-        """Keep places of sources, durably, before anything was received from them."""
-        with self._lock:
-            self.cursors |= cursors
-            self._begin_next()
-
     def forget(self, source: str) -> None:
         """Keep the cursor of a source no longer that will not come again."""
         with self._lock:
