@@ -259,3 +259,19 @@ def test_globs_find_what_they_should(tmp_path: Path) -> None:
     assert found("**/*.log", "**/c.log") == [".hidden.log", "a.log", "b.log", "sub/deep/d.log"]
     assert found("*.log", "[!a]*.log") == ["a.log"]
     assert found("nothing*") == []
+
+
+def test_a_fingerprint_is_taken_of_what_was_read_and_not_of_what_stands_there_later(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.write_bytes(b"")
+    opened = tail_of(path)
+    path.write_bytes(b"the first\n")
+    (chunk,) = drain(opened)
+    opened.hold(chunk, 1)
+    path.write_bytes(b"quite another content, and longer\n")
+    opened.acknowledged(chunk.end)
+    assert opened.known.begins(lambda count, at: b"the first\n"[at : at + count])
+    assert opened.known.head_size == 10
+    with pytest.raises(Replaced):
+        opened.read()
+    opened.close()

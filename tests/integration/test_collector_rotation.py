@@ -55,6 +55,7 @@ class Writer:
         self.written: list[str] = []
         self.rotations = 0
         self.running = False
+        self.mortal = False  # whether the collector is to be killed: it may then not come to see what happens
         self.once: set[str] = set()  # files that were rotated while nobody looked
         self.done: list[str] = []
 
@@ -94,7 +95,8 @@ class Writer:
                 # Its name before, which alone the globs know, was never seen by anyone.
                 kind = "append"
             self.once.add(name)
-        if (kind in UNSEEN or (kind != "append" and not self.running)) and not self.begun(path):
+        seldom = kind in UNSEEN or self.mortal or not self.running
+        if kind != "append" and seldom and not self.begun(path):
             # What was never seen, and is then to be found under a name that no glob knows, is not known by anyone.
             if not self.running:
                 kind = "append"
@@ -156,7 +158,8 @@ class Writer:
 @contextlib.contextmanager
 def at_work(plan: Plan, sink: Memory, writer: Writer, kill: bool) -> Iterator[None]:
     with running(plan, sink.connect) as collector:
-        writer.running = True
+        wait_for(lambda: collector._files._looked is not None)
+        writer.running, writer.mortal = True, kill
         writer.once.clear()
         yield
         if kill:

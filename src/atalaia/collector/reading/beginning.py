@@ -199,35 +199,32 @@ class Beginning:
     def _try(self, job: Job, known: Known, path: str) -> None:
         own = os.path.basename(known.real or known.path)
         related = bool({own, names.base(own)} & names.origins(os.path.basename(path)))
-        # Inodes are used again: without a fingerprint the name must fit as well.
-        same = known.inode != 0 and os.stat(path).st_ino == known.inode and (related or known.head_size > 0)
-        if not same and not (related and known.head_size):
-            return
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
             return
+        status = os.fstat(descriptor)
+        # Inodes are used again: without a fingerprint the name must fit as well.
+        same = known.identity == (status.st_dev, status.st_ino) and (related or known.head_size > 0)
         kind = kind_of(os.pread(descriptor, 8, 0))
         content = content_of(descriptor, kind)
-        status = os.fstat(descriptor)
         taken = self._tails.by_key.get((job.name, status.st_dev, status.st_ino))
-        if (
-            (taken is not None and not taken.fresh)
-            or not known.holds(content.read)
-            or not content.read(1, known.offset)
-        ):
-            content.close()
-            return
         target = next((t for t in job.targets if t.names(known.path)), None)
-        if target is None:
+        unread = (same or (related and known.head_size > 0)) and (taken is None or taken.fresh) and target is not None
+        holds = unread and known.holds(content.read)
+        # The known file itself, cut and written anew before it got this name: what it holds now is new.
+        anew = unread and not holds and same and related and taken is None and status.st_size > 0
+        if target is None or not (anew or (holds and content.read(1, known.offset))):
             content.close()
             return
-        fresh = Tail(
-            job, job.labels_of(target, known.path), replace(known, id="", path=path), content, self._plan.longest(job)
-        )
-        fresh.known = identity.begin(job.name, path, status, content.read)
+        begun = identity.begin(job.name, known.path if anew else path, status, content.read, path)
+        fresh = Tail(job, job.labels_of(target, known.path), begun, content, self._plan.longest(job))
+        fresh.orphan_since, fresh.target = time.monotonic(), target
+        if anew:
+            fresh.fresh, fresh.content = True, content_of(descriptor, None)
+            self._tails.add(fresh)
+            return
         fresh.kind = kind
-        fresh.orphan_since = time.monotonic()
         if taken is not None:
             self._tails.remove(taken)
             taken.close()

@@ -190,6 +190,7 @@ class Files:
                 self.tails.wake_at(now + _SAVE, tail)
                 return None
             self._stands(tail)
+            known = tail.known
             chunk = tail.read(most, self._finding.final(tail), flush and not tail.job.resumes)
         except Replaced:
             self._beginning.begin_again(tail)
@@ -205,6 +206,8 @@ class Files:
             if why := tail.broken:
                 self._told.once("damaged", tail.known.path, f"{why}; what could be read of it is delivered")
             return None
+        if tail.known is not known:
+            self._positions.put(tail.known)  # its fingerprint grew
         if tail.behind_since is None:
             tail.behind_since = now
         return self._rate.limited(tail, chunk, self._told)

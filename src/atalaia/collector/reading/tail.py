@@ -169,9 +169,18 @@ class Tail:
                 self.rewind(before)
                 raise Replaced
             self._trail.remember(chunk)
+            if self.known.head_size < identity.SPAN:
+                self.known = self._grown(chunk, content)
         if chunk is not None and (flush or final):
             chunk = replace(chunk, flush=True)
         return chunk
+
+    def _grown(self, chunk: Chunk, content: Content) -> Known:
+        """The content with a longer fingerprint, of what was just read: the file may be another one at any time."""
+        size = min(chunk.end, identity.SPAN)
+        if chunk.start or chunk.cut or chunk.ends is not None:
+            return identity.grown(self.known, content.read)
+        return identity.grown(self.known, lambda count, at: chunk.block[:size][at : at + count])
 
     def _as_planned(self, content: Content) -> Chunk | None:
         """The chunk that was on its way from here when the collector ended, as it was then."""
@@ -267,8 +276,6 @@ class Tail:
     def acknowledged(self, offset: int) -> None:
         """The sink has everything up to `offset`."""
         self.known = identity.moved(self.known, offset, self._trail.mark_at(offset))
-        if self.content is not None and self.known.head_size < identity.SPAN:
-            self.known = identity.grown(self.known, self.content.read)
         if self.kind is not None and self.content is not None and self.drained():
             self.known = replace(self.known, whole=os.fstat(self.content.descriptor).st_size)
 
