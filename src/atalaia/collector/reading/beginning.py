@@ -127,7 +127,9 @@ class Beginning:
         """The known file whose content this is; `_WAIT`: that cannot be told yet; None: it is new."""
         waiting = False
         for known in self._related(tail.job, tail.known.real):
-            if known.path == tail.known.path or not known.head_size or known.identity == tail.known.identity:
+            # What has the known one's own name now is another file, whatever it holds.
+            named = known.path == tail.known.path and tail.orphan_since is None
+            if named or not known.head_size or known.identity == tail.known.identity:
                 continue
             if self._tails.is_gone(known.id):
                 if known.holds(content.read):
