@@ -214,18 +214,12 @@ class Beginning:
         target = next((t for t in job.targets if t.names(known.path)), None)
         unread = (same or (related and known.head_size > 0)) and (taken is None or taken.fresh) and target is not None
         holds = unread and known.holds(content.read)
-        # The known file itself, cut and written anew before it got this name: what it holds now is new.
-        anew = unread and not holds and same and related and taken is None and status.st_size > 0
-        if target is None or not (anew or (holds and content.read(1, known.offset))):
+        if target is None or not (holds and content.read(1, known.offset)):
             content.close()
             return
-        begun = identity.begin(job.name, known.path if anew else path, status, content.read, path)
+        begun = identity.begin(job.name, path, status, content.read, path)
         fresh = Tail(job, job.labels_of(target, known.path), begun, content, self._plan.longest(job))
         fresh.orphan_since, fresh.target = time.monotonic(), target
-        if anew:
-            fresh.fresh, fresh.content = True, content_of(descriptor, None)
-            self._tails.add(fresh)
-            return
         fresh.kind = kind
         if taken is not None:
             self._tails.remove(taken)
