@@ -127,7 +127,9 @@ class Beginning:
         """The known file whose content this is; `_WAIT`: that cannot be told yet; None: it is new."""
         waiting = False
         for known in self._related(tail.job, tail.known.real):
-            if known.path == tail.known.path or not known.head_size or known.identity == tail.known.identity:
+            # What has the known one's own name now is another file, whatever it holds.
+            named = known.path == tail.known.path and tail.orphan_since is None
+            if named or not known.head_size or known.identity == tail.known.identity:
                 continue
             if self._tails.is_gone(known.id):
                 if known.holds(content.read):
@@ -212,18 +214,12 @@ class Beginning:
         target = next((t for t in job.targets if t.names(known.path)), None)
         unread = (same or (related and known.head_size > 0)) and (taken is None or taken.fresh) and target is not None
         holds = unread and known.holds(content.read)
-        # The known file itself, cut and written anew before it got this name: what it holds now is new.
-        anew = unread and not holds and same and related and taken is None and status.st_size > 0
-        if target is None or not (anew or (holds and content.read(1, known.offset))):
+        if target is None or not (holds and content.read(1, known.offset)):
             content.close()
             return
-        begun = identity.begin(job.name, known.path if anew else path, status, content.read, path)
+        begun = identity.begin(job.name, path, status, content.read, path)
         fresh = Tail(job, job.labels_of(target, known.path), begun, content, self._plan.longest(job))
         fresh.orphan_since, fresh.target = time.monotonic(), target
-        if anew:
-            fresh.fresh, fresh.content = True, content_of(descriptor, None)
-            self._tails.add(fresh)
-            return
         fresh.kind = kind
         if taken is not None:
             self._tails.remove(taken)

@@ -231,10 +231,13 @@ class Files:
         """Read again what is not acknowledged; the sink stands at these offsets of these files."""
         for known_id, offset in stands.items():
             self.acknowledged(known_id, offset)
-        for tail in self.tails:
-            if not tail.fresh:
+        # Also those whose file is gone: what was on its way of them is looked for in their copies.
+        for tail in list(self.tails.by_id.values()):
+            if not tail.fresh and tail.position != tail.known.offset:
                 tail.rewind(tail.known.offset)
                 self.tails.wake(tail.key)
+                if tail.content is None and self.tails.is_gone(tail.known.id):
+                    self._beginning.seek(tail.known)
 
     def plan(self, chunks: Sequence[Planned]) -> bool:
         """Note what is about to be sent, to be sent again as it was if the collector ends before it is acknowledged."""
