@@ -236,3 +236,19 @@ def test_standard_input_ends_it_once_all_is_delivered(tmp_path: Path, loki: Scri
     os.close(read_end)
     assert Counter(line for asked in loki.asked for line in asked.lines).keys() == {"1", "2", "3"}
     assert all(count >= 2 for count in Counter(loki.lines).values())
+
+
+def test_files_that_rotate_before_there_is_a_server_are_read(tmp_path: Path) -> None:
+    port = free_port()
+    write(tmp_path, "1")
+    with running(plan_of(tmp_path, output(f"http://127.0.0.1:{port}/loki/api/v1/push"))) as collecting:
+        wait_for(lambda: len(collecting.collectors[0]._files.tails))
+        write(tmp_path, "2")
+        (tmp_path / "a.log").rename(tmp_path / "a.log.1")
+        write(tmp_path, "3")
+        time.sleep(0.3)
+        loki = Scripted(port=port)
+        try:
+            wait_for(lambda: sorted(loki.lines) == ["1", "2", "3"])
+        finally:
+            loki.close()

@@ -9,11 +9,16 @@ import sys
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from api_support import Tenant, served, tenant
 from logs_support import wait_for
+from test_collector_delivery import Memory, plan_of, running, write
+
+from atalaia.collector.stages.limit import Limit
+from atalaia.collector.stages.multiline import Multiline
 
 __all__ = ["served", "tenant"]
 
@@ -141,3 +146,43 @@ def test_a_stream_that_waits_holds_up_no_other_for_long(folder: Path, tenant: Te
         assert "line 20\n goes on" in soon
         wait_for(lambda: len(stored(tenant, "cri")) == 131, 20)
     assert stored(tenant, "cri") == ["half of a line", *(f"line {number}\n goes on" for number in range(130))]
+
+
+def test_a_stop_leaves_a_record_that_is_not_finished_to_the_next_start(tmp_path: Path) -> None:
+    sink, path = Memory(), tmp_path / "a.log"
+    plan = plan_of(tmp_path)
+    plan = replace(plan, jobs=(replace(plan.jobs[0], stages=(Multiline("^record ", wait=30.0),)),))
+    write(path, "record 1", " a", "record 2", " b")
+    with running(plan, sink.connect):
+        wait_for(lambda: sink.lines() == ["record 1\n a"])
+    assert sink.lines() == ["record 1\n a"]
+    write(path, " c", "record 3")
+    with running(plan, sink.connect):
+        wait_for(lambda: len(sink.lines()) == 2)
+    assert sink.lines() == ["record 1\n a", "record 2\n b\n c"]
+
+
+def test_a_stop_delivers_what_a_format_waits_for(tmp_path: Path) -> None:
+    sink, path = Memory(), tmp_path / "a.log"
+    plan = plan_of(tmp_path)
+    plan = replace(plan, jobs=(replace(plan.jobs[0], format="stderr", wait=30.0),))
+    stamp = "2024-08-09 01:06:43.242 UTC [1]"
+    write(path, f"{stamp} LOG:  first", f"{stamp} LOG:  database system is shut down")
+    with running(plan, sink.connect):
+        wait_for(lambda: sink.lines() == ["LOG:  first"])
+    assert sink.lines() == ["LOG:  first", "LOG:  database system is shut down"]
+
+
+def test_a_limit_leaves_lines_in_their_file_and_stops_at_once(tmp_path: Path) -> None:
+    sink, path = Memory(), tmp_path / "a.log"
+    plan = plan_of(tmp_path)
+    plan = replace(plan, jobs=(replace(plan.jobs[0], stages=(Limit(rate=1, burst=3),)),))
+    write(path, *range(9))
+    with running(plan, sink.connect):
+        wait_for(lambda: len(sink.lines()) >= 4)
+        began = time.monotonic()
+    assert time.monotonic() - began < 1.5
+    assert 4 <= len(sink.lines()) <= 6
+    with running(replace(plan, jobs=(replace(plan.jobs[0], stages=(Limit(rate=1, burst=9),)),)), sink.connect):
+        wait_for(lambda: len(sink.lines()) == 9)
+    assert sink.lines() == [str(number) for number in range(9)]

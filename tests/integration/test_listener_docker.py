@@ -115,7 +115,7 @@ def test_the_place_of_a_removed_container_is_forgotten(docker: DockerServer, tmp
     docker.add(Container("c1", "web")).write("hello")
     with opened(tmp_path / "spool", "docker_sd_configs", text_of(docker)) as found:
         found.wait_for(1)
-        assert list(found.spool.cursors) == ["c1/stdout"]
+        wait_until(lambda: list(found.spool.cursors) == ["c1/stdout"])
         docker.containers.pop("c1").run(False)
         wait_until(lambda: not found.spool.cursors)
 

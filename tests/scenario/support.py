@@ -137,7 +137,9 @@ def written_records(home: Home, server: str) -> Counter[Line]:
     for path in sorted((home.state / "servers" / server / "log").glob("*.json")):
         for raw in path.read_bytes().split(b"\n")[:-1]:
             record = json.loads(raw)
-            parts = [f"{record['error_severity']}:  {record['message']}"]
+            where = record.get("cursor_position") or record.get("internal_position")
+            at = f" at character {where}" if where else ""
+            parts = [f"{record['error_severity']}:  {record['message']}{at}"]
             parts += [f"{word}:  {record[key]}" for word, key in _WORDS if key in record]
             found[server, record["error_severity"], "\n".join(parts)] += 1
     return found

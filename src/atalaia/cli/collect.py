@@ -150,6 +150,7 @@ def _collect(path: Path, given: Given, loaded: Loaded) -> None:
     from atalaia.collector.promtail.takeover import enter, enter_cursors
 
     fresh = loaded
+    ending = threading.Event()
 
     def reload(stop: Callable[[], None]) -> None:
         nonlocal fresh
@@ -161,18 +162,19 @@ def _collect(path: Path, given: Given, loaded: Loaded) -> None:
             log.info("event=reloading file=%s", path)
             stop()
 
-    while fresh is not None:
+    while fresh is not None and not ending.is_set():
         now, fresh = fresh, None  # type: ignore[assignment]
         if now.before:
             enter_cursors(now.plan, now.before)
             for place in places(now.plan):
                 if not place.exists():
                     enter(now.plan, now.before, place)
-        _run(now.plan, reload=reload, config=now.text)
+        _run(now.plan, ending, reload=reload, config=now.text)
 
 
 def _run(
     plan: Plan,
+    ending: threading.Event,
     ready: Path | None = None,
     reload: Callable[[Callable[[], None]], None] | None = None,
     config: str = "",
@@ -187,11 +189,18 @@ def _run(
 
     view = View(config, state, reread)
     collector = Collecting(plan, on_ready=(lambda: _mark(ready)) if ready else None, view=view)
+
+    def end(*_: object) -> None:
+        ending.set()
+        collector.stop()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: collector.stop())
+        signal.signal(number, end)
     if reload is not None:
         # Not within the signal's handler, which may have interrupted anything.
         signal.signal(signal.SIGHUP, lambda *_: reread())
+    if ending.is_set():  # between two runs
+        collector.stop()
     collector.run()
 
 
@@ -210,7 +219,7 @@ def _collect_environment(file: Path) -> None:
     plan = environment_plan(found, directories, layout.connection)
     ready = found.state.run / "collector.ready"
     ready.unlink(missing_ok=True)
-    _run(plan, ready, state=found.state.collector / FILE_NAME)
+    _run(plan, threading.Event(), ready, state=found.state.collector / FILE_NAME)
 
 
 def _mark(ready: Path) -> None:

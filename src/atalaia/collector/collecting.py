@@ -167,6 +167,8 @@ def places(plan: Plan) -> list[Path]:
 
     Whose the plan's is stands beside it (`.output`): the order of the clients may change, and new ones may come first.
     """
+    if len(plan.outputs) == 1 and plan.outputs[0].trust is not None:
+        return [plan.positions]  # an environment's: it has no other
     keys = [key_of(output) for output in plan.outputs]
     owner = _owner(plan.positions)
     if owner not in keys and (owner is None or len(keys) == 1):

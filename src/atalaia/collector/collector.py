@@ -87,11 +87,15 @@ class Collector:
 
     def run(self) -> None:
         """Collect until `stop`."""
+        # What is there now is held, though nothing is read yet: it may be rotated before the sink can be reached.
+        self._files.look()
         stored = self._reach()
         if stored is None:
             self._files.close()
             return
         self._files.resume(stored)
+        if stored:
+            self._files.rewind(stored)
         self._files.look()
         self._publish()
         if self._on_ready:
@@ -110,10 +114,10 @@ class Collector:
 
     def _reach(self) -> dict[str, int] | None:
         """Connect, and ask where the sink stands; None when stopped."""
-        sink = patiently(self._connect, self._output, self._stop)
+        sink = patiently(self._connect, self._output, self._stop, self._files.look)
         if sink is None:
             return None
-        stored = patiently(lambda: sink.positions(self._files.known_ids()), self._output, self._stop)
+        stored = patiently(lambda: sink.positions(self._files.known_ids()), self._output, self._stop, self._files.look)
         if stored is None:
             sink.close()
             return None

@@ -10,8 +10,11 @@ import numpy as np
 from atalaia.collector import lines
 from atalaia.collector.entries import Effect, Entries
 from atalaia.collector.formats import spool
+from atalaia.collector.formats.csvlog import csvlog
 from atalaia.collector.formats.format import Format
 from atalaia.collector.formats.jsonlog import jsonlog
+from atalaia.collector.formats.pgbouncer import PgBouncer
+from atalaia.collector.formats.redact import WithoutPasswords
 from atalaia.collector.formats.stderr import stderr
 from atalaia.collector.meters import Meters
 from atalaia.collector.plan import Job
@@ -23,7 +26,13 @@ def plain(block: bytes, now: int, labels: Mapping[str, str]) -> Entries:
     return Entries(found, np.full(len(found), now, np.int64), labels)
 
 
-FORMATS: dict[str, Format] = {"plain": plain, "jsonlog": jsonlog, "stderr": stderr}
+FORMATS: dict[str, Format] = {
+    "plain": plain,
+    "jsonlog": WithoutPasswords(jsonlog),
+    "csvlog": WithoutPasswords(csvlog),
+    "stderr": WithoutPasswords(stderr),
+    "pgbouncer": PgBouncer(),
+}
 
 
 ALL = 1 << 62  # a line behind all others

@@ -89,8 +89,13 @@ class Pusher:
             self._done.put(Done(batch, answer))
 
 
-def patiently(action: Callable[[], T], output: Output, stop: threading.Event) -> T | None:
-    """Do it again until the sink can be reached; None when stopped.
+def patiently(
+    action: Callable[[], T],
+    output: Output,
+    stop: threading.Event,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> T | None:
+    """Do it again until the sink can be reached, and `meanwhile` between two attempts; None when stopped.
 
     Told once when it has failed for a while (a store that restarts is no news), and once when it works again.
     """
@@ -104,6 +109,7 @@ def patiently(action: Callable[[], T], output: Output, stop: threading.Event) ->
             if not failing and time.monotonic() - began > _NEWS:
                 log.warning("event=sink_unreachable reason=%r", str(error))
                 failing = True
+            meanwhile()
             # Collectors that lost the same server do not come back to it in one moment.
             wait = delay * random.uniform(0.5, 1.0)  # noqa: S311 - nothing secret
             stop.wait(max(wait, error.retry_after or 0.0))

@@ -115,7 +115,7 @@ CRI = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(CRI | st.lists(WORD, max_size=4).map(" ".join), max_size=25), st.lists(st.integers(0, 25), max_size=5))
 def test_cri_is_its_expression_however_the_lines_are_cut_into_blocks(lines: list[str], ends: list[int]) -> None:
     found, _ = in_pieces([Cri()], lines, sorted(min(end, len(lines)) for end in ends))

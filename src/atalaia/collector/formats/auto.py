@@ -6,9 +6,7 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-import pyarrow as pa
-import pyarrow.compute as pc
+from functools import cache
 
 from atalaia.collector.entries import Entries
 from atalaia.collector.formats import pgbouncer, syslogged
@@ -20,8 +18,10 @@ from atalaia.collector.formats.stderr import Stderr
 
 log = logging.getLogger("atalaia.collector")
 _SAMPLE = 80  # lines
+_LONGEST = 300  # characters of a line that are looked at
 _TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 _CSV = re.compile(rf'^{_TIME}\.\d{{3}} [A-Za-z0-9+:_-]+,(?:"(?:[^"]|"")*")?,(?:"(?:[^"]|"")*")?,\d+,', re.MULTILINE)
+_SYSLOG, _PGBOUNCER = re.compile(syslogged.PATTERN), re.compile(pgbouncer.PATTERN)
 _JSON = re.compile(r'^\{"timestamp":"', re.MULTILINE)
 
 
@@ -62,38 +62,39 @@ class Auto:
             return "format=jsonlog", jsonlog
         if _CSV.search(text):
             return "format=csvlog", csvlog
-        lines = pa.array(text.split("\n")[:-1], pa.utf8())
-        if not len(lines):
-            return None
-        header = pc.extract_regex(lines, syslogged.PATTERN)
-        ours = pc.fill_null(pc.starts_with(pc.struct_field(header, "program"), "postgres"), False)
-        if pc.any(ours).as_py():
-            rows = header.filter(ours)
-            length = pc.binary_length(rows.field("header")).to_pylist()
-            behind = [line[size:] for line, size in zip(lines.filter(ours).to_pylist(), length, strict=True)]
-            prefix = self._prefix(pa.array(behind, pa.utf8())) or ""
+        # Python's own expressions here: RE2 would be made anew for each of the few lines that a quiet file has.
+        lines = [line[:_LONGEST] for line in text.split("\n")[:-1]]
+        headers = [match for line in lines if (match := _SYSLOG.match(line))]
+        behind = [match.string[match.end() :] for match in headers if match["program"].startswith("postgres")]
+        if behind:
+            prefix = self._prefix(behind) or ""
             return f"format=syslog log_line_prefix={prefix!r}", syslogged.Syslogged(Stderr(chosen(prefix), self.zone))
-        if pc.any(pc.match_substring_regex(lines, pgbouncer.PATTERN)).as_py():
+        if any(_PGBOUNCER.match(line) for line in lines):
             return "format=pgbouncer", pgbouncer.PgBouncer(self.zone)
         known = self._prefix(lines)
         if known is None:
             return None
         return f"format=stderr log_line_prefix={known!r}", Stderr(chosen(known), self.zone)
 
-    def _prefix(self, lines: pa.Array) -> str | None:
+    def _prefix(self, lines: list[str]) -> str | None:
         """The log_line_prefix that most of the lines have; of equals the longest."""
         best, score = None, (0, 0)
         for text in dict.fromkeys([*([] if self.prefix is None else [self.prefix]), *KNOWN]):
-            prefix = compile_prefix(text)
-            found = pc.extract_regex(lines, prefix.pattern).drop_null()
-            if not len(found):
+            pattern = _compiled(text)
+            found = [match for line in lines if (match := pattern.match(line))]
+            if not found:
                 continue
             # What a person has given wins over a guess, and what says more over what says less: behind %q nothing is
             # said as long as there are no sessions.
             always, _, sessions = text.partition("%q")
-            names = set(prefix.names) - set(compile_prefix(always).names)
-            said = any(pc.any(pc.not_equal(pc.struct_field(found, name), "")).as_py() for name in names)
+            names = set(pattern.groupindex) - set(_compiled(always).groupindex)
+            said = any(match[name] for match in found for name in names)
             length = 1000 if text == self.prefix else len(always) + said * len(sessions)
             if (len(found), length) > score:
                 best, score = text, (len(found), length)
         return best
+
+
+@cache
+def _compiled(prefix: str) -> re.Pattern[str]:
+    return re.compile(compile_prefix(prefix).pattern)

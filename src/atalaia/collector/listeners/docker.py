@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from atalaia.collector.listeners.docker_engine import Engine, EngineError
 from atalaia.collector.listeners.docker_frames import FrameError, Line, Multiplexed, Terminal
 from atalaia.collector.listeners.docker_labels import STREAM, Labels, label_sets
 from atalaia.collector.listeners.docker_place import Place, since, source
-from atalaia.collector.listeners.given import number, seconds
+from atalaia.collector.listeners.docker_settings import Settings, settings_of
 from atalaia.collector.listeners.inbox import Stamps
 from atalaia.collector.listeners.listener import Opener
 from atalaia.collector.listeners.records import PLACED, no_metadata
@@ -28,56 +26,27 @@ from atalaia.logql.template.gotime import Layout
 from atalaia.store.batch import canonical
 
 log = logging.getLogger("atalaia.collector")
-_KNOWN = {"host", "port", "filters", "refresh_interval", "host_networking_host", "match_first_network"}
-_HARMLESS = {"follow_redirects", "enable_http2"}  # Docker's API has no redirects, and no HTTP/2 without TLS
 _MOMENT = Layout("2006-01-02T15:04:05.999999999Z07:00")
+_GATHER = 0.02  # seconds that lines are gathered before they are spooled
+_MOST = 4 << 20  # bytes of gathered lines, about
 _SOON = 1.0  # seconds until the next look at the containers, after one has ended
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """One entry of docker_sd_configs. `refresh` in seconds."""
+class _Pending:
+    """A line that is about to be spooled."""
 
-    host: str
-    port: int = 80
-    filters: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    refresh: float = 60.0
-    host_networking_host: str = "localhost"
-    match_first_network: bool = True
+    id: str
+    labels: Labels
+    line: Line
+    place: Place
 
 
 def build(reader: Reader, node: Node, job: str) -> Opener | None:
     """See listener.Builder."""
-    found = [_settings(reader, one, job) for one in reader.sequence(node, "docker_sd_configs")]
+    found = [settings_of(reader, one, job) for one in reader.sequence(node, "docker_sd_configs")]
     settings = [one for one in found if one is not None]
     return (lambda spool, meters: Docker(settings, spool, meters)) if settings else None
-
-
-def _settings(reader: Reader, node: Node, job: str) -> Settings | None:
-    given = reader.mapping(node, f"docker_sd_configs of job {job!r}", _KNOWN | _HARMLESS)
-    host = reader.text(given.get("host"), "docker_sd_configs.host") or ""
-    if not re.fullmatch(r"unix:///.+|(tcp|http)://[^/]+/?", host):
-        remedy = "write unix:///var/run/docker.sock, or tcp://HOST:PORT"
-        reader.problem(given.get("host", node), f"docker_sd_configs.host is {host!r}", remedy)
-        return None
-    filters: dict[str, list[str]] = {}
-    for one in reader.sequence(given.get("filters"), "filters"):
-        body = reader.mapping(one, "filters", {"name", "values"})
-        name = reader.text(body.get("name"), "filters.name")
-        values = [text for value in reader.sequence(body.get("values"), "filters.values") if (text := value.written)]
-        if not name or not values:
-            reader.problem(one, "a filter has a name and values", "write `- name: name` and `values: [flog]` below it")
-        else:
-            filters.setdefault(name, []).extend(values)
-    first = given.get("match_first_network")
-    return Settings(
-        host.rstrip("/") if not host.startswith("unix") else host,
-        number(reader, given.get("port"), "docker_sd_configs.port", 80),
-        filters,
-        max(0.1, seconds(reader, given.get("refresh_interval"), "docker_sd_configs.refresh_interval", 60.0)),
-        reader.text(given.get("host_networking_host"), "host_networking_host") or "localhost",
-        True if first is None else reader.flag(first, "match_first_network"),
-    )
 
 
 class Docker:
@@ -91,6 +60,10 @@ class Docker:
         self._main: asyncio.Task[None] | None = None
         self._started = threading.Event()
         self._following: dict[str, tuple[asyncio.Task[None], Labels]] = {}
+        self._pending: list[_Pending] = []
+        self._size = 0  # bytes of what is pending
+        self._arrived = asyncio.Event()
+        self._flushing = asyncio.Lock()
 
     def start(self) -> None:
         """See Listener. A host that cannot be reached yet is tried again and again."""
@@ -125,6 +98,7 @@ class Docker:
 
     async def _all(self) -> None:
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._flush_always())
             for settings in self._settings:
                 group.create_task(self._watch(settings, group))
 
@@ -205,35 +179,60 @@ class Docker:
             stream: Place.read(self._spool.cursors.get(source(id_, stream))) for stream in ("stdout", "stderr", "stdin")
         }
         log.info("event=docker_following container=%s name=%s", id_[:12], labels.get("__meta_docker_container_name"))
-        async for data in engine.log(id_, since(self._spool.cursors, id_)):
-            await self._keep(id_, labels, frames.feed(data), places)
-        await self._keep(id_, labels, frames.end(), places)
-        finished.add(id_)
+        try:
+            async for data in engine.log(id_, since(self._spool.cursors, id_)):
+                self._add(_Pending(id_, labels, line, places[line.stream]) for line in frames.feed(data))
+                if self._size > _MOST:
+                    await self._flush()
+            self._add(_Pending(id_, labels, line, places[line.stream]) for line in frames.end())
+            finished.add(id_)
+        finally:
+            # Whoever reads the log next goes on behind the last line of it that was spooled. At a stop nobody does.
+            if not self._stopping.is_set():
+                await self._flush()
 
-    async def _keep(self, id_: str, labels: Labels, lines: list[Line], places: Mapping[str, Place]) -> None:
-        if not lines:
-            return
-        moments = _MOMENT.parse(pa.array([line.stamp.decode() for line in lines], pa.utf8()))
-        arrived = self._stamps.next(len(lines))
-        rows, cursors, ts = [], [], np.zeros(len(lines), np.int64)
-        for row, (line, moment) in enumerate(zip(lines, moments.to_pylist(), strict=True)):
+    def _add(self, lines: Iterable[_Pending]) -> None:
+        for one in lines:
+            self._pending.append(one)
+            self._size += len(one.line.raw) + 100
+            self._arrived.set()
+
+    async def _flush_always(self) -> None:
+        """Lines of all containers are spooled together: one by one they would cost a hundred times as much."""
+        while True:
+            await self._arrived.wait()
+            await asyncio.sleep(_GATHER)
+            await self._flush()
+
+    async def _flush(self) -> None:
+        async with self._flushing:
+            taken, self._pending, self._size = self._pending, [], 0
+            self._arrived.clear()
+            if taken:
+                await self._keep(taken)
+
+    async def _keep(self, taken: list[_Pending]) -> None:
+        moments = _MOMENT.parse(pa.array([one.line.stamp.decode() for one in taken], pa.utf8()))
+        arrived = self._stamps.next(len(taken))
+        kept, cursors, ts = [], [], []
+        for row, (one, moment) in enumerate(zip(taken, moments.to_pylist(), strict=True)):
             if moment is None:
                 self._meters.count("promtail_docker_target_parsing_errors_total")
-            ts[row] = arrived[row] if moment is None else moment
-            if moment is None or places[line.stream].passes(moment):
-                rows.append(row)
-                cursors.append(places[line.stream].cursor())
-        if not rows:
+            if moment is None or one.place.passes(moment):
+                kept.append(one)
+                cursors.append(one.place.cursor())
+                ts.append(int(arrived[row]) if moment is None else moment)
+        if not kept:
             return
-        kept = [lines[row] for row in rows]
-        texts = {stream: self._set(labels, stream) for stream in {line.stream for line in kept}}
+        sets = {(one.id, one.line.stream): one.labels for one in kept}
+        texts = {key: self._set(labels, key[1]) for key, labels in sets.items()}
         table = pa.Table.from_arrays(
             [
-                pa.array(ts[rows]),
-                pa.array([texts[line.stream] for line in kept], pa.utf8()).dictionary_encode(),
-                pa.array([line.raw.decode("utf-8", "replace") for line in kept], pa.utf8()),
+                pa.array(ts, pa.int64()),
+                pa.array([texts[one.id, one.line.stream] for one in kept], pa.utf8()).dictionary_encode(),
+                pa.array([one.line.raw.decode("utf-8", "replace") for one in kept], pa.utf8()),
                 no_metadata(len(kept)),
-                pa.array([source(id_, line.stream) for line in kept], pa.utf8()),
+                pa.array([source(one.id, one.line.stream) for one in kept], pa.utf8()),
                 pa.array(cursors, pa.utf8()),
             ],
             schema=PLACED,

@@ -130,8 +130,9 @@ class Spool:
                 self._room.wait(min(left, _LOOK))
             self._tell(False, "")
             if "cursor" in table.column_names:
-                for piece in pieces:
-                    self.cursors |= records.cursors_of(piece)
+                # The last one of each source stays.
+                places = zip(table.column("source").to_pylist(), table.column("cursor").to_pylist(), strict=True)
+                self.cursors.update(places)
             target = self._written
         if sync:
             self._sync(target)

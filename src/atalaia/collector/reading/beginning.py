@@ -56,7 +56,7 @@ class Beginning:
         head = os.pread(content.descriptor, _LOOKED_AT, 0) if content is not None else b""
         if content is None or not head:
             return None
-        kind = kind_of(head) or ("z" if self._is_z(tail) else None)
+        kind = kind_of(head) or ("z" if is_z(tail.job, tail.unpack, tail.known.path) else None)
         if kind is None and looks_binary(head) and not tail.wide:
             self._skip(tail, "binary", _why_binary(head))
             return None
@@ -80,11 +80,6 @@ class Beginning:
                 return None
         return self._begin(tail, content)
 
-    def _is_z(self, tail: Tail) -> bool:
-        """Whether the file is said to be zlib's format, which nothing in it tells for sure."""
-        given = tail.job.decompression.format if tail.job.decompression is not None else None
-        return tail.unpack and (KINDS.get(given or "") == "z" or (not given and tail.known.path.endswith(".z")))
-
     def _skip(self, tail: Tail, what: str, why: str) -> None:
         # It stays among the tails, fresh and closed: when it changes it is looked at again.
         self._told.once(what, tail.known.path, f"{why}; skipped")
@@ -96,7 +91,7 @@ class Beginning:
         old = tail.known
         status = os.fstat(content.descriptor)
         self._tails.remove(tail)
-        known = replace(identity.begin(old.job, old.path, status, content.read), real=old.real)
+        known = identity.begin(old.job, old.path, status, content.read, old.real)
         tail.begin(known)
         self._tails.add(tail)
         self.put(known)
@@ -109,8 +104,8 @@ class Beginning:
         log.info("event=truncated file=%s read=%d size=%d", tail.known.path, tail.position, content.size())
         self._tails.remove(tail, gone=True)
         status = os.fstat(content.descriptor)
-        known = identity.begin(tail.job.name, tail.known.path, status, content.read)
-        fresh = tail.another(replace(known, real=tail.known.real), content)
+        known = identity.begin(tail.job.name, tail.known.path, status, content.read, tail.known.real)
+        fresh = tail.another(known, content)
         tail.content = None
         tail.known = replace(tail.known, device=0, inode=0)
         self.put(tail.known)
@@ -241,6 +236,12 @@ class Beginning:
 
 
 _WAIT = object()
+
+
+def is_z(job: Job, unpack: bool, path: str) -> bool:
+    """Whether a file is said to be zlib's format, which nothing in it tells for sure."""
+    given = job.decompression.format if job.decompression is not None else None
+    return unpack and (KINDS.get(given or "") == "z" or (not given and path.endswith(".z")))
 
 
 def _why_binary(head: bytes) -> str:

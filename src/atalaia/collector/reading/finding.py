@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from atalaia.collector.plan import Job, Plan, Target
 from atalaia.collector.reading import identity, names
-from atalaia.collector.reading.beginning import Beginning
+from atalaia.collector.reading.beginning import Beginning, is_z
 from atalaia.collector.reading.contents import KINDS, kind_of
 from atalaia.collector.reading.identity import Known
 from atalaia.collector.reading.positions import Positions
@@ -106,7 +106,8 @@ class Finding:
             self._told.once("unreadable", path, error.strerror or str(error))
             return
         status = os.fstat(descriptor)
-        kind = kind_of(os.pread(descriptor, 8, 0))
+        unpack = job.decompression is not None or os.path.splitext(target.pattern)[1][1:].lower() in KINDS
+        kind = kind_of(os.pread(descriptor, 8, 0)) or ("z" if is_z(job, unpack, path) else None)
         content = content_of(descriptor, kind)
         known = None
         for key in self._by_identity.pop((job.name, status.st_dev, status.st_ino), []):
@@ -122,12 +123,12 @@ class Finding:
                 self._lost.append(one)
         fresh = known is None
         if known is None:
-            known = replace(identity.begin(job.name, path, status, content.read), real=os.path.realpath(now or path))
+            known = identity.begin(job.name, path, status, content.read, os.path.realpath(now or path))
         # What is sent again has the labels that it had, so that a Loki knows it: also when it was renamed meanwhile.
         named = known.path if self._positions.planned.get(known.id) else path
         tail = Tail(job, job.labels_of(target, named), known, content, self._plan.longest(job))
         tail.fresh, tail.target, tail.kind = fresh, target, None if fresh else kind
-        tail.unpack = job.decompression is not None or os.path.splitext(target.pattern)[1][1:].lower() in KINDS
+        tail.unpack = unpack
         if fresh:
             tail.content = content_of(descriptor, None)
         self._told.forget(path)

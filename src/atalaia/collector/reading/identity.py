@@ -64,10 +64,10 @@ def crc(data: bytes) -> tuple[int, int]:
     return len(data), zlib.crc32(data)
 
 
-def begin(job: str, path: str, status: os.stat_result, read: Read) -> Known:
-    """Content that was not known before."""
+def begin(job: str, path: str, status: os.stat_result, read: Read, real: str | None = None) -> Known:
+    """Content that was not known before; `real`: its path without links, when that is known."""
     size, code = crc(read(SPAN, 0))
-    real = os.path.realpath(path)
+    real = os.path.realpath(path) if real is None else real
     return Known(secrets.token_hex(8), job, path, status.st_dev, status.st_ino, 0, size, code, int(time.time()), real)
 
 

@@ -159,14 +159,16 @@ class Tails:
 
     def _shut(self) -> None:
         """Close those that were not served for the longest time, while there are too many."""
-        for key in list(self._open):
-            if len(self._open) <= self._budget:
-                return
-            tail = self.by_key[key]
+        while len(self._open) > self._budget:
             # What has no name could not be opened again; compressed ones would have to begin anew.
-            if tail.orphan_since is None and (tail.kind is None or tail.drained()):
-                tail.close()
-                del self._open[key]
+            idle = (
+                tail
+                for tail in map(self.by_key.__getitem__, self._open)
+                if tail.orphan_since is None and (tail.kind is None or tail.drained())
+            )
+            if (oldest := next(idle, None)) is None:
+                return
+            self.shut(oldest)
 
     def close(self) -> None:
         """Close all files."""

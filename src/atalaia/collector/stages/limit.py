@@ -87,6 +87,11 @@ class Limit:
         if self.label is not None and not self.drop:
             raise StageError("by_label_name needs `drop: true`")
 
+    @property
+    def wait(self) -> float:
+        """See Waiting: what is left in its file is looked at again then."""
+        return 0.0 if self.drop else 1.0
+
     def reads(self) -> frozenset[str]:
         """See Stage."""
         return frozenset()
