@@ -107,7 +107,9 @@ LINES = [
     ("1:M 09 Aug 2024 01:06:43.123 # WARNING overcommit", "redis", "2024-08-09 01:06:43.123", "warning"),
     ("2024-08-09 01:06:43,123 - app - ERROR - no", "time and level", "2024-08-09 01:06:43.123", "error"),
     ("2024-08-09 01:06:43.123  WARN 1 --- [main] o.s.B : x", "time and level", "2024-08-09 01:06:43.123", "warning"),
-    ("2024-08-09T01:06:43.242751Z 0 [Note] mysqld ready", "time and level", "2024-08-09 01:06:43.242751", "info"),
+    ("2024-08-09 01:06:43 install shared-mime-info:amd64 error", "time", "2024-08-09 01:06:43", None),
+    ("2024-08-09 01:06:43 app: warning: disk", "time and [level]", "2024-08-09 01:06:43", "warning"),
+    ("2024-08-09T01:06:43.242751Z 0 [Note] mysqld ready", "time and [level]", "2024-08-09 01:06:43.242751", "info"),
     ("INFO  [2024-08-09 01:06:43] x", "level and time", "2024-08-09 01:06:43", "info"),
     (
         '{"level":"error","msg":"x","time":"2024-08-09T01:06:43.5Z"}',

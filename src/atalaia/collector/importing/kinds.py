@@ -28,10 +28,9 @@ _ENGLISH = {
     **severities(),
 }
 _ALL = "|".join(re.escape(word) for word in sorted(_ENGLISH, key=lambda word: (-len(word), word)))
-_WORDS = (
-    "TRACE|DEBUG|INFO|INFORMATION|NOTICE|WARN|WARNING|ERROR|ERR|FATAL|CRITICAL|CRIT|SEVERE|ALERT|EMERG|PANIC|Note|"
-    "Warning|Error|System|trace|debug|info|notice|warn|warning|error|fatal|critical|panic"
-)
+_UPPER = "TRACE|DEBUG|INFO|INFORMATION|NOTICE|WARN|WARNING|ERROR|ERR|FATAL|CRITICAL|CRIT|SEVERE|ALERT|EMERG|PANIC"
+_LOWER = f"{_UPPER.lower()}|{_UPPER.title()}|Note|System"
+_WORDS = f"{_UPPER}|{_LOWER}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +101,10 @@ KINDS: Mapping[str, Kind] = {
         Kind("redis", r"^\d+:[A-Z] (?P<t>\d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d)\.(?P<f>\d+) (?P<level>[.*#-]) ",
              Form.REDIS, service="redis"),
         Kind("time and level",
-             rf"^\[?{ISO}{_OPTIONAL_ZONE}\]?[^\n]{{0,120}}?[^A-Za-z0-9](?P<level>{_WORDS})(?:[^A-Za-z0-9]|$)"),
+             rf"^\[?{ISO}{_OPTIONAL_ZONE}\]?[^\n]{{0,120}}?[ \t\[(<|\"](?P<level>{_UPPER})(?:[ \t\])>|\":,]|$)"),
+        # A word in small letters is a level when it stands in brackets or before a colon.
+        Kind("time and [level]",
+             rf"^\[?{ISO}{_OPTIONAL_ZONE}\]?[^\n]{{0,120}}?[ \[(<](?P<level>{_LOWER})[\])>:]"),
         Kind("level and time", rf"^\[?(?P<level>{_WORDS})\]?:? +[^\n]{{0,40}}?\[?{ISO}{_OPTIONAL_ZONE}"),
         Kind("time", rf"^\[?{ISO}{_OPTIONAL_ZONE}(?:[\] |:]|$)"),
     )
