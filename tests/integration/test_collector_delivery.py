@@ -280,6 +280,21 @@ def test_restarts_in_the_middle_of_it(tmp_path: Path, rng: random.Random, monkey
         assert sink.lines(f"{name}.log") == expected
 
 
+def test_two_files_that_are_alike_so_far_are_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beginning, "_COPYING", 0.2)
+    monkeypatch.setattr(beginning, "_AGAIN", 0.05)
+    sink = Memory()
+    write(tmp_path / "a.log", "started")
+    with running(plan_of(tmp_path), sink.connect):
+        wait_for(lambda: len(sink.lines()) == 1)
+        # It could be a copy of the other one, which is about to be truncated.
+        write(tmp_path / "a-2.log", "started")
+        wait_for(lambda: len(sink.lines()) == 2)
+        write(tmp_path / "a-3.log", "started", "more than a copy has")
+        wait_for(lambda: len(sink.lines()) == 4)
+    assert sorted(os.path.basename(file) for file, _, _ in sink.entries) == ["a-2.log", "a-3.log", "a-3.log", "a.log"]
+
+
 @pytest.mark.parametrize("how", ["rename", "rename and create", "copytruncate", "delete and create"])
 @pytest.mark.parametrize("while_running", [True, False])
 def test_rotation(tmp_path: Path, how: str, while_running: bool) -> None:

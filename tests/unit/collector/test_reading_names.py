@@ -20,13 +20,18 @@ from atalaia.collector.reading import names
         ("a.1.log", "a.log"),
         ("0.log.20240101-120000.gz", "0.log"),
         ("a.log.3", "a.log"),
+        ("a.log1", "a.log"),
+        ("messages.old", "messages"),
     ],
 )
 def test_what_a_rotation_makes_of_a_name_leads_back_to_it(name: str, origin: str) -> None:
     assert origin in names.origins(name)
 
 
-@pytest.mark.parametrize(("name", "other"), [("b.log.1", "a.log"), ("app.log", "web.log"), ("a.log", "a.log.1")])
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [("b.log.1", "a.log"), ("app.log", "web.log"), ("a.log", "a.log.1"), ("10.log", "1.log"), ("a-10.log", "a-1.log")],
+)
 def test_other_names_do_not(name: str, other: str) -> None:
     assert other not in names.origins(name)
 

@@ -139,9 +139,28 @@ class Beginning:
             if known.holds(content.read):
                 if live.orphan_since is not None and live.content is not None and live.unlinked and live.drained():
                     return known
-                return _WAIT
+                waiting = waiting or self._is_copied(tail, content, live)
+                continue
             waiting = waiting or self._in_the_making(tail, content, live)
         return _WAIT if waiting else None
+
+    def _is_copied(self, tail: Tail, content: Content, live: Tail) -> bool:
+        """Whether this may be a copy of an open file that is about to be truncated or deleted."""
+        if not self._tails.opened(live) or live.content is None or not live.still():
+            return True
+        if tail.kind is not None:
+            return True  # nothing is lost: the open file holds the same
+        # Two files that began alike are longer than one another at some time; copies are not.
+        return content.size() <= live.content.size() and self._grows(tail, content)
+
+    def _grows(self, tail: Tail, content: Content) -> bool:
+        """Whether it grew within the last seconds."""
+        raw = os.fstat(content.descriptor).st_size
+        before, since = self._growing.get(tail.key, (-1, 0.0))
+        if before != raw:
+            self._growing[tail.key] = raw, time.monotonic()
+            return True
+        return time.monotonic() - since < _COPYING
 
     def _in_the_making(self, tail: Tail, content: Content, live: Tail) -> bool:
         """Whether this may become a copy of an open file: the same so far, and growing still."""
@@ -151,12 +170,7 @@ class Beginning:
         at = max(0, size - identity.SPAN)
         if size >= live.position or live.content.read(size - at, at) != content.read(size - at, at):
             return False
-        raw = os.fstat(content.descriptor).st_size
-        before, since = self._growing.get(tail.key, (-1, 0.0))
-        if before != raw:
-            self._growing[tail.key] = raw, time.monotonic()
-            return True
-        return time.monotonic() - since < _COPYING
+        return self._grows(tail, content)
 
     def _adopt(self, fresh: Tail, known: Known) -> Tail:
         """Read on in the copy, or the compressed form, of a known file that is no longer there itself."""

@@ -69,9 +69,17 @@ def base(name: str) -> str:
 def origins(name: str) -> set[str]:
     """The names that a file may have had before a rotation gave it this one.
 
-    Those that it begins with (a.log.1, a.log-20240101, a.log.1.gz), and those with the same extension (a-20240101.log).
+    Those that it begins with (a.log.1, a.log-20240101, a.log1, a.log.1.gz), and those with the same extension
+    (a-20240101.log). What was added begins with a mark, or is a number: 10.log was never 1.log.
     """
     plain = _SUFFIX.sub("", name)
     stem, extension = os.path.splitext(plain)
-    found = {name[:end] for end in range(1, len(name) + 1)} | {base(name)}
-    return found | {stem[:end] + extension for end in range(1, len(stem) + 1)}
+    found = {name[:end] for end in range(1, len(name)) if not name[end].isalnum() or _numbered(name, end)}
+    return (
+        found | {name, base(name)} | {stem[:end] + extension for end in range(1, len(stem)) if not stem[end].isalnum()}
+    )
+
+
+def _numbered(name: str, end: int) -> bool:
+    rest = _SUFFIX.sub("", name[end:])
+    return rest.isdigit() and name[end - 1].isalpha()
