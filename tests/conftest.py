@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 
 # A busy machine is no bug.
-hypothesis.settings.register_profile("atalaia", deadline=None)
+hypothesis.settings.register_profile("atalaia", parent=hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("atalaia")
 
 # A shell starts what runs in the background with Ctrl-C ignored, and children would inherit that.

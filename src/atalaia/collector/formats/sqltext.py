@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 
+# No possessive quantifiers: Python before 3.11.5 matches them wrongly (gh-106052). Each loop has one way to match
+# instead, so that nothing is tried twice.
 _LETTER = r"A-Za-z_\x80-\U0010ffff"
-_WORD = rf"[{_LETTER}][{_LETTER}0-9$]*+"
+_WORD = rf"[{_LETTER}][{_LETTER}0-9$]*"
 # What EXPLAIN writes of its own accord.
 _COST = r"\((?:cost=[0-9.]+[ ]rows=[0-9]+[ ]width=[0-9]+|actual[ ](?:time=[0-9.]+[ ])?rows=[0-9.]+[ ]loops=[0-9]+)\)"
 
@@ -20,16 +22,16 @@ def tokens(stop: str | None = None) -> re.Pattern[str]:
     first = f"(?P<stop>{stop})|" if stop else ""
     return re.compile(
         rf"""{first}
-        (?P<kept>(?:{ahead}(?:{_COST}|{_WORD}(?!&?')|\$[0-9]++(?![0-9{_LETTER}$'])
-            |[^{_LETTER}0-9'"$/.-]|-(?!-)|/(?!\*)|\.(?![0-9])|\$(?![{_LETTER}0-9$])))++
-            |"(?:[^"]++|"")*+")
-        |(?P<comment>--[^\n]*+|/\*(?:(?:[^*/]++|\*(?!/)|/(?!\*))*+\*/|[\s\S]*+))
-        |(?P<literal>[eE]'(?:[^'\\]++|\\[\s\S]|'')*+(?:'|\\?\Z)
-            |(?:[uU]&|[bBxXnN])?'(?:[^'\\]++|''|\\(?!'))*+(?:'|\\'[\s\S]*+|\Z)
-            |\$(?P<tag>(?:[{_LETTER}][{_LETTER}0-9]*+)?)\$[\s\S]*?(?:\$(?P=tag)\$|\Z)
-            |(?:[0-9]|\.[0-9])[{_LETTER}0-9$.]*+(?:(?<=[eE])[+-][0-9][{_LETTER}0-9$.]*+)?
-            |"[\s\S]*+)
-        |(?P<odd>{_WORD}|\$[0-9]*+|[\s\S])""",
+        (?P<kept>(?:{ahead}(?:{_COST}|{_WORD}(?![{_LETTER}0-9$]|&?')|\$[0-9]+(?![0-9{_LETTER}$'])
+            |[^{_LETTER}0-9'"$/.-]|-(?!-)|/(?!\*)|\.(?![0-9])|\$(?![{_LETTER}0-9$])))+
+            |"[^"]*(?:""[^"]*)*"(?!"))
+        |(?P<comment>--[^\n]*|/\*(?:(?:[^*/]|\*(?!/)|/(?!\*))*\*/|[\s\S]*))
+        |(?P<literal>[eE]'[^'\\]*(?:(?:\\[\s\S]|'')[^'\\]*)*(?:'(?!')|\\?\Z)
+            |(?:[uU]&|[bBxXnN])?'[^'\\]*(?:(?:''|\\(?!'))[^'\\]*)*(?:'(?!')|\\'[\s\S]*|\Z)
+            |\$(?P<tag>(?:[{_LETTER}][{_LETTER}0-9]*)?)\$[\s\S]*?(?:\$(?P=tag)\$|\Z)
+            |(?:[0-9]|\.[0-9])[{_LETTER}0-9$.]*(?:(?<=[eE])[+-][0-9][{_LETTER}0-9$.]*)?
+            |"[\s\S]*)
+        |(?P<odd>{_WORD}|\$[0-9]*|[\s\S])""",
         re.VERBOSE,
     )
 
