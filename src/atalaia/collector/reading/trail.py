@@ -27,8 +27,11 @@ class Trail:
         """Whether the file still has its beginning, and before `position` what was read there."""
         if self._last is None or self._last[0] != position:
             size = min(position, identity.SPAN)
-            self._last = position, content.read(size, position - size)
-            return known.holds(content.read)
+            there = content.read(size, position - size)
+            if not known.holds(content.read):
+                return False  # what is there is another's, and would be taken for ours in the copy of what was read
+            self._last = position, there
+            return True
         data = self._last[1]
         return content.read(len(data), position - len(data)) == data and known.begins(content.read)
 
