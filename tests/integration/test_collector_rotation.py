@@ -181,7 +181,6 @@ def one_round(folder: Path, rng: random.Random) -> None:
     names = [f"{i}.log" for i in range(3)]
     try:
         for _ in range(3):
-            # Open: about one in a hundred of such rounds reads a copy twice (a glob that names copies, and kill -9).
             kill = rng.random() < 0.5
             writer.done.append(f"-- start {kill=}")
             with at_work(plan, sink, writer, kill=kill):
