@@ -142,7 +142,8 @@ class Beginning:
                 waiting = waiting or self._is_copied(tail, content, live)
                 continue
             waiting = waiting or self._in_the_making(tail, content, live)
-        return _WAIT if waiting else None
+        # What was seen to be renamed is no copy.
+        return _WAIT if waiting and tail.orphan_since is None else None
 
     def _is_copied(self, tail: Tail, content: Content, live: Tail) -> bool:
         """Whether this may be a copy of an open file that is about to be truncated or deleted."""
@@ -168,7 +169,10 @@ class Beginning:
             return False
         size = content.size() if tail.kind is None else len(content.read(live.known.offset, 0))
         at = max(0, size - identity.SPAN)
-        if size >= live.position or live.content.read(size - at, at) != content.read(size - at, at):
+        first = min(size, identity.SPAN)
+        if size >= live.position or live.content.read(first, 0) != content.read(first, 0):
+            return False
+        if live.content.read(size - at, at) != content.read(size - at, at):
             return False
         return self._grows(tail, content)
 
