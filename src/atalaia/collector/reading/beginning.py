@@ -142,17 +142,19 @@ class Beginning:
                 waiting = waiting or self._is_copied(tail, content, live)
                 continue
             waiting = waiting or self._in_the_making(tail, content, live)
-        # What was seen to be renamed is no copy.
-        return _WAIT if waiting and tail.orphan_since is None else None
+        # What was seen to be renamed is no copy; what is deleted already may well be one.
+        return _WAIT if waiting and (tail.orphan_since is None or tail.unlinked) else None
 
     def _is_copied(self, tail: Tail, content: Content, live: Tail) -> bool:
         """Whether this may be a copy of an open file that is about to be truncated or deleted."""
         if not self._tails.opened(live) or live.content is None or not live.still():
             return True
-        if tail.kind is not None:
+        if tail.kind is not None or tail.unlinked:
             return True  # nothing is lost: the open file holds the same
         # Two files that began alike are longer than one another at some time; copies are not.
-        return content.size() <= live.content.size() and self._grows(tail, content)
+        if content.size() > (live.content.size() if live.kind is None else live.position):
+            return False
+        return live.kind is not None or self._grows(tail, content)
 
     def _grows(self, tail: Tail, content: Content) -> bool:
         """Whether it grew within the last seconds."""
