@@ -212,6 +212,7 @@ def one_round(folder: Path, rng: random.Random) -> None:
         raise
 
 
+@pytest.mark.timeout(3600 if soak() else 300)
 def test_each_line_of_rotated_files_arrives_exactly_once(
     tmp_path: Path, rng: random.Random, monkeypatch: pytest.MonkeyPatch
 ) -> None:
