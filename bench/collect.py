@@ -34,7 +34,7 @@ _CRI = """
 _DOCKER = """
   - docker: {}"""
 _MULTILINE = r"""
-  - multiline: {firstline: '^\d{4}-\d\d-\d\d '}
+  - multiline: {firstline: '^\d{4}-\d\d-\d\d ', max_wait_time: 500ms}
   - regex: {expression: '^(?P<time>\S+ \S+ \S+) \[(?P<pid>\d+)\] (?P<user>\w+)@(?P<db>\w+) (?P<level>\w+):'}
   - timestamp: {source: time, format: "2006-01-02 15:04:05FRACTION MST"}
   - labels: {level: }"""
