@@ -9,7 +9,6 @@ import asyncio
 import html
 import logging
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -25,7 +24,7 @@ from starlette.routing import Route
 from atalaia.collector.meters import Meters
 from atalaia.collector.plan import Server
 from atalaia.environment.errors import InputError
-from atalaia.runtime.tls import TlsFiles, renewed_context
+from atalaia.runtime.tls import TlsFiles, renewing_context
 
 log = logging.getLogger("atalaia.collector")
 _EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
@@ -95,7 +94,7 @@ class CollectorServer:
         )  # fmt: skip
         config_.load()
         if settings.certificate is not None and settings.key is not None:
-            config_.ssl = _context(TlsFiles(settings.certificate, settings.key, settings.client_ca))
+            config_.ssl = renewing_context(TlsFiles(settings.certificate, settings.key, settings.client_ca))
         self._server = uvicorn.Server(config_)
 
     @property
@@ -185,18 +184,6 @@ def _bind(settings: Server) -> socket.socket:
             f"the collector's HTTP server cannot listen on {settings.address or '*'}:{settings.port}: {error.strerror}",
             "choose another server.http_listen_port, or write `disable: true` below server:",
         ) from error
-
-
-def _context(files: TlsFiles) -> ssl.SSLContext:
-    """A context whose connections take the certificate as it is now."""
-    renewed = renewed_context(files)
-    first = renewed.get()
-
-    def choose(connection: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _context: ssl.SSLContext) -> None:
-        connection.context = renewed.get()
-
-    first.sni_callback = choose
-    return first
 
 
 def _wants_json(request: Request) -> bool:

@@ -60,3 +60,15 @@ def renewed_context(files: TlsFiles) -> Renewed[ssl.SSLContext]:
             log.warning("event=certificate_unusable file=%s reason=%r kept=before", files.certificate, str(error))
 
     return Renewed((files.certificate, files.key, files.client_ca), lambda: server_context(files), tell)
+
+
+def renewing_context(files: TlsFiles) -> ssl.SSLContext:
+    """One context whose connections get the certificate as it is when they begin. Raises InputError."""
+    renewed = renewed_context(files)
+    first = renewed.get()
+
+    def choose(connection: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _context: ssl.SSLContext) -> None:
+        connection.context = renewed.get()
+
+    first.sni_callback = choose
+    return first

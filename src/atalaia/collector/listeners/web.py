@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 import threading
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from atalaia.environment.errors import AtalaiaError, InputError
-from atalaia.runtime.tls import TlsFiles, renewed_context
+from atalaia.runtime.tls import TlsFiles, renewing_context
 from atalaia.wire.bounds import TooLarge
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ class Web:
         )
         config.load()
         if tls is not None:
-            config.ssl = _context(tls)
+            config.ssl = renewing_context(tls)
         self._server = uvicorn.Server(config)
         self._thread: threading.Thread | None = None
         self._name = name
@@ -111,18 +110,6 @@ class Web:
                     return PlainTextResponse(f"{str(error)[:2000]}\n", status)
 
         return handled
-
-
-def _context(tls: TlsFiles) -> ssl.SSLContext:
-    """A context whose connections take the certificate as it is now."""
-    renewed = renewed_context(tls)
-    first = renewed.get()
-
-    def choose(connection: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _context: ssl.SSLContext) -> None:
-        connection.context = renewed.get()
-
-    first.sni_callback = choose
-    return first
 
 
 async def _body(request: Request) -> bytes:
