@@ -13,9 +13,9 @@ from .select import matcher_test
 from .template.data import LabelMap
 from .template.functions import FUNCTIONS
 from .template.gotimes import Moment
-from .template.nodes import Access, Dot, Pipe
 from .template.nodes import Template as TemplateTree
 from .template.parse import TemplateError, parse
+from .template.reads import plain
 from .template.run import run as run_template
 from .tree import Drop, Keep, LabelFormat, LineFormat, Rename, Template
 
@@ -103,7 +103,7 @@ def line_format(stage: LineFormat) -> Step:
 def compiled(template: str) -> Callable[[Entry, LabelMap], str]:
     """A template as a function, which raises TemplateError. Raises LogQLError for what is no template."""
     tree = _parsed(template)
-    if (parts := _simple(tree)) is not None:
+    if (parts := plain(tree)) is not None:
         return lambda _, data: "".join([data.get(name, "") if is_label else name for name, is_label in parts])
 
     def text(entry: Entry, data: LabelMap) -> str:
@@ -115,7 +115,7 @@ def compiled(template: str) -> Callable[[Entry, LabelMap], str]:
 
 def fields(template: str) -> list[tuple[str, bool]] | None:
     """Texts, and names of labels with True, of a template that has nothing else. Raises LogQLError for no template."""
-    return _simple(_parsed(template))
+    return plain(_parsed(template))
 
 
 def _parsed(template: str) -> TemplateTree:
@@ -123,16 +123,3 @@ def _parsed(template: str) -> TemplateTree:
         return parse(template, _NAMES)
     except ValueError as error:
         raise BadTemplate(f"invalid template {quote(template[:200])}: {error}") from error
-
-
-def _simple(tree: TemplateTree) -> list[tuple[str, bool]] | None:
-    parts = []
-    for node in tree.nodes:
-        match node:
-            case str():
-                parts.append((node, False))
-            case Pipe(((Access(Dot(), name),),), ()):
-                parts.append((name, True))
-            case _:
-                return None
-    return parts

@@ -15,7 +15,6 @@ from atalaia.collector.stages.stage import Build, Stage, StageError, needed
 from atalaia.collector.stages.values import put
 from atalaia.environment.yamlfile import Node, Reader
 from atalaia.logql.template import reads, sprig
-from atalaia.logql.template.nodes import Access, Dot, Pipe
 from atalaia.logql.template.nodes import Template as Tree
 from atalaia.logql.template.parse import TemplateError, parse
 from atalaia.logql.template.run import run
@@ -94,7 +93,7 @@ class Template:
         """See the class."""
         names = reads.names(self._tree)
         columns = self._columns(entries, names)
-        parts = _parts(self._tree)
+        parts = reads.plain(self._tree)
         if parts is not None:
             made = _joined(parts, columns, len(entries))
             fine = np.ones(len(entries), bool)
@@ -128,20 +127,6 @@ def _written(write: Callable[[Mapping[str, str]], str], data: Mapping[str, str])
         return write(data)
     except TemplateError:
         return None
-
-
-def _parts(tree: Tree) -> list[tuple[str, bool]] | None:
-    """Texts, and names with True, of a template that has nothing else."""
-    parts = []
-    for node in tree.nodes:
-        match node:
-            case str():
-                parts.append((node, False))
-            case Pipe(((Access(Dot(), name),),), ()):
-                parts.append((name, True))
-            case _:
-                return None
-    return parts
 
 
 def _joined(parts: list[tuple[str, bool]], columns: Mapping[str, pa.Array], size: int) -> pa.Array:

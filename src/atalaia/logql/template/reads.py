@@ -16,6 +16,20 @@ def names(template: Template) -> frozenset[str] | None:
     return None if any(whole) else frozenset(found)
 
 
+def plain(template: Template) -> list[tuple[str, bool]] | None:
+    """The texts, and the names (with True), of a template that has nothing else; None for any other."""
+    parts = []
+    for node in template.nodes:
+        match node:
+            case str():
+                parts.append((node, False))
+            case Pipe(((Access(Dot(), name),),), ()):
+                parts.append((name, True))
+            case _:
+                return None
+    return parts
+
+
 def functions(template: Template) -> frozenset[str]:
     """The functions that may be called."""
     waiting: list[object] = [template.nodes, list(template.defined.values())]
