@@ -104,53 +104,51 @@ class StaticLabels:
         return entries.with_labels(self.values)
 
 
-def _listed(reader: Reader, node: Node, stage: str) -> frozenset[str]:
-    found = [reader.text(one, stage) for one in reader.sequence(node, stage)]
-    if not found:
-        raise StageError("its config cannot be empty: list the names of labels")
-    return frozenset(name for name in found if name)
-
-
 @dataclass(frozen=True, slots=True)
-class LabelDrop:
-    """`labeldrop`: these labels are taken away. What was extracted stays."""
+class _Chosen:
+    """Some labels stay, others are taken away. What was extracted stays."""
 
     names: frozenset[str]
+    name: ClassVar[str]
+
+    @classmethod
+    def build(cls, reader: Reader, node: Node, build: Build) -> Stage:
+        """See stage.Builder."""
+        found = [reader.text(one, cls.name) for one in reader.sequence(node, cls.name)]
+        if not found:
+            raise StageError("its config cannot be empty: list the names of labels")
+        return cls(frozenset(name for name in found if name))
+
+    def reads(self) -> frozenset[str]:
+        """See Stage."""
+        return frozenset()
+
+    def __call__(self, entries: Entries) -> Entries:
+        """See the class."""
+        return replace(entries, labels={n: v for n, v in entries.labels.items() if self._stays(n)})
+
+    def _stays(self, label: str) -> bool:
+        raise NotImplementedError
+
+
+class LabelDrop(_Chosen):
+    """`labeldrop`: these labels are taken away."""
+
+    __slots__ = ()
     name: ClassVar[str] = "labeldrop"
 
-    @classmethod
-    def build(cls, reader: Reader, node: Node, build: Build) -> Stage:
-        """See stage.Builder."""
-        return cls(_listed(reader, node, "labeldrop"))
-
-    def reads(self) -> frozenset[str]:
-        """See Stage."""
-        return frozenset()
-
-    def __call__(self, entries: Entries) -> Entries:
-        """See the class."""
-        return replace(entries, labels={n: v for n, v in entries.labels.items() if n not in self.names})
+    def _stays(self, label: str) -> bool:
+        return label not in self.names
 
 
-@dataclass(frozen=True, slots=True)
-class LabelAllow:
+class LabelAllow(_Chosen):
     """`labelallow`: all labels but these are taken away."""
 
-    names: frozenset[str]
+    __slots__ = ()
     name: ClassVar[str] = "labelallow"
 
-    @classmethod
-    def build(cls, reader: Reader, node: Node, build: Build) -> Stage:
-        """See stage.Builder."""
-        return cls(_listed(reader, node, "labelallow"))
-
-    def reads(self) -> frozenset[str]:
-        """See Stage."""
-        return frozenset()
-
-    def __call__(self, entries: Entries) -> Entries:
-        """See the class."""
-        return replace(entries, labels={n: v for n, v in entries.labels.items() if n in self.names})
+    def _stays(self, label: str) -> bool:
+        return label in self.names
 
 
 @dataclass(frozen=True, slots=True)
