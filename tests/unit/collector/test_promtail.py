@@ -145,7 +145,7 @@ STAGES = HEAD + JOB + "  pipeline_stages:\n"
         ),
         (HEAD + JOB.replace("/a}", "/a, a-b: c}"), [(4, "labels: 'a-b' is not a label name")]),
         (HEAD + JOB.replace("/a}", "/a, a: [c]}"), [(4, "labels.a is not a single value")]),
-        (STAGES + "  - multilines: {}\n", [(6, "the stage 'multilines' is not built yet")]),
+        (STAGES + "  - multilines: {}\n", [(6, "pipeline_stages: 'multilines' is not known")]),
         (STAGES + "  - regex: {expression: x}\n    json: {}\n", [(6, "a stage has one name, this one has 2")]),
         (STAGES + "  - regex:\n      expression: '('\n", [(6, "the stage regex: the expression is not RE2")]),
         (STAGES + "  - regex:\n      source: x\n", [(6, "the stage regex: it needs 'expression'")]),
