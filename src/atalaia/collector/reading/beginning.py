@@ -221,6 +221,7 @@ class Beginning:
     def _try(self, job: Job, known: Known, path: str) -> None:
         own = os.path.basename(known.real or known.path)
         related = bool({own, names.base(own)} & names.origins(os.path.basename(path)))
+        self._tails.make_room()
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:

@@ -98,6 +98,7 @@ class Finding:
 
     def _meet(self, job: Job, target: Target, path: str, now: str | None = None) -> None:
         """Open a file that is not open: known, or new. `now`: what it is called since."""
+        self._tails.make_room()
         try:
             descriptor = os.open(now or path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:

@@ -61,7 +61,6 @@ class Tails:
             self.orphans[tail.key] = tail
         if tail.content is not None:
             self._open[tail.key] = None
-            self._shut()
 
     def orphan(self, tail: Tail, since: float | None) -> None:
         """It has no name that is looked for, since then (monotonic seconds); None: it has one."""
@@ -140,6 +139,7 @@ class Tails:
         if tail.content is not None:
             self._open.move_to_end(tail.key)
             return True
+        self.make_room()
         for path in (tail.known.path, tail.known.real, *self._paths.get(tail.key, ())):
             with contextlib.suppress(OSError):
                 descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -147,7 +147,6 @@ class Tails:
                 if (status.st_dev, status.st_ino) == tail.known.identity:
                     tail.content = content_of(descriptor, tail.kind)
                     self._open[tail.key] = None
-                    self._shut()
                     return True
                 os.close(descriptor)
         return False
@@ -157,9 +156,9 @@ class Tails:
         tail.close()
         self._open.pop(tail.key, None)
 
-    def _shut(self) -> None:
-        """Close those that were not served for the longest time, while there are too many."""
-        while len(self._open) > self._budget:
+    def make_room(self) -> None:
+        """Before a file is opened: close those that were not served for the longest time, while there are too many."""
+        while len(self._open) >= self._budget:
             # What has no name could not be opened again; compressed ones would have to begin anew.
             idle = (
                 tail
