@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from psycopg import sql
 
+from atalaia.backup.model import Backup
+from atalaia.backup.site import Site
 from atalaia.postgres.cluster import Cluster
 from atalaia.postgres.connect import connect
+
+
+def dump_of(site: Site, backup: Backup) -> Path:
+    """The file of a plain backup in clear."""
+    return site.repository.root / backup.folder / "dump.sql.zst"
+
 
 ODD_DATABASES = ("Upper", "with space", "quo\"te's", "café ☕", "semi;colon", "back\\slash")
 TRAP = (

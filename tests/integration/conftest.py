@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from atalaia.backup.site import Site
+from atalaia.backup.vault.local import LocalPlace
+from atalaia.environment.backing import BackupsSettings
 from atalaia.postgres import binaries, control, init
 from atalaia.postgres.cluster import Cluster
 from atalaia.runtime.accounts import server_account
@@ -112,4 +114,14 @@ def site(folder: Path) -> Site:
     for name in ("temporary", "restored"):
         (folder / name).mkdir()
         (folder / name).chmod(0o711)
-    return Site(folder / "repository", folder / "temporary", folder / "restored", account, {})
+    return Site(
+        repository=LocalPlace(folder / "repository"),
+        catalogue=folder / "backups.sqlite",
+        locks=folder / "run",
+        temporary=folder / "temporary",
+        restored=folder / "restored",
+        account=account,
+        binaries={},
+        settings=BackupsSettings(kind="plain"),
+        key_file=folder / "backup.keys",
+    )

@@ -84,11 +84,11 @@ def dump_process(parent: int) -> psutil.Process:
 
 
 def partials(site: Site) -> list[Path]:
-    return sorted((site.repository / "postgres_a").glob("*.partial"))
+    return sorted((site.repository.root / "postgres_a").rglob("*.partial"))
 
 
 def dumps(site: Site) -> list[Path]:
-    return sorted((site.repository / "postgres_a").glob("*.sql.zst"))
+    return sorted((site.repository.root / "postgres_a").rglob("*.sql.zst"))
 
 
 def backup_in_thread(server: Cluster, site: Site) -> tuple[threading.Thread, list[BaseException]]:
@@ -115,7 +115,7 @@ def test_kill_9_of_pg_dumpall_leaves_no_backup(server: Cluster, site: Site) -> N
         assert not thread.is_alive()
     assert "ended by signal 9" in str(errors[0])
     assert partials(site) == dumps(site) == []
-    (backup,) = service.list_backups(site.repository)
+    (backup,) = service.list_backups(site)
     assert backup.state is State.FAILED
     assert "signal 9" in backup.error
     with pytest.raises(InputError, match="is failed"):
@@ -132,9 +132,9 @@ def test_kill_9_of_the_backup_itself_is_found_by_the_next_command(server: Cluste
         process.kill()
         process.communicate()
         assert len(partials(site)) == 1
-        assert catalogue.list_backups(site.repository)[0].state is State.RUNNING
+        assert catalogue.list_backups(site.catalogue)[0].state is State.RUNNING
         told: list[str] = []
-        (backup,) = service.list_backups(site.repository, told.append)
+        (backup,) = service.list_backups(site, told.append)
         assert backup.state is State.FAILED
         assert "interrupted" in backup.error
         assert partials(site) == dumps(site) == []
@@ -142,20 +142,20 @@ def test_kill_9_of_the_backup_itself_is_found_by_the_next_command(server: Cluste
     psutil.wait_procs([orphan], timeout=30)
     again = service.backup_now(server, site)
     assert again.state is State.VERIFIED
-    assert [b.state for b in service.list_backups(site.repository)] == [State.FAILED, State.VERIFIED]
+    assert [b.state for b in service.list_backups(site)] == [State.FAILED, State.VERIFIED]
 
 
 def test_a_running_backup_is_left_alone_and_a_second_one_refused(server: Cluster, site: Site) -> None:
     with stuck(server) as waits:
         process = child(server, site, "backup")
         until(waits)
-        (backup,) = service.list_backups(site.repository)
+        (backup,) = service.list_backups(site)
         assert backup.state is State.RUNNING
         with pytest.raises(AtalaiaError, match=rf"postgres_a is already running \(process {process.pid}\)"):
             service.backup_now(server, site)
         assert len(partials(site)) == 1
     process.communicate(timeout=60)
-    assert service.list_backups(site.repository)[0].state is State.COMPLETE
+    assert service.list_backups(site)[0].state is State.COMPLETE
 
 
 def test_the_server_stopping_half_way_fails_the_backup(server: Cluster, site: Site) -> None:
@@ -182,7 +182,7 @@ def test_a_full_disk_fails_the_backup_and_says_so(server: Cluster, site: Site) -
     assert "File too large" in said
     assert "Traceback" not in said
     assert partials(site) == dumps(site) == []
-    (backup,) = service.list_backups(site.repository)
+    (backup,) = service.list_backups(site)
     assert backup.state is State.FAILED
     assert "File too large" in backup.error
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from backup_sample import ODD_DATABASES, everything, fill
+from backup_sample import ODD_DATABASES, dump_of, everything, fill
 
 from atalaia.backup import catalogue, service
 from atalaia.backup.model import State
@@ -62,7 +62,7 @@ def test_the_dump_restores_with_plain_psql_that_stops_at_errors(server: Cluster,
     backup = service.backup_now(server, site, verify=False)
     with temporary(server.installation, server.account, site.temporary) as fresh:
         done = subprocess.run(
-            f"zstd -dc {site.repository / backup.file} | {server.installation.program('psql')} -X "
+            f"zstd -dc {dump_of(site, backup)} | {server.installation.program('psql')} -X "
             "-q -v ON_ERROR_STOP=1",
             shell=True, capture_output=True, text=True, env=variables(environment_variables(fresh)),
         )  # fmt: skip
@@ -101,7 +101,7 @@ def test_nothing_is_restored_over_what_exists(server: Cluster, site: Site, folde
     with pytest.raises(InputError, match="not empty"):
         service.restore(site, backup.id, folder / "new")
     with running(restored.cluster):
-        assert catalogue.get(site.repository, backup.id).state is State.COMPLETE
+        assert catalogue.get(site.catalogue, backup.id).state is State.COMPLETE
 
 
 def test_tablespaces_are_made_inside_the_restored_server(server: Cluster, site: Site, folder: Path) -> None:
@@ -127,10 +127,10 @@ def test_tablespaces_are_made_inside_the_restored_server(server: Cluster, site: 
 
 def test_repository_and_dumps_are_private(server: Cluster, site: Site) -> None:
     backup = service.backup_now(server, site, verify=False)
-    assert site.repository.stat().st_mode & 0o777 == 0o700
-    assert (site.repository / "postgres_a").stat().st_mode & 0o777 == 0o700
-    assert (site.repository / backup.file).stat().st_mode & 0o777 == 0o600
-    assert (site.repository / catalogue.FILE).stat().st_mode & 0o777 == 0o600
+    assert site.repository.root.stat().st_mode & 0o777 == 0o700
+    assert (site.repository.root / "postgres_a").stat().st_mode & 0o777 == 0o700
+    assert (dump_of(site, backup)).stat().st_mode & 0o777 == 0o600
+    assert site.catalogue.stat().st_mode & 0o777 == 0o600
 
 
 def test_what_pg_dumpall_leaves_out_is_told(server: Cluster, site: Site) -> None:

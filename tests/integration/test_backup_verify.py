@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import cramjam
 import pytest
+from backup_sample import dump_of
 
-from atalaia.backup import catalogue, service
-from atalaia.backup.load import checksum, text_blocks
+from atalaia.backup import catalogue, rows, service
 from atalaia.backup.model import Backup, State
 from atalaia.backup.site import Site
+from atalaia.backup.vault.reader import open_backup
+from atalaia.backup.vault.writer import Writer
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.postgres.cluster import Cluster
 from atalaia.postgres.connect import connect
@@ -21,14 +22,14 @@ from atalaia.postgres.connect import connect
 
 def test_a_flipped_byte_fails_verification(server: Cluster, site: Site) -> None:
     backup = service.backup_now(server, site)
-    path = site.repository / backup.file
+    path = dump_of(site, backup)
     whole = path.read_bytes()
     middle = len(whole) // 2
     path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
     (judged,) = service.verify(site, [backup.id])
     assert judged.state is State.FAILED
     assert "has changed since it was written" in judged.error
-    assert service.list_backups(site.repository)[0].state is State.FAILED
+    assert service.list_backups(site)[0].state is State.FAILED
     with pytest.raises(InputError, match="has changed since"):
         service.restore(site, backup.id)
     path.write_bytes(whole)
@@ -44,14 +45,17 @@ def test_a_statement_that_fails_and_a_row_that_lacks_fail_verification(server: C
         connection.execute("CREATE TABLE t (a text)")
         connection.execute("INSERT INTO t VALUES ('first'), ('second')")
     backup = service.backup_now(server, site, verify=False)
-    path = site.repository / backup.file
-    original = b"".join(text_blocks(path))
+    path = dump_of(site, backup)
+    original = open_backup(site.repository, backup.folder, None).read("dump.sql")
     ending = b"--\n-- PostgreSQL database cluster dump complete"
 
     def judged(text: bytes) -> Backup:
         """Verify a changed text, whose checksum is in the catalogue as if it had been written so."""
-        path.write_bytes(bytes(cramjam.zstd.compress(text)))
-        catalogue.put(site.repository, replace(backup, sha256=checksum(path), size=path.stat().st_size))
+        (path.parent / "manifest.json").unlink()
+        changed = {"compression": "zstd", "level": 1, "keyring": None, "pack_name": lambda _: path.name}
+        with Writer(site.repository, backup.folder, **changed) as writer:
+            writer.member("dump.sql").write(text)
+            catalogue.put(site.catalogue, rows.sealed(backup, writer))
         return service.verify(site, [backup.id])[0]
 
     failing = judged(original.replace(ending, b"SELECT 1/0;\n" + ending))
@@ -120,22 +124,22 @@ def test_a_wrong_client_version_is_refused(server: Cluster, site: Site, new_serv
     other = new_server("other", major=18, run=False)
     with pytest.raises(AtalaiaError, match=r"is PostgreSQL 16\.\d+, but pg_dumpall is 18"):
         service.backup_now(replace(server, installation=other.installation), site)
-    assert service.list_backups(site.repository) == []
+    assert service.list_backups(site) == []
 
 
 def test_a_newer_catalogue_is_refused(server: Cluster, site: Site) -> None:
     service.backup_now(server, site, verify=False)
-    connection = sqlite3.connect(site.repository / catalogue.FILE)
-    connection.execute("PRAGMA user_version = 2")
+    connection = sqlite3.connect(site.catalogue)
+    connection.execute("PRAGMA user_version = 3")
     connection.close()
-    with pytest.raises(AtalaiaError, match=r"newer Atalaia \(schema 2"):
-        service.list_backups(site.repository)
+    with pytest.raises(AtalaiaError, match=r"newer Atalaia \(schema 3"):
+        service.list_backups(site)
 
 
 def test_two_backups_within_a_second_have_two_names(server: Cluster, site: Site) -> None:
     names = [service.backup_now(server, site, verify=False).id for _ in range(4)]
     assert len(set(names)) == 4
-    assert [backup.id for backup in service.list_backups(site.repository)] == names
+    assert [backup.id for backup in service.list_backups(site)] == names
 
 
 def test_an_untestable_backup_stays_complete(server: Cluster, site: Site) -> None:
@@ -143,4 +147,4 @@ def test_an_untestable_backup_stays_complete(server: Cluster, site: Site) -> Non
     broken = replace(site, binaries={16: Path("/nonexistent")})
     with pytest.raises(AtalaiaError, match="lacks postgres"):
         service.verify(broken, [backup.id])
-    assert service.list_backups(site.repository)[0].state is State.COMPLETE
+    assert service.list_backups(site)[0].state is State.COMPLETE

@@ -1,4 +1,4 @@
-"""The catalogue: one SQLite file in the repository, whose row alone makes a file a backup."""
+"""The catalogue: one SQLite file of the environment, whose row alone makes objects in a repository a backup."""
 
 from __future__ import annotations
 
@@ -12,26 +12,25 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from atalaia.backup.model import Backup, State, Verification
+from atalaia.backup.model import Backup, Copy, State, Verification
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.runtime.process import Process
 
-FILE = "catalogue.sqlite"
-SCHEMA = 1
+SCHEMA = 2
 _COLUMNS = (
-    "id, server, kind, state, file, started, finished, server_version, client_version, size, "
-    "raw_size, sha256,"
-    " contents, settings, messages, error"
+    *("id", "server", "kind", "parent", "state", "started", "finished", "server_version", "client_version", "size"),
+    *("raw_size", "sha256", "contents", "settings", "details", "messages", "error", "keep"),
 )
+_JSON = ("contents", "settings", "details")
+_TIMES = ("started", "finished")
 
 
 @contextmanager
-def _open(repository: Path) -> Iterator[sqlite3.Connection]:
+def _open(path: Path) -> Iterator[sqlite3.Connection]:
     """The catalogue in a transaction, created when it does not exist.
 
     Raises AtalaiaError when it is damaged or was written by a newer Atalaia.
     """
-    path = repository / FILE
     # A reader may wait while a row is written; nothing here holds it for longer than one row takes.
     connection = sqlite3.connect(path, timeout=30, isolation_level=None)
     try:
@@ -44,7 +43,7 @@ def _open(repository: Path) -> Iterator[sqlite3.Connection]:
         if version > SCHEMA:
             raise AtalaiaError(
                 f"{path} was written by a newer Atalaia (schema {version}, this one knows {SCHEMA})",
-                "use that version, or another repository",
+                "use that version",
             )
         if version == 0:
             for statement in files("atalaia.backup").joinpath("schema.sql").read_text().split(";\n"):
@@ -56,31 +55,31 @@ def _open(repository: Path) -> Iterator[sqlite3.Connection]:
     except sqlite3.Error as error:
         raise AtalaiaError(
             f"the catalogue {path} cannot be used: {error}",
-            "check the disk; the dumps beside it restore without it (docs/backup.md)",
+            "move it away and run `atalaia backup rebuild`, which finds all backups in the repository again",
         ) from error
     finally:
         connection.close()  # rolls back what was not committed
 
 
-def begin(repository: Path, backup: Backup, process: Process) -> None:
+def begin(path: Path, backup: Backup, process: Process) -> None:
     """Note that a backup is being made by `process`."""
-    with _open(repository) as connection:
+    with _open(path) as connection:
         values = _values(backup) | {"pid": process.pid, "pid_started": process.started}
         marks = ", ".join(f":{name}" for name in values)
         statement = f"INSERT INTO backup ({', '.join(values)}) VALUES ({marks})"
         connection.execute(statement, values)
 
 
-def put(repository: Path, backup: Backup) -> None:
+def put(path: Path, backup: Backup) -> None:
     """Replace the row of a backup."""
-    with _open(repository) as connection:
+    with _open(path) as connection:
         values = _values(backup)
         marks = ", ".join(f"{name} = :{name}" for name in values)
         statement = f"UPDATE backup SET {marks} WHERE id = :id"
         connection.execute(statement, values)
 
 
-def judge(repository: Path, backup: Backup, verification: Verification) -> Backup:
+def judge(path: Path, backup: Backup, verification: Verification) -> Backup:
     """Note a verification, and make the backup verified or failed by it; the backup as it is now."""
     now = replace(
         backup,
@@ -88,7 +87,7 @@ def judge(repository: Path, backup: Backup, verification: Verification) -> Backu
         error="" if verification.passed else verification.detail,
         verifications=(*backup.verifications, verification),
     )
-    with _open(repository) as connection:
+    with _open(path) as connection:
         connection.execute(
             "INSERT INTO verification VALUES (?, ?, ?, ?, ?, ?)",
             (
@@ -104,63 +103,62 @@ def judge(repository: Path, backup: Backup, verification: Verification) -> Backu
     return now
 
 
-def list_backups(repository: Path) -> list[Backup]:
-    """Every backup that was ever begun, oldest first; none when there is no repository."""
-    if not (repository / FILE).is_file():
+def copied(path: Path, backup: Backup, copy: Copy) -> None:
+    """Note that a further repository has a backup, or has it not."""
+    with _open(path) as connection:
+        connection.execute(
+            "INSERT OR REPLACE INTO copy VALUES (?, ?, ?, ?)", (backup.id, copy.repository, _iso(copy.at), copy.problem)
+        )
+
+
+def forget(path: Path, backup: Backup) -> None:
+    """Remove the row of a backup and what was noted of it. Its objects must be gone already."""
+    with _open(path) as connection:
+        connection.execute("DELETE FROM backup WHERE id = ?", (backup.id,))
+
+
+def list_backups(path: Path) -> list[Backup]:
+    """Every backup that was ever begun, oldest first; none when there is no catalogue."""
+    if not path.is_file():
         return []
-    with _open(repository) as connection:
+    with _open(path) as connection:
         tests: dict[str, list[Verification]] = {}
         for backup, at, passed, seconds, version, detail in connection.execute(
             "SELECT backup, at, passed, seconds, server_version, detail FROM verification ORDER BY at, rowid"
         ):
             tests.setdefault(backup, []).append(Verification(_time(at), bool(passed), seconds, version, detail))
-        query = f"SELECT {_COLUMNS} FROM backup ORDER BY started, id"
-        rows = connection.execute(query).fetchall()
-    return [_backup(row, tuple(tests.get(row[0], ()))) for row in rows]
+        copies: dict[str, list[Copy]] = {}
+        for backup, repository, at, problem in connection.execute("SELECT * FROM copy ORDER BY repository"):
+            copies.setdefault(backup, []).append(Copy(repository, _time(at), problem))
+        rows = connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM backup ORDER BY started, id").fetchall()
+    return [_backup(row, tuple(tests.get(row[0], ())), tuple(copies.get(row[0], ()))) for row in rows]
 
 
-def get(repository: Path, identifier: str) -> Backup:
+def get(path: Path, identifier: str) -> Backup:
     """One backup by its id. Raises InputError, naming what there is, when there is none."""
-    backups = list_backups(repository)
+    backups = list_backups(path)
     for backup in backups:
         if backup.id == identifier:
             return backup
     known = ", ".join(backup.id for backup in backups[-5:]) or "none yet"
     raise InputError(
-        f"there is no backup {identifier!r} in {repository}",
+        f"there is no backup {identifier!r}",
         f"`atalaia backup list` shows all; the last: {known}",
     )
 
 
 def _values(backup: Backup) -> dict[str, Any]:
-    return {
-        "id": backup.id,
-        "server": backup.server,
-        "kind": backup.kind,
-        "state": backup.state.value,
-        "file": backup.file,
-        "started": _iso(backup.started),
-        "finished": _iso(backup.finished) if backup.finished else None,
-        "server_version": backup.server_version,
-        "client_version": backup.client_version,
-        "size": backup.size,
-        "raw_size": backup.raw_size,
-        "sha256": backup.sha256,
-        "contents": json.dumps(backup.contents, ensure_ascii=False, sort_keys=True),
-        "settings": json.dumps(backup.settings, sort_keys=True),
-        "messages": backup.messages,
-        "error": backup.error,
-    }
+    values: dict[str, Any] = {name: getattr(backup, name) for name in _COLUMNS}
+    values |= {name: json.dumps(values[name], ensure_ascii=False, sort_keys=True) for name in _JSON}
+    values |= {name: _iso(values[name]) if values[name] else None for name in _TIMES}
+    return values | {"state": backup.state.value}
 
 
-def _backup(row: tuple[Any, ...], verifications: tuple[Verification, ...]) -> Backup:
-    (identifier, server, kind, state, file, started, finished, *versions_and_sizes) = row
-    (server_version, client_version, size, raw_size, sha256, contents, settings, messages, error) = versions_and_sizes
-    return Backup(
-        identifier, server, kind, State(state), file, _time(started), _time(finished) if finished else None,
-        server_version, client_version, size, raw_size, sha256, json.loads(contents), json.loads(settings),
-        messages, error, verifications,
-    )  # fmt: skip
+def _backup(row: tuple[Any, ...], verifications: tuple[Verification, ...], copies: tuple[Copy, ...]) -> Backup:
+    values = dict(zip(_COLUMNS, row, strict=True))
+    values |= {name: json.loads(values[name]) for name in _JSON}
+    values |= {name: _time(values[name]) if values[name] else None for name in _TIMES}
+    return Backup(**values | {"state": State(values["state"])}, verifications=verifications, copies=copies)
 
 
 def _iso(at: datetime) -> str:

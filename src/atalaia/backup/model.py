@@ -15,6 +15,50 @@ from atalaia.runtime.process import Process
 Progress = Callable[[str], None]
 
 
+def advance(progress: Progress, what: str, done: int, total: int) -> None:
+    """Tell how far a long work is, in bytes: to whoever shows bars; others are told in lines only."""
+    shown = getattr(progress, "advance", None)
+    if shown is not None:
+        shown(what, done, total)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What of a server is wanted; empty means all. Schemas and tables (`schema.table`) are of `databases`' only one."""
+
+    databases: tuple[str, ...] = ()
+    schemas: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+
+    @property
+    def everything(self) -> bool:
+        """Whether nothing is left out."""
+        return not (self.databases or self.schemas or self.tables)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The point in time to recover to: one of time (UTC), LSN (`1/2A3B4C`), restore point's name; or the end of WAL.
+
+    `inclusive` False stops just before it. `timeline` is a number, `latest` or `current`.
+    """
+
+    time: datetime | None = None
+    lsn: str = ""
+    name: str = ""
+    inclusive: bool = True
+    timeline: str = "latest"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How to restore: `target` None is the end of the backup itself; `jobs` is how much is done at once."""
+
+    target: Target | None = None
+    selection: Selection = Selection()
+    jobs: int = 2
+
+
 class State(Enum):
     """What a backup is. Only complete and verified ones can be restored."""
 
@@ -39,30 +83,54 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True)
-class Backup:
-    """One row of the catalogue. Times are UTC, `size` and `raw_size` bytes of the file and of the text in it.
+class Copy:
+    """A backup in one of the further repositories: there since `at`, or, with `problem`, not there since then."""
 
-    `contents` is `Contents.summary()`, empty until the dump is complete; `messages` what pg_dumpall and we
-    remarked.
+    repository: str
+    at: datetime
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """One row of the catalogue. Times are UTC; `size` is stored bytes, `raw_size` those before compression.
+
+    `kind` is plain, logical or physical; `parent` the backup that an incremental one builds on. `sha256` is that of
+    its manifest, which names all else with checksums. `contents` is what was recorded to compare a restore with,
+    `settings` of the server what a restore needs, `details` what its kind keeps (start and stop LSN, timeline …).
+    `keep` is empty, `forever`, or the date until which retention must leave it. `messages` is what was remarked.
     """
 
     id: str
     server: str
     kind: str
     state: State
-    file: str
     started: datetime
-    finished: datetime | None
     server_version: str
     client_version: str
-    size: int
-    raw_size: int
-    sha256: str
-    contents: dict[str, Any]
-    settings: dict[str, str]
-    messages: str
-    error: str
-    verifications: tuple[Verification, ...] = field(default=())
+    parent: str = ""
+    finished: datetime | None = None
+    size: int = 0
+    raw_size: int = 0
+    sha256: str = ""
+    contents: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+    messages: str = ""
+    error: str = ""
+    keep: str = ""
+    verifications: tuple[Verification, ...] = ()
+    copies: tuple[Copy, ...] = ()
+
+    @property
+    def folder(self) -> str:
+        """Where its objects lie in a repository."""
+        return f"{self.server}/{self.id}"
+
+    @property
+    def usable(self) -> bool:
+        """Whether it may be restored."""
+        return self.state in (State.COMPLETE, State.VERIFIED)
 
     @property
     def major(self) -> int:

@@ -8,19 +8,20 @@ import secrets
 import shlex
 import shutil
 import socket
-from dataclasses import replace
 from pathlib import Path
 
-from atalaia.backup.load import damage, load
-from atalaia.backup.model import Backup, Progress, Restored, State, logfmt
+from atalaia.backup.kinds import KINDS
+from atalaia.backup.model import Backup, Progress, Restored, logfmt
 from atalaia.backup.site import Site
+from atalaia.backup.vault.place import Damaged
+from atalaia.backup.vault.reader import Reader, open_backup
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.environment.state import sync_directory, write_atomically
 from atalaia.postgres import control, init, settings
 from atalaia.postgres.cluster import SUPERUSER, Cluster
-from atalaia.postgres.connect import connect, environment_variables
+from atalaia.postgres.connect import environment_variables
 from atalaia.postgres.places import make
-from atalaia.postgres.temporary import FAST, end_abandoned, private, running
+from atalaia.postgres.temporary import end_abandoned
 from atalaia.postgres.tools import run
 from atalaia.runtime.process import Process
 
@@ -34,15 +35,15 @@ def restore_to(site: Site, backup: Backup, target: Path | None, keep_running: bo
     Raises InputError when the backup cannot be restored or `target` is not empty, AtalaiaError when restoring
     fails; what was restored so far is then removed.
     """
-    if backup.state not in (State.COMPLETE, State.VERIFIED):
+    if not backup.usable:
         raise InputError(
             f"{backup.id} is {backup.state.value}{': ' + backup.error if backup.error else ''}",
             "restore another; `atalaia backup list` shows them (docs/backup.md says how to read a file by hand)",
         )
-    path = site.repository / backup.file
-    if problem := damage(path, backup):
-        raise AtalaiaError(
-            f"{backup.id} cannot be restored: {problem}",
+    reader = open_backup(site.repository, backup.folder, site.keyring(), backup.sha256)
+    if damaged := reader.damage():
+        raise Damaged(
+            f"{backup.id} cannot be restored: {'; '.join(damaged)}",
             "restore another; `atalaia backup verify` records this",
         )
     directory = (target or site.restored / backup.id).absolute()
@@ -61,7 +62,7 @@ def restore_to(site: Site, backup: Backup, target: Path | None, keep_running: bo
     existed = directory.is_dir()
     progress(f"{backup.id}: restoring into {directory}")
     try:
-        seconds = _fill(cluster, path, backup, progress)
+        seconds = _fill(site, cluster, reader, backup, progress)
     except BaseException:
         _clear(directory, keep=existed)
         raise
@@ -95,27 +96,15 @@ def _check_place(directory: Path, site: Site) -> None:
         )
 
 
-def _fill(cluster: Cluster, path: Path, backup: Backup, progress: Progress) -> float:
-    """Make the server, stopped, durable, and ready for its own start; seconds that psql took."""
+def _fill(site: Site, cluster: Cluster, reader: Reader, backup: Backup, progress: Progress) -> float:
+    """Make the server, stopped, durable, and ready for its own start; seconds that the restore itself took."""
     make(cluster.directory, None, cluster.account)
     process = Process.of(os.getpid())
     assert process
     process.save(cluster.directory / RESTORING)
     cluster.password_file.parent.mkdir(mode=0o700)
-    password = secrets.token_urlsafe(24)
-    write_atomically(cluster.password_file, password + "\n", mode=0o600)
-    # Nobody else may connect while it is filled; it is synced once at the end instead of at every commit.
-    with private(replace(cluster, settings={**FAST, **cluster.settings})) as filling:
-        init.initialise(filling, durable=False)
-        init.mark(cluster, f"the restore of {backup.id}")
-        with running(filling, unfinished=True):
-            loaded = load(path, backup, filling)
-            if loaded.problem:
-                raise AtalaiaError(f"{backup.id} could not be restored: {loaded.problem}", "restore another backup")
-            with connect(filling, autocommit=True) as connection:
-                # As a verifier: the password itself must not reach the server's log.
-                verifier = connection.pgconn.encrypt_password(password.encode(), SUPERUSER.encode(), b"scram-sha-256")
-                connection.execute(f"ALTER ROLE {SUPERUSER} PASSWORD '{verifier.decode()}'".encode())
+    write_atomically(cluster.password_file, secrets.token_urlsafe(24) + "\n", mode=0o600)
+    seconds = KINDS[backup.kind].fill(site, backup, reader, cluster, progress)
     settings.write(cluster)
     settings.write_for(cluster.data / "pg_ident.conf", "", cluster.account)
     progress(f"{backup.id}: making it durable")
@@ -126,7 +115,7 @@ def _fill(cluster: Cluster, path: Path, backup: Backup, progress: Progress) -> f
     init.unmark(cluster)
     (cluster.directory / RESTORING).unlink()
     sync_directory(cluster.directory)
-    return loaded.seconds
+    return seconds
 
 
 def _free_port() -> int:

@@ -9,14 +9,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import psycopg
 
-from atalaia.backup import catalogue, dump, repository
+from atalaia.backup import catalogue, rows, underway
+from atalaia.backup.kind import Kind
+from atalaia.backup.kinds import KINDS
 from atalaia.backup.model import Backup, Progress, Restored, State, logfmt
 from atalaia.backup.restore import restore_to
 from atalaia.backup.site import Site
+from atalaia.backup.vault.writer import Writer
 from atalaia.backup.verify import verify_one
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.postgres import control
@@ -37,33 +41,51 @@ def quiet(line: str) -> None:
     """A progress callback that tells nobody."""
 
 
-def backup_now(cluster: Cluster, site: Site, progress: Progress = quiet, *, verify: bool = True) -> Backup:
-    """Dump a running server into the repository, then prove that it restores; the backup, verified.
+def backup_now(
+    cluster: Cluster, site: Site, progress: Progress = quiet, *, kind: str | None = None, verify: bool = True
+) -> Backup:
+    """Back up a running server into the repository, then prove that it restores; the backup, verified.
 
-    Raises AtalaiaError when the server cannot be dumped or the dump does not restore (the row then says
-    failed), and Untested when the dump is complete but no restore test was possible.
+    Raises AtalaiaError when the server cannot be backed up or the backup does not restore (the row then says
+    failed), and Untested when it is complete but no restore test was possible.
     """
-    folder = repository.create(site.repository, cluster.name)
-    with repository.lock(site.repository, cluster.name):
-        repository.recover(site.repository, progress, held=cluster.name)
-        backup = _begin(cluster, site.repository, folder)
-        progress(f"{backup.id}: dumping {cluster.name} (PostgreSQL {backup.server_version})")
-        _log.info(logfmt("backup_started", backup=backup.id, server=cluster.name, server_version=backup.server_version))
-        try:
-            written = dump.write(cluster, site.repository / backup.file)
-            backup = replace(
-                backup,
-                state=State.COMPLETE,
-                finished=datetime.now(UTC),
-                size=written.size,
-                raw_size=written.raw_size,
-                sha256=written.sha256,
-                contents=written.contents.summary(),
-                messages="\n".join(part for part in (backup.messages, written.said) if part),
+    maker = KINDS[kind or site.settings.kind]
+    sealing = site.sealing()
+    with underway.lock(site, cluster.name):
+        underway.recover(site, progress, held=cluster.name)
+        backup = _begin(cluster, site, maker)
+        progress(f"{backup.id}: backing up {cluster.name} (PostgreSQL {backup.server_version}, {backup.kind})")
+        _log.info(
+            logfmt(
+                "backup_started",
+                backup=backup.id,
+                server=cluster.name,
+                kind=backup.kind,
+                server_version=backup.server_version,
             )
-            catalogue.put(site.repository, backup)
+        )
+        try:
+            with Writer(
+                site.repository,
+                backup.folder,
+                compression=site.settings.compression,
+                level=site.settings.level,
+                keyring=sealing,
+                pack_name=partial(maker.pack_name, site),
+            ) as writer:
+                made = maker.make(cluster, site, backup, writer, progress)
+                backup = replace(
+                    backup,
+                    state=State.COMPLETE,
+                    finished=datetime.now(UTC),
+                    contents=made.contents,
+                    details=made.details,
+                    messages="\n".join(part for part in (backup.messages, made.said) if part),
+                )
+                backup = rows.sealed(backup, writer)
+            catalogue.put(site.catalogue, backup)
         except BaseException as error:
-            _failed(site.repository, backup, error)
+            _failed(site, backup, error)
             raise
     _log.info(logfmt("backup_complete", backup=backup.id, server=cluster.name, bytes=backup.size, rows=backup.rows))
     progress(f"{backup.id}: complete, {backup.rows} rows in {backup.size} bytes")
@@ -80,12 +102,12 @@ def backup_now(cluster: Cluster, site: Site, progress: Progress = quiet, *, veri
     return backup
 
 
-def list_backups(folder: Path, progress: Progress = quiet) -> list[Backup]:
-    """Every backup of the repository, oldest first; what was interrupted is marked failed and told first."""
-    if not (folder / catalogue.FILE).is_file():
+def list_backups(site: Site, progress: Progress = quiet) -> list[Backup]:
+    """Every backup of the catalogue, oldest first; what was interrupted is marked failed and told first."""
+    if not site.catalogue.is_file():
         return []
-    repository.recover(folder, progress)
-    return catalogue.list_backups(folder)
+    underway.recover(site, progress)
+    return catalogue.list_backups(site.catalogue)
 
 
 def verify(site: Site, identifiers: Sequence[str] = (), progress: Progress = quiet) -> list[Backup]:
@@ -93,11 +115,11 @@ def verify(site: Site, identifiers: Sequence[str] = (), progress: Progress = qui
 
     Raises InputError for an unknown id, Untested when a restore test is not possible here.
     """
-    known = list_backups(site.repository, progress)
+    known = list_backups(site, progress)
     if identifiers:
-        chosen = [catalogue.get(site.repository, identifier) for identifier in identifiers]
+        chosen = [catalogue.get(site.catalogue, identifier) for identifier in identifiers]
     else:
-        usable = [backup for backup in known if backup.state in (State.COMPLETE, State.VERIFIED)]
+        usable = [backup for backup in known if backup.usable]
         chosen = list({backup.server: backup for backup in usable}.values())
     return [verify_one(site, backup, progress) for backup in chosen]
 
@@ -115,17 +137,17 @@ def restore(
     It has a password of its own, and a free loopback port. Raises InputError and AtalaiaError (see
     restore_to).
     """
-    list_backups(site.repository, progress)
-    return restore_to(site, catalogue.get(site.repository, identifier), target, keep_running, progress)
+    list_backups(site, progress)
+    return restore_to(site, catalogue.get(site.catalogue, identifier), target, keep_running, progress)
 
 
-def _begin(cluster: Cluster, folder: Path, server_folder: Path) -> Backup:
+def _begin(cluster: Cluster, site: Site, maker: Kind) -> Backup:
     """Look at the server, refuse what cannot be dumped safely, and note that the backup is running."""
-    client = _client_version(cluster)
+    client = _client_version(cluster, maker.program)
     try:
         with connect(cluster, autocommit=True) as connection:
             version = (connection.info.parameter_status("server_version") or "").split(" ")[0]
-            rows = connection.execute(
+            needed = connection.execute(
                 "SELECT name, setting FROM pg_settings WHERE name = ANY(%s) AND setting NOT IN "
                 "('', boot_val, 'C.UTF-8')",
                 (list(_NEEDED_SETTINGS),),
@@ -141,32 +163,25 @@ def _begin(cluster: Cluster, folder: Path, server_folder: Path) -> Backup:
         ) from error
     if version.split(".")[0] != client.split(".")[0]:
         raise AtalaiaError(
-            f"{cluster.name} is PostgreSQL {version}, but pg_dumpall is {client}",
+            f"{cluster.name} is PostgreSQL {version}, but {maker.program} is {client}",
             "client and server must have the same major version: install it, or correct `binaries` of the server",
         )
     at = datetime.now(UTC)
-    name = repository.identifier(server_folder, cluster.name, at)
+    site.catalogue.parent.mkdir(parents=True, exist_ok=True)
     backup = Backup(
-        id=name,
+        id=underway.identifier(site, cluster.name, at),
         server=cluster.name,
-        kind="logical",
+        kind=maker.name,
         state=State.RUNNING,
-        file=f"{cluster.name}/{name}{repository.ENDING}",
         started=at,
-        finished=None,
         server_version=version,
         client_version=client,
-        size=0,
-        raw_size=0,
-        sha256="",
-        contents={},
-        settings=dict(rows),
-        messages="\n".join(remarks),
-        error="",
+        settings=dict(needed),
+        messages="\n".join(remarks) if maker.name != "physical" else "",
     )
     process = Process.of(os.getpid())
     assert process
-    catalogue.begin(folder, backup, process)
+    catalogue.begin(site.catalogue, backup, process)
     return backup
 
 
@@ -181,17 +196,16 @@ pg_db_role_setting WHERE setdatabase = d.oid AND setrole = 0) OR datname = 'post
 """
 
 
-def _client_version(cluster: Cluster) -> str:
-    said = run([cluster.installation.program("pg_dumpall"), "--version"], seconds=30).stdout
+def _client_version(cluster: Cluster, program: str) -> str:
+    said = run([cluster.installation.program(program), "--version"], seconds=30).stdout
     match = re.search(r"\(PostgreSQL\) (\S+)", said)
     return match[1] if match else "unknown"
 
 
-def _failed(folder: Path, backup: Backup, error: BaseException) -> None:
+def _failed(site: Site, backup: Backup, error: BaseException) -> None:
     what = error.what if isinstance(error, AtalaiaError) else f"interrupted ({type(error).__name__})"
     _log.error(logfmt("backup_failed", backup=backup.id, server=backup.server, problem=what))
-    # The disk may be full: then the next command marks it (repository.recover), and the first error is what
-    # counts.
+    # The disk may be full: then the next command marks it (underway.recover), and the first error is what counts.
     with contextlib.suppress(AtalaiaError):
-        (folder / backup.file).unlink(missing_ok=True)
-        catalogue.put(folder, replace(backup, state=State.FAILED, finished=datetime.now(UTC), error=what))
+        underway.discard(site, backup, quiet)
+        catalogue.put(site.catalogue, replace(backup, state=State.FAILED, finished=datetime.now(UTC), error=what))

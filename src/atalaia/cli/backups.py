@@ -77,10 +77,10 @@ def list_(as_json: JsonOption = False, file: FileOption = None) -> None:
 
     Only those that are complete or verified can be restored.
     """
-    from atalaia.backup import service
+    from atalaia.backup import service, site
 
     environment = _prepare(file)
-    found = service.list_backups(environment.repository, _tell)
+    found = service.list_backups(site.of(environment), _tell)
     if not found and not as_json:
         print(f"there are no backups yet; `{command_name()} backup now` makes one", file=sys.stderr)
         return
@@ -156,7 +156,8 @@ def as_dict(backup: Backup) -> dict[str, Any]:
         "server": backup.server,
         "state": backup.state.value,
         "kind": backup.kind,
-        "file": backup.file,
+        "folder": backup.folder,
+        "parent": backup.parent,
         "started": backup.started.isoformat(),
         "finished": backup.finished.isoformat() if backup.finished else None,
         "server_version": backup.server_version,

@@ -172,4 +172,4 @@ def store_check(environment: Environment) -> Check:
 
 
 def _backups(environment: Environment) -> Check:
-    return Check("backups", True, f"kept in {environment.repository}")
+    return Check("backups", True, f"kept in {environment.repositories[0]}")

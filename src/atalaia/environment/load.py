@@ -12,11 +12,11 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from atalaia.environment.alerting import AlertsSettings
+from atalaia.environment.backing import BackupsSettings, remote
 from atalaia.environment.errors import ConfigurationError, InputError, Problem
 from atalaia.environment.locate import key_lines, line_of
 from atalaia.environment.serving import AccessSettings, HttpSettings, TlsSettings
 from atalaia.environment.settings import (
-    BackupsSettings,
     CollectionSettings,
     LimitsSettings,
     LogsSettings,
@@ -76,10 +76,17 @@ class Environment:
         return self.resolve(given) if given else self.state.secrets / "access.json"
 
     @property
-    def repository(self) -> Path:
-        """Where backups are kept."""
-        given = self.settings.backups.repository
-        return self.resolve(given) if given else self.state.backups
+    def repositories(self) -> tuple[str, ...]:
+        """Where backups are kept: folders, or addresses of object stores. The first is the one they are made in."""
+        backups = self.settings.backups
+        given = (backups.repository or str(self.state.backups), *backups.copies)
+        return tuple(place if remote(place) else str(self.resolve(Path(place))) for place in given)
+
+    @property
+    def backup_keys(self) -> Path:
+        """The file of the keys that backups are encrypted with."""
+        given = self.settings.backups.key_file
+        return self.resolve(given) if given else self.state.secrets / "backup.keys"
 
     def problem(self, path: tuple[str | int, ...], message: str, remedy: str) -> Problem:
         """A problem at the line where `path` stands."""

@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from atalaia.environment.alerting import AlertsSettings, Texts
+from atalaia.environment.backing import BackupsSettings
 from atalaia.environment.section import DurationText, SizeText
 from atalaia.environment.section import Section as _Section
 from atalaia.environment.section import between as _between
@@ -217,12 +218,6 @@ class LogsSettings(_Section):
     def loopback(self) -> bool:
         """Whether only this machine can reach the embedded store."""
         return ipaddress.ip_address(self.listen).is_loopback
-
-
-class BackupsSettings(_Section):
-    """`[backups]`: where backups are kept."""
-
-    repository: Path | None = None
 
 
 class RuntimeSettings(_Section):

@@ -32,6 +32,11 @@ class State:
         return self.root / "backups"
 
     @property
+    def backup_catalogue(self) -> Path:
+        """What is known of all backups: one row alone makes a backup."""
+        return self.root / "backups.sqlite"
+
+    @property
     def secrets(self) -> Path:
         """Generated passwords, 0700 with files 0600."""
         return self.root / "secrets"

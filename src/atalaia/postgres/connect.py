@@ -107,3 +107,14 @@ def environment_variables(cluster: Cluster) -> dict[str, str]:
     if not path.is_file() or path.read_text() != line or path.stat().st_mode & 0o077:
         write_atomically(path, line, mode=0o600)
     return given | {"PGPASSFILE": str(path)}
+
+
+def set_password(cluster: Cluster) -> None:
+    """Give the superuser the password of the cluster's password file. Raises psycopg.Error.
+
+    It is sent as a verifier: the password itself must not reach the server's log.
+    """
+    password = cluster.password_file.read_text().strip().encode()
+    with connect(cluster, autocommit=True) as connection:
+        verifier = connection.pgconn.encrypt_password(password, SUPERUSER.encode(), b"scram-sha-256")
+        connection.execute(f"ALTER ROLE {SUPERUSER} PASSWORD '{verifier.decode()}'".encode())

@@ -11,9 +11,11 @@ import psycopg
 
 from atalaia import __version__
 from atalaia.backup import service as backups
+from atalaia.backup.site import of as site_of
 from atalaia.client.loki import LokiClient
 from atalaia.diagnosis.diagnose import diagnose
 from atalaia.diagnosis.language import Language
+from atalaia.environment.backing import remote
 from atalaia.environment.errors import AtalaiaError
 from atalaia.environment.load import Environment
 from atalaia.environment.ports import STORE
@@ -76,7 +78,7 @@ def gather(environment: Environment, layout: Layout, language: Language, since: 
             services=services,
             targets=environment.settings.collection.targets,
             store=_store(environment, layout, logs, now, says),
-            repository=_shown(environment, environment.repository),
+            repository=_shown(environment, Path(place)) if not remote(place := environment.repositories[0]) else place,
             backups=kept,
             diagnosis=problems,
             commands=_commands(kept, command, language),
@@ -199,7 +201,7 @@ def _store(environment: Environment, layout: Layout, logs: LokiClient, now: int,
 
 def _backups(environment: Environment, says: dict[str, str]) -> tuple[BackupFacts, ...]:
     found = []
-    for backup in backups.list_backups(environment.repository):
+    for backup in backups.list_backups(site_of(environment)):
         proof = next((v.seconds for v in reversed(backup.verifications) if v.passed), None)
         found.append(
             BackupFacts(

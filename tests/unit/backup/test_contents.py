@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from atalaia.backup.contents import Contents, Reader, database_name, differences, role_created
-from atalaia.backup.head import Head, relocated, tolerant
 from atalaia.backup.model import logfmt
+from atalaia.backup.plain.contents import Contents, Reader, database_name, differences, role_created
+from atalaia.backup.plain.head import Head, relocated, tolerant
 
 DUMP = rb"""--
 -- PostgreSQL database cluster dump

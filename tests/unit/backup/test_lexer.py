@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atalaia.backup.lexer import Kind, Lexer, Piece
+from atalaia.backup.plain.lexer import Kind, Lexer, Piece
 
 
 def pieces(text: bytes, size: int = 1 << 20) -> list[Piece]:

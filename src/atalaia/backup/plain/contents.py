@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from atalaia.backup.lexer import Kind, Lexer, Piece
+from atalaia.backup.plain.lexer import Kind, Lexer, Piece
 
 _ENTRY = re.compile(rb"-- (?:Data for )?Name: (.*); Type: ([A-Z ]+); Schema: (.*); Owner: ([^;]*)(?:; Tablespace: .*)?")
 _IDENTIFIER = re.compile(rb'"((?:[^"]|"")*)"|([^\s."(]+)')

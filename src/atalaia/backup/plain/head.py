@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from atalaia.backup.lexer import Kind, Lexer
+from atalaia.backup.plain.lexer import Kind, Lexer
 
 _TABLESPACE = re.compile(rb"(CREATE TABLESPACE (?:\"(?:[^\"]|\"\")*\"|\S+) .*LOCATION )'(?:[^']|'')*';", re.DOTALL)
 

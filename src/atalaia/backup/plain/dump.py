@@ -1,10 +1,9 @@
-"""pg_dumpall -> repository: compressed, checksummed, read while it streams, renamed only when it is whole."""
+"""pg_dumpall -> a member of a backup, read while it streams."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import logging
 import os
 import re
@@ -14,22 +13,18 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO
 
-import cramjam
-
-from atalaia.backup.contents import CLOSING, Contents, Reader
-from atalaia.backup.head import Head, tolerant
 from atalaia.backup.model import logfmt
+from atalaia.backup.plain.contents import CLOSING, Contents, Reader
+from atalaia.backup.plain.head import Head, tolerant
+from atalaia.backup.vault.writer import MemberWriter, Writer
 from atalaia.environment.errors import AtalaiaError
-from atalaia.environment.state import sync_directory
 from atalaia.postgres.cluster import SUPERUSER, Cluster
 from atalaia.postgres.connect import environment_variables
 from atalaia.postgres.tools import variables
 
 BLOCK = 1 << 20
-LEVEL = 3
 LOCK_WAIT = 300_000  # ms; a table locked for longer fails the dump instead of letting it hang unseen
 ATTEMPTS = 10  # a DROP must come in the moment between list and lock of one database, each time anew
 _DROPPED = re.compile(r'relation ".*" does not exist|could not open relation with OID|cache lookup failed for')
@@ -37,67 +32,30 @@ _SAID_LIMIT = 65_536
 _log = logging.getLogger("atalaia.backup")
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A dump on disk: bytes of the file and of its text, the file's SHA-256, what is in it, what pg_dumpall
-    said.
+def write(cluster: Cluster, writer: Writer, name: str) -> tuple[Contents, str]:
+    """Dump all of a server into a member; what is in it, and pg_dumpall's warnings.
+
+    It is done anew, from an empty backup, when a DROP came between pg_dump's list of tables and its locks.
+    Raises AtalaiaError with pg_dumpall's own words.
     """
-
-    size: int
-    raw_size: int
-    sha256: str
-    contents: Contents
-    said: str
-
-
-def write(cluster: Cluster, path: Path) -> Written:
-    """Dump all of a server to `path` (zstd, mode 0600), which has its name only once it is whole and on disk.
-
-    The bytes go to `path`.partial, removed on any failure. Raises AtalaiaError with pg_dumpall's own words.
-    """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        written = _patiently(cluster, partial)
-        partial.rename(path)
-        sync_directory(path.parent)
-    except OSError as error:
-        raise AtalaiaError(
-            f"the dump of {cluster.name} could not be written to {partial}: {error.strerror or error}",
-            "make room there, or give another `repository` in [backups]; no backup was made",
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return written
-
-
-def _patiently(cluster: Cluster, partial: Path) -> Written:
-    """Dump, and again from nothing when a DROP came between pg_dump's list of tables and its locks."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return _write(cluster, partial)
+            return _write(cluster, writer.member(name))
         except AtalaiaError as error:
             if attempt == ATTEMPTS or not _DROPPED.search(str(error)):
                 raise
             _log.warning(logfmt("backup_again", server=cluster.name, attempt=attempt, problem=error.what))
-            partial.unlink(missing_ok=True)
+            writer.restart()
     raise AssertionError
 
 
-def _write(cluster: Cluster, partial: Path) -> Written:
+def _write(cluster: Cluster, member: MemberWriter) -> tuple[Contents, str]:
     reader = Reader()
     head = Head(tolerant(SUPERUSER))
-    digest = hashlib.sha256()
-    compressor = cramjam.zstd.Compressor(LEVEL)
-    size = raw_size = 0
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb", buffering=0) as file, dumping(cluster) as (blocks, outcome):
+    with dumping(cluster) as (blocks, outcome):
         for block in _with_head(blocks, head):
             reader.feed(block)
-            raw_size += len(block)
-            compressor.compress(block)
-            size += _put(file, digest, bytes(compressor.flush()))
-        size += _put(file, digest, bytes(compressor.finish()))
-        os.fsync(file.fileno())
+            member.write(block)
         said = outcome()
     contents = reader.contents
     if not contents.whole:
@@ -105,7 +63,7 @@ def _write(cluster: Cluster, partial: Path) -> Written:
             f"the dump of {cluster.name} is not whole: its closing line, {CLOSING.decode()!r}, is missing",
             "no backup was made; try again, and see the server's log",
         )
-    return Written(size, raw_size, digest.hexdigest(), contents, said)
+    return contents, said
 
 
 def _with_head(blocks: Iterator[bytes], head: Head) -> Iterator[bytes]:
@@ -114,15 +72,6 @@ def _with_head(blocks: Iterator[bytes], head: Head) -> Iterator[bytes]:
             yield passed
     if rest := head.finish():
         yield rest
-
-
-def _put(file: IO[bytes], digest: hashlib._Hash, data: bytes) -> int:
-    view = memoryview(data)
-    while view:
-        # An unbuffered write may take only a part, when the disk has room for no more.
-        view = view[file.write(view) :]
-    digest.update(data)
-    return len(data)
 
 
 @contextlib.contextmanager

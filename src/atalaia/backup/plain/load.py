@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import re
 import subprocess
 import tempfile
@@ -12,12 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-
-from atalaia.backup.contents import Contents, Reader, differences
-from atalaia.backup.dump import BLOCK, dumping
-from atalaia.backup.head import Head, relocated
 from atalaia.backup.model import Backup, Untested
+from atalaia.backup.plain.contents import Contents, Reader, differences
+from atalaia.backup.plain.dump import dumping
+from atalaia.backup.plain.head import Head, relocated
 from atalaia.environment.errors import AtalaiaError
 from atalaia.postgres.cluster import Cluster
 from atalaia.postgres.connect import environment_variables
@@ -39,32 +36,13 @@ class Loaded:
     problem: str
 
 
-def checksum(path: Path) -> str:
-    """SHA-256 of a file. Raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def damage(path: Path, backup: Backup) -> str:
-    """What is wrong with a backup's file as it lies there; empty when it is as it was written."""
-    try:
-        found = checksum(path)
-    except FileNotFoundError:
-        return f"its file {path} is missing"
-    except OSError as error:
-        return f"its file {path} cannot be read: {error.strerror or error}"
-    if found != backup.sha256:
-        return f"its file {path} has changed since it was written: SHA-256 is {found}, not {backup.sha256}"
-    return ""
-
-
-def load(path: Path, backup: Backup, cluster: Cluster) -> Loaded:
-    """Restore a dump into a new, running, private server, then dump that server and compare.
+def load(text: Iterator[bytes], backup: Backup, cluster: Cluster) -> Loaded:
+    """Restore a dump's text, in blocks, into a new, running, private server, then dump that server and compare.
 
     Raises Untested when the machine, not the dump, is in the way.
     """
     began = time.monotonic()
-    expected, said = _psql(path, cluster)
+    expected, said = _psql(text, cluster)
     seconds = time.monotonic() - began
     if said:
         return Loaded(seconds, f"psql could not restore it: {said}")
@@ -88,7 +66,7 @@ def contents_of(cluster: Cluster) -> Contents:
     return reader.contents
 
 
-def _psql(path: Path, cluster: Cluster) -> tuple[Contents, str]:
+def _psql(text: Iterator[bytes], cluster: Cluster) -> tuple[Contents, str]:
     """Feed the dump to psql; what was in it, and psql's error, empty when it succeeded."""
     reader = Reader()
     places: list[Path] = []
@@ -117,15 +95,13 @@ def _psql(path: Path, cluster: Cluster) -> tuple[Contents, str]:
         assert process.stdin
         try:
             head = Head(relocated(tablespace))
-            for block in text_blocks(path):
+            for block in text:
                 reader.feed(block)
                 process.stdin.write(head.feed(block))
             process.stdin.write(head.finish())
             process.stdin.close()
         except BrokenPipeError:
             pass  # psql has stopped at an error, which it tells
-        except OSError as error:
-            raise Untested(f"{path} could not be read: {error}", "check the disk it lies on") from error
         except BaseException:
             process.kill()
             raise
@@ -150,10 +126,3 @@ def _close(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(BrokenPipeError):
         process.stdin.close()
     process.wait()
-
-
-def text_blocks(path: Path) -> Iterator[bytes]:
-    """The text of a dump's file, decompressed, in blocks. Raises OSError, also when the file is cut off."""
-    with pa.input_stream(str(path), compression="zstd") as stream:
-        while block := stream.read(BLOCK):
-            yield block

@@ -1,0 +1,131 @@
+"""`[backups]` of atalaia.toml: where backups are kept, how they are made, when, for how long, what is promised."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from atalaia.environment.section import DurationText, Section, SizeText
+
+KINDS = ("logical", "plain", "physical")
+_REMOTE = re.compile(r"(s3|gs|az)://[^/\s]+(/\S*)?|https?://\S+")
+
+
+def remote(place: str) -> bool:
+    """Whether a repository is an object store, not a folder."""
+    return "://" in place
+
+
+def _place(text: str) -> str:
+    if remote(text) and not _REMOTE.fullmatch(text):
+        raise ValueError(f'{text!r} is neither a folder nor an address such as "s3://bucket/prefix", gs:// or az://')
+    if not text.strip():
+        raise ValueError("an empty name")
+    return text
+
+
+def _cron(text: str) -> str:
+    from datetime import UTC, datetime
+
+    from cronsim import CronSim, CronSimError
+
+    try:
+        CronSim(text, datetime(2026, 1, 1, tzinfo=UTC))
+    except CronSimError as error:
+        raise ValueError(f'{text!r} is not a cron expression such as "0 3 * * *": {error}') from error
+    return text
+
+
+PlaceText = Annotated[str, AfterValidator(_place)]
+CronText = Annotated[str, AfterValidator(_cron)]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class WalSettings(Section):
+    """`[backups.wal]`: continuous archiving by streaming. `keep` bounds what a server keeps for a receiver away."""
+
+    stream: bool = False
+    keep: SizeText = "4GiB"
+    spool: SizeText = "4GiB"
+
+
+class ScheduleSettings(Section):
+    """`[backups.schedule]`: cron expressions in local time; `jitter` spreads the starts."""
+
+    logical: CronText | None = None
+    plain: CronText | None = None
+    physical: CronText | None = None
+    incremental: CronText | None = None
+    verify: CronText | None = None
+    prune: CronText | None = None
+    jitter: Annotated[str, Field()] = "0"
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is scheduled."""
+        return any(getattr(self, name) for name in type(self).model_fields if name != "jitter")
+
+
+class RetentionSettings(Section):
+    """`[backups.retention]`: what is kept, per server and kind; nothing is removed when nothing is said."""
+
+    last: Annotated[int, Field(ge=1, le=10_000, strict=True)] | None = None
+    age: DurationText | None = None
+    daily: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 0
+    weekly: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 0
+    monthly: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 0
+    yearly: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 0
+    wal: DurationText | None = None
+
+
+class PromiseSettings(Section):
+    """`[backups.promise]`: how old the newest verified backup and WAL may be; `change` in percent."""
+
+    verified: DurationText | None = None
+    wal: DurationText | None = None
+    change: Annotated[int, Field(ge=1, le=10_000, strict=True)] | None = 50
+
+
+class CheckSettings(Section):
+    """`[[backups.check]]`: SQL that a restored server must answer with one row whose first column is true."""
+
+    sql: Annotated[str, Field(min_length=1)]
+    database: Name = "postgres"
+    servers: tuple[Name, ...] = ()
+    name: Name | None = None
+
+
+class BackupsSettings(Section):
+    """`[backups]`: see docs/backup.md."""
+
+    repository: PlaceText | None = None
+    copies: tuple[PlaceText, ...] = ()
+    options: dict[Name, str | int | bool] = Field(default_factory=dict)
+    kind: Literal["logical", "plain", "physical"] = "logical"
+    compression: Literal["zstd", "lz4", "none"] = "zstd"
+    level: Annotated[int, Field(ge=1, le=19, strict=True)] = 1
+    encryption: bool = False
+    key_file: Path | None = None
+    jobs: Annotated[int, Field(ge=1, le=64, strict=True)] = 2
+    passwords: bool = True
+    databases: tuple[Name, ...] = ()
+    exclude_databases: tuple[Name, ...] = ()
+    schemas: tuple[Name, ...] = ()
+    exclude_schemas: tuple[Name, ...] = ()
+    tables: tuple[Name, ...] = ()
+    exclude_tables: tuple[Name, ...] = ()
+    exclude_data: tuple[Name, ...] = ()
+    wal: WalSettings = WalSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    retention: RetentionSettings = RetentionSettings()
+    promise: PromiseSettings = PromiseSettings()
+    check: tuple[CheckSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _places_once(self) -> Self:
+        if self.repository in self.copies or len(set(self.copies)) != len(self.copies):
+            raise ValueError("a repository is named twice")
+        return self
