@@ -68,7 +68,8 @@ def stuck(server: Cluster) -> Iterator[Callable[[], object]]:
         for name in ("aaa", "zzz"):
             connection.execute(f"CREATE DATABASE {name}".encode())
     with connect(server, "aaa") as connection:
-        connection.execute("CREATE TABLE t AS SELECT i, md5(i::text) FROM generate_series(1, 50000) i")
+        # More than a chunk, so that some of it is written while it waits.
+        connection.execute("CREATE TABLE t AS SELECT i, md5(i::text) FROM generate_series(1, 150000) i")
     with connect(server, "zzz") as connection:
         connection.execute("CREATE TABLE locked (a int)")
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
@@ -108,7 +109,7 @@ def backup_in_thread(server: Cluster, site: Site) -> tuple[threading.Thread, lis
 def test_kill_9_of_pg_dumpall_leaves_no_backup(server: Cluster, site: Site) -> None:
     with stuck(server) as waits:
         thread, errors = backup_in_thread(server, site)
-        until(waits)
+        until(lambda: waits() and partials(site))
         assert partials(site)[0].stat().st_size > 100_000
         dump_process(os.getpid()).kill()
         thread.join(30)  # though the lock is still held
@@ -120,14 +121,14 @@ def test_kill_9_of_pg_dumpall_leaves_no_backup(server: Cluster, site: Site) -> N
     assert "signal 9" in backup.error
     with pytest.raises(InputError, match="is failed"):
         service.restore(site, backup.id)
-    with pytest.raises(InputError, match="no dump"):
+    with pytest.raises(InputError, match="nothing to verify"):
         service.verify(site, [backup.id])
 
 
 def test_kill_9_of_the_backup_itself_is_found_by_the_next_command(server: Cluster, site: Site) -> None:
     with stuck(server) as waits:
         process = child(server, site, "backup")
-        until(waits)
+        until(lambda: waits() and partials(site))
         orphan = dump_process(process.pid)
         process.kill()
         process.communicate()
@@ -148,7 +149,7 @@ def test_kill_9_of_the_backup_itself_is_found_by_the_next_command(server: Cluste
 def test_a_running_backup_is_left_alone_and_a_second_one_refused(server: Cluster, site: Site) -> None:
     with stuck(server) as waits:
         process = child(server, site, "backup")
-        until(waits)
+        until(lambda: waits() and partials(site))
         (backup,) = service.list_backups(site)
         assert backup.state is State.RUNNING
         with pytest.raises(AtalaiaError, match=rf"postgres_a is already running \(process {process.pid}\)"):
@@ -178,7 +179,7 @@ def test_a_full_disk_fails_the_backup_and_says_so(server: Cluster, site: Site) -
         connection.execute("CREATE TABLE t AS SELECT i, md5(i::text) FROM generate_series(1, 50000) i")
     process = child(server, site, "backup", limit=300_000)
     said = process.communicate(timeout=60)[0].decode()
-    assert "AtalaiaError: the dump of postgres_a could not be written to" in said
+    assert "dump.sql.zst." in said
     assert "File too large" in said
     assert "Traceback" not in said
     assert partials(site) == dumps(site) == []

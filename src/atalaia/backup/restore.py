@@ -11,7 +11,7 @@ import socket
 from pathlib import Path
 
 from atalaia.backup.kinds import KINDS
-from atalaia.backup.model import Backup, Progress, Restored, logfmt
+from atalaia.backup.model import Backup, Progress, Restored, Wanted, logfmt
 from atalaia.backup.site import Site
 from atalaia.backup.vault.place import Damaged
 from atalaia.backup.vault.reader import Reader, open_backup
@@ -104,7 +104,7 @@ def _fill(site: Site, cluster: Cluster, reader: Reader, backup: Backup, progress
     process.save(cluster.directory / RESTORING)
     cluster.password_file.parent.mkdir(mode=0o700)
     write_atomically(cluster.password_file, secrets.token_urlsafe(24) + "\n", mode=0o600)
-    seconds = KINDS[backup.kind].fill(site, backup, reader, cluster, progress)
+    seconds = KINDS[backup.kind].fill(site, backup, reader, cluster, Wanted(), progress)
     settings.write(cluster)
     settings.write_for(cluster.data / "pg_ident.conf", "", cluster.account)
     progress(f"{backup.id}: making it durable")
