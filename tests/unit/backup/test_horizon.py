@@ -6,11 +6,11 @@ from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.backup.backup_rows import NOW, row
 
 from atalaia.backup.keeping.horizon import horizon, position
 from atalaia.backup.model import Backup, State
 from atalaia.environment.backing import RetentionSettings
-from tests.unit.backup.backup_rows import NOW, row
 
 
 def base(number: int, days: int, state: State = State.VERIFIED, system: str = "7", lsn: str = "") -> Backup:

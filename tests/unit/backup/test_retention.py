@@ -9,11 +9,11 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.backup.backup_rows import NOW, row
 
 from atalaia.backup.keeping.retention import FAILED_FOR, REMOVED, decide, kept_until
 from atalaia.backup.model import Backup, State
 from atalaia.environment.backing import RetentionSettings
-from tests.unit.backup.backup_rows import NOW, row
 
 ZONE = ZoneInfo("America/Sao_Paulo")
 RULES = st.builds(
@@ -160,4 +160,5 @@ def test_a_day_is_a_day_here_and_its_verified_backup_stands_for_it() -> None:
 def test_a_mark_holds_through_the_end_of_its_day(seconds: int) -> None:
     end = datetime(2026, 11, 22, 23, 59, 59, tzinfo=ZONE) + timedelta(seconds=seconds)
     assert kept_until("2026-11-22", end, ZONE) is (seconds == 0)
-    assert kept_until("forever", end) and not kept_until("", end)
+    assert kept_until("forever", end)
+    assert not kept_until("", end)
