@@ -103,6 +103,12 @@ def judge(path: Path, backup: Backup, verification: Verification) -> Backup:
     return now
 
 
+def mark(path: Path, backup: Backup, keep: str) -> None:
+    """Note until when retention must leave a backup; see Backup.keep."""
+    with _open(path) as connection:
+        connection.execute("UPDATE backup SET keep = ? WHERE id = ?", (keep, backup.id))
+
+
 def copied(path: Path, backup: Backup, copy: Copy) -> None:
     """Note that a further repository has a backup, or has it not."""
     with _open(path) as connection:

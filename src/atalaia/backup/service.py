@@ -15,6 +15,8 @@ from pathlib import Path
 import psycopg
 
 from atalaia.backup import catalogue, rows, underway
+from atalaia.backup.keeping.guard import using
+from atalaia.backup.keeping.prune import prune
 from atalaia.backup.kind import Kind
 from atalaia.backup.kinds import KINDS
 from atalaia.backup.model import Backup, Progress, Restored, State, logfmt
@@ -91,15 +93,26 @@ def backup_now(
     progress(f"{backup.id}: complete, {backup.rows} rows in {backup.size} bytes")
     for message in backup.messages.splitlines():
         progress(f"{backup.id}: {message}")
-    if not verify:
-        return backup
-    backup = verify_one(site, backup, progress)
+    if verify:
+        backup = verify_one(site, backup, progress)
     if backup.state is State.FAILED:
         raise AtalaiaError(
             f"the backup {backup.id} was written, but it does not restore: {backup.error}",
             "it is kept and marked failed; correct the cause, then make another",
         )
+    if site.settings.retention.any or site.settings.retention.wal:
+        _prune_after(site, cluster.name, progress)
     return backup
+
+
+def _prune_after(site: Site, server: str, progress: Progress) -> None:
+    """Retention after a backup; that it could not be applied makes the backup no worse."""
+    try:
+        problems = prune(site, progress, (server,)).problems
+    except AtalaiaError as error:
+        problems = [error.what]
+    for problem in problems:
+        progress(f"retention: {problem}; `atalaia backup prune` tries again")
 
 
 def list_backups(site: Site, progress: Progress = quiet) -> list[Backup]:
@@ -138,7 +151,8 @@ def restore(
     restore_to).
     """
     list_backups(site, progress)
-    return restore_to(site, catalogue.get(site.catalogue, identifier), target, keep_running, progress)
+    with using(site, catalogue.get(site.catalogue, identifier).server, progress):
+        return restore_to(site, catalogue.get(site.catalogue, identifier), target, keep_running, progress)
 
 
 def _begin(cluster: Cluster, site: Site, maker: Kind) -> Backup:

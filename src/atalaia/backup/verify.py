@@ -8,6 +8,7 @@ import logging
 from datetime import UTC, datetime
 
 from atalaia.backup import catalogue
+from atalaia.backup.keeping.guard import using
 from atalaia.backup.kind import Proof
 from atalaia.backup.kinds import KINDS
 from atalaia.backup.model import Backup, Progress, State, Untested, Verification, logfmt
@@ -26,6 +27,12 @@ def verify_one(site: Site, backup: Backup, progress: Progress) -> Backup:
 
     Raises Untested, leaving its state, when no restore test is possible here, InputError when there is nothing of it.
     """
+    with using(site, backup.server, progress):
+        # It may have been removed, or judged, while we waited.
+        return _verify(site, catalogue.get(site.catalogue, backup.id), progress)
+
+
+def _verify(site: Site, backup: Backup, progress: Progress) -> Backup:
     if backup.state is State.RUNNING or not backup.sha256:
         raise InputError(
             f"{backup.id} is {backup.state.value} and has nothing to verify",

@@ -80,6 +80,11 @@ class RetentionSettings(Section):
     yearly: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 0
     wal: DurationText | None = None
 
+    @property
+    def any(self) -> bool:
+        """Whether anything is ever removed."""
+        return bool(self.last or self.age or self.daily or self.weekly or self.monthly or self.yearly)
+
 
 class PromiseSettings(Section):
     """`[backups.promise]`: how old the newest verified backup and WAL may be; `change` in percent."""
