@@ -17,6 +17,7 @@ NAME = "manifest.json"
 INDEX = "index"
 # The index is one chunk, whose number no chunk of a member reaches.
 INDEX_NUMBER = (1 << 64) - 1
+_SIGNED = ("format", "id", "compression", "packs", "index", "facts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ def encode(manifest: Manifest, key: bytes | None) -> bytes:
     data["sha256"] = hashlib.sha256(_signed(data)).hexdigest()
     if key:
         data["mac"] = _mac(data, key)
+    data["check"] = _check(data)
     return _written(data)
 
 
@@ -100,7 +102,7 @@ def decode(data: bytes, where: str) -> Manifest:
                 f"{where} was written by a newer Atalaia (format {found['format']}, this one knows {FORMAT})",
                 "use that version",
             )
-        if found["sha256"] != hashlib.sha256(_signed(found)).hexdigest() or _written(found) != data:
+        if found["check"] != _check(found) or _written(found) != data:
             raise ValueError("not as it was written")
         return Manifest(
             found["id"],
@@ -179,9 +181,15 @@ def _written(data: dict[str, Any]) -> bytes:
     return orjson.dumps(data, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"
 
 
+def _check(data: dict[str, Any]) -> str:
+    """Covers the wrapping too: a key that is not in the key file and one that was misread are told apart."""
+    rest = {name: value for name, value in data.items() if name != "check"}
+    return hashlib.sha256(orjson.dumps(rest, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
 def _signed(data: dict[str, Any]) -> bytes:
-    """All but the checksums themselves and the wrapping, which a key rotation changes."""
-    signed = {name: value for name, value in data.items() if name not in ("mac", "sha256", "encryption")}
+    """All but the checksums and the wrapping, which a key rotation changes."""
+    signed = {name: value for name, value in data.items() if name in _SIGNED}
     return orjson.dumps(signed, option=orjson.OPT_SORT_KEYS)
 
 
