@@ -104,7 +104,7 @@ class BackupsSettings(Section):
     repository: PlaceText | None = None
     copies: tuple[PlaceText, ...] = ()
     options: dict[Name, str | int | bool] = Field(default_factory=dict)
-    kind: Literal["logical", "plain", "physical"] = "logical"
+    kind: Literal["logical", "plain", "physical"] = "plain"
     compression: Literal["zstd", "lz4", "none"] = "zstd"
     level: Annotated[int, Field(ge=1, le=19, strict=True)] = 1
     encryption: bool = False
