@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atalaia.cli import backup_stores
+from atalaia.cli import backup_extract, backup_stores
 from atalaia.cli.common import FileOption, JsonOption, command_name, console, environment_of, print_json, table
 from atalaia.environment.errors import InputError
 from atalaia.environment.load import Environment
@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     for name, command in (("now", now), ("list", list_), ("verify", verify), ("restore", restore)):
         group.command(name)(command)
     backup_stores.add(group)
+    backup_extract.add(group)
     app.add_typer(group, name="backup")
 
 
