@@ -12,7 +12,7 @@ from atalaia.environment.errors import InputError
 KINDS: Kinds = {"plain": Plain(), "physical": Physical()}
 
 
-def chosen(name: str, *, incremental: bool) -> Kind:
+def maker_of(name: str, *, incremental: bool) -> Kind:
     """The kind that makes a backup. Raises InputError when it makes no incremental ones."""
     kind = KINDS[name]
     if not incremental:

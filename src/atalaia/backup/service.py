@@ -19,7 +19,7 @@ from atalaia.backup.copies import copy_backup
 from atalaia.backup.keeping.guard import using
 from atalaia.backup.keeping.prune import prune
 from atalaia.backup.kind import Kind
-from atalaia.backup.kinds import chosen
+from atalaia.backup.kinds import maker_of
 from atalaia.backup.model import Backup, Progress, Restored, State, logfmt
 from atalaia.backup.rebuild import told_older
 from atalaia.backup.restore import restore_to
@@ -63,7 +63,7 @@ def backup_now(
     Raises AtalaiaError when the server cannot be backed up or the backup does not restore (the row then says
     failed), and Untested when it is complete but no restore test was possible.
     """
-    maker = chosen(kind or site.settings.kind, incremental=incremental)
+    maker = maker_of(kind or site.settings.kind, incremental=incremental)
     sealing = site.sealing()
     with underway.lock(site, cluster.name):
         underway.recover(site, progress, held=cluster.name)

@@ -8,6 +8,7 @@ from atalaia.backup import catalogue
 from atalaia.backup.model import Backup, Progress
 from atalaia.backup.physical.base import MANIFEST, Source
 from atalaia.backup.site import Site
+from atalaia.backup.sources import opened
 from atalaia.backup.vault.manifest import NAME
 from atalaia.backup.vault.place import Damaged, Missing
 from atalaia.backup.vault.reader import Reader, open_backup
@@ -39,11 +40,14 @@ def parent(site: Site, server: str, source: Source) -> Parent:
             why = broken
         else:
             try:
-                reader = open_backup(site.repository, backup.folder, site.keyring(), backup.sha256)
-                return Parent(backup, reader.read(MANIFEST))
+                return Parent(backup, opened(site, backup, _quiet).read(MANIFEST))
             except (Damaged, Missing) as error:
                 why = error.what
     return Parent(why=why)
+
+
+def _quiet(line: str) -> None:
+    pass
 
 
 def _broken(site: Site, backup: Backup, rows: dict[str, Backup]) -> str:
@@ -63,17 +67,19 @@ def _broken(site: Site, backup: Backup, rows: dict[str, Backup]) -> str:
 def open_chain(site: Site, backup: Backup, reader: Reader, progress: Progress) -> list[Reader]:
     """All backups that are needed, the full one first, `reader`'s last; each of the others is checked for damage.
 
-    They are read from where `reader` reads. Raises Damaged saying which is missing or damaged, PlaceError, WrongKey.
+    Raises Damaged saying which is missing or damaged, PlaceError, WrongKey.
     """
     rows = {row.id: row for row in catalogue.list_backups(site.catalogue)} if site.catalogue.is_file() else {}
     chain, above = [reader], backup.parent
     while above:
         known = rows.get(above)
-        folder = f"{backup.server}/{above}"
         progress(f"{backup.id}: builds on {above}")
         try:
-            opened = open_backup(reader.place, folder, site.keyring(), known.sha256 if known else "")
-            problems = opened.damage()
+            if known:
+                reader = opened(site, known, progress)
+            else:
+                reader = open_backup(chain[0].place, f"{backup.server}/{above}", site.keyring())
+            problems = reader.damage()
         except (Damaged, Missing) as error:
             problems = [error.what]
         if problems:
@@ -81,6 +87,6 @@ def open_chain(site: Site, backup: Backup, reader: Reader, progress: Progress) -
                 f"{backup.id} builds on {above}, which cannot be used: {'; '.join(problems)}",
                 "restore an earlier backup, or from another repository; make a full one now",
             )
-        chain.insert(0, opened)
-        above = str(opened.manifest.facts.get("parent", ""))
+        chain.insert(0, reader)
+        above = str(reader.manifest.facts.get("parent", ""))
     return chain

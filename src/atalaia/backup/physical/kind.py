@@ -13,12 +13,13 @@ from atalaia.backup.kind import Made, Proof
 from atalaia.backup.model import Backup, Progress, Untested, Wanted
 from atalaia.backup.physical import base, chain, contents, proof, restoring, targets
 from atalaia.backup.physical.chain import Parent
-from atalaia.backup.physical.recovery import Unrecoverable, recovered, settle
+from atalaia.backup.physical.recovery import OWN_END, Unrecoverable, WalSource, recovered, settle
 from atalaia.backup.physical.walsender import Refused
 from atalaia.backup.site import Site
 from atalaia.backup.vault.place import Damaged, PlaceError
 from atalaia.backup.vault.reader import Reader
 from atalaia.backup.vault.writer import Writer
+from atalaia.backup.wal.feed import feeding
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.postgres import init
 from atalaia.postgres.cluster import Cluster
@@ -99,7 +100,15 @@ class Physical:
             targets.check(backup, wanted.target)
         init.mark(cluster, f"the restore of {backup.id}")
         journal, _ = restoring.lay_out(site, backup, reader, cluster, wanted, progress)
-        with private(cluster) as filling, recovered(filling, wanted, journal, progress) as server:
+        with contextlib.ExitStack() as stack:
+            source = OWN_END
+            if wanted.target:
+                feed = stack.enter_context(
+                    feeding(site, backup.server, cluster, backup.details, wanted.target, progress)
+                )
+                source = WalSource(feed.restore_command, feed.target, feed.finish)
+            filling = stack.enter_context(private(cluster))
+            server = stack.enter_context(recovered(filling, wanted, source, journal, progress))
             settle(server, wanted, progress)
             set_password(filling)
             seconds = time.monotonic() - began
@@ -132,7 +141,7 @@ def _test(
     if problem := proof.files_problem(cluster, [*parts[-1:], cluster.data], progress):
         return seconds, problem
     began = time.monotonic()
-    with private(cluster) as hidden, recovered(hidden, wanted, journal, progress) as server:
+    with private(cluster) as hidden, recovered(hidden, wanted, OWN_END, journal, progress) as server:
         seconds += time.monotonic() - began
         progress(f"{backup.id}: reading every row")
         compared = proof.compare(backup, server.cluster, wanted.jobs)

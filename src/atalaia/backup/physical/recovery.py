@@ -6,14 +6,14 @@ import contextlib
 import re
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 from psycopg import sql
 
-from atalaia.backup.model import Progress, Wanted
+from atalaia.backup.model import Progress, Target, Wanted
 from atalaia.backup.physical import copied, targets
 from atalaia.backup.physical.journal import Journal
 from atalaia.environment.errors import AtalaiaError, InputError
@@ -25,11 +25,9 @@ from atalaia.runtime.process import Process
 
 _EVERY = 5.0  # seconds between two lines on how far it is
 _PHASE = "recovering"
-_NO_ARCHIVE = "false"  # a restore_command that finds nothing: what there is lies in pg_wal
 _PREPARED = re.compile(r"^max_prepared_xacts setting:\s+(\d+)", re.MULTILINE)
 _REPLAYING = re.compile(rb"startup\s+recovering ([0-9A-F]{24})")
 _FATAL = re.compile(r"(?:FATAL|PANIC):\s+(.*)")
-_ENDED = re.compile(r"LOG:\s+last completed transaction was at log time (.*)")
 # The machine's trouble, not the backup's.
 _TROUBLE = re.compile(
     r"No space left|out of memory|Cannot allocate|shared memory|could not access file|could not load library"
@@ -63,6 +61,19 @@ _PRIVATE: Mapping[str, Setting] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class WalSource:
+    """Where WAL comes from beside that of the backup, and where recovery is to stop; `finish` is called at the end."""
+
+    restore_command: str
+    target: Target | None
+    finish: Callable[[], None]
+
+
+# Nothing but the WAL in the backup, up to the backup's own end: a command that finds nothing.
+OWN_END = WalSource("false", None, lambda: None)
+
+
 class Unrecoverable(AtalaiaError):
     """The server itself says that these files cannot be recovered."""
 
@@ -78,7 +89,7 @@ class Recovered:
 
 @contextlib.contextmanager
 def recovered(
-    cluster: Cluster, wanted: Wanted, journal: Journal, progress: Progress, restore_command: str = _NO_ARCHIVE
+    cluster: Cluster, wanted: Wanted, source: WalSource, journal: Journal, progress: Progress
 ) -> Iterator[Recovered]:
     """Recover the files of a private `cluster` as is wanted; it runs inside, and is stopped cleanly at the end.
 
@@ -90,16 +101,19 @@ def recovered(
         journal.enter(_PHASE)
     overriding = {
         **_PRIVATE,
-        **targets.settings(wanted.target),
-        "restore_command": restore_command,
+        **targets.settings(source.target),
+        "restore_command": source.restore_command,
         "max_prepared_transactions": _prepared(cluster),
         "ignore_invalid_pages": not wanted.selection.everything,
         **_own_access(cluster),
     }
     kept = {n: (cluster.data / n).read_text(errors="surrogateescape") for n in ("pg_hba.conf", "pg_ident.conf")}
+    cluster.stderr.unlink(missing_ok=True)
     process = control.start(cluster, unfinished=True, overriding=overriding)
     try:
-        yield Recovered(cluster, process, _wait(cluster, process, progress))
+        lsn = _wait(cluster, process, progress)
+        source.finish()
+        yield Recovered(cluster, process, lsn)
         if not control.stop(process, 600):
             raise AtalaiaError(f"{cluster.data} could not be shut down", f"see {cluster.stderr}")
     finally:
@@ -170,13 +184,8 @@ def _segment(process: Process) -> str:
 
 
 def _failure(cluster: Cluster) -> AtalaiaError:
-    said = cluster.stderr.read_text(errors="replace")
-    fatal = _FATAL.findall(said)
+    fatal = _FATAL.findall(cluster.stderr.read_text(errors="replace"))
     words = fatal[0] if fatal else control.last_words(cluster)
-    if "before configured recovery target was reached" in words:
-        last = _ENDED.findall(said)
-        until = f": the last transaction that there is ended at {last[-1]}" if last else ""
-        return InputError(f"the WAL that there is does not reach the target{until}", "give an earlier target")
     if "before consistent recovery point" in words:
         return InputError("the target lies before the end of the backup", "take an earlier backup or a later target")
     kind = AtalaiaError if not fatal or _TROUBLE.search(words) else Unrecoverable
