@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from atalaia.cli import backup_wal
 from atalaia.cli.common import FileOption, JsonOption, command_name, console, environment_of, print_json, table
 from atalaia.environment.errors import InputError
 from atalaia.environment.load import Environment
@@ -25,14 +26,16 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Back up, prove that it restores, restore.")
     for name, command in (("now", now), ("list", list_), ("verify", verify), ("restore", restore)):
         group.command(name)(command)
+    backup_wal.add(group)
     app.add_typer(group, name="backup")
 
 
-def _tell(line: str) -> None:
+def tell(line: str) -> None:
+    """Progress, beside the output."""
     print(line, file=sys.stderr, flush=True)
 
 
-def _prepare(file: Path | None) -> Environment:
+def prepare(file: Path | None) -> Environment:
     """The environment, with what happens to backups written to its logs."""
     from atalaia.runtime.logs import configure
 
@@ -42,12 +45,19 @@ def _prepare(file: Path | None) -> Environment:
     return environment
 
 
-def _clusters(environment: Environment, servers: list[str] | None) -> list[Cluster]:
-    from atalaia.supervisor.layout import recall
-
+def servers_of(environment: Environment, servers: list[str] | None) -> list[str]:
+    """The names that are given, or all. Raises InputError for one that there is not."""
     for server in servers or ():
         if server not in environment.settings.servers:
             raise InputError(f"there is no server {server!r}", f"there are: {', '.join(environment.settings.servers)}")
+    return servers or list(environment.settings.servers)
+
+
+def clusters_of(environment: Environment, servers: list[str] | None) -> list[Cluster]:
+    """The servers that are given, or all. Raises InputError when there is none such, or nothing was ever started."""
+    from atalaia.supervisor.layout import recall
+
+    servers_of(environment, servers)
     layout = recall(environment)
     if layout is None:
         raise InputError("this environment was never started", f"run `{command_name()} up`")
@@ -65,10 +75,10 @@ def now(
     """
     from atalaia.backup import service, site
 
-    environment = _prepare(file)
-    clusters = _clusters(environment, servers)
+    environment = prepare(file)
+    clusters = clusters_of(environment, servers)
     place = site.of(environment)
-    made = [service.backup_now(cluster, place, _tell) for cluster in clusters]
+    made = [service.backup_now(cluster, place, tell) for cluster in clusters]
     _print(made, as_json)
 
 
@@ -79,8 +89,8 @@ def list_(as_json: JsonOption = False, file: FileOption = None) -> None:
     """
     from atalaia.backup import service, site
 
-    environment = _prepare(file)
-    found = service.list_backups(site.of(environment), _tell)
+    environment = prepare(file)
+    found = service.list_backups(site.of(environment), tell)
     if not found and not as_json:
         print(f"there are no backups yet; `{command_name()} backup now` makes one", file=sys.stderr)
         return
@@ -101,8 +111,8 @@ def verify(
     from atalaia.backup import service, site
     from atalaia.backup.model import State
 
-    environment = _prepare(file)
-    checked = service.verify(site.of(environment), backups or (), _tell)
+    environment = prepare(file)
+    checked = service.verify(site.of(environment), backups or (), tell)
     if not checked and not as_json:
         raise InputError("there is no backup to verify", f"`{command_name()} backup now` makes one")
     _print(checked, as_json)
@@ -129,8 +139,8 @@ def restore(
     from atalaia.backup import service, site
     from atalaia.postgres import connect
 
-    environment = _prepare(file)
-    done = service.restore(site.of(environment), backup, to.resolve() if to else None, _tell, keep_running=start)
+    environment = prepare(file)
+    done = service.restore(site.of(environment), backup, to.resolve() if to else None, tell, keep_running=start)
     if as_json:
         data: dict[str, Any] = {
             "backup": done.backup.id,
