@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atalaia.cli import backup_stores
+from atalaia.cli import backup_stores, backup_wal
 from atalaia.cli.common import FileOption, JsonOption, command_name, console, environment_of, print_json, table
 from atalaia.environment.errors import InputError
 from atalaia.environment.load import Environment
@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     for name, command in (("now", now), ("list", list_), ("verify", verify), ("restore", restore)):
         group.command(name)(command)
     backup_stores.add(group)
+    backup_wal.add(group)
     app.add_typer(group, name="backup")
 
 
@@ -45,12 +46,19 @@ def prepare(file: Path | None) -> Environment:
     return environment
 
 
-def _clusters(environment: Environment, servers: list[str] | None) -> list[Cluster]:
-    from atalaia.supervisor.layout import recall
-
+def servers_of(environment: Environment, servers: list[str] | None) -> list[str]:
+    """The names that are given, or all. Raises InputError for one that there is not."""
     for server in servers or ():
         if server not in environment.settings.servers:
             raise InputError(f"there is no server {server!r}", f"there are: {', '.join(environment.settings.servers)}")
+    return servers or list(environment.settings.servers)
+
+
+def clusters_of(environment: Environment, servers: list[str] | None) -> list[Cluster]:
+    """The servers that are given, or all. Raises InputError when there is none such, or nothing was ever started."""
+    from atalaia.supervisor.layout import recall
+
+    servers_of(environment, servers)
     layout = recall(environment)
     if layout is None:
         raise InputError("this environment was never started", f"run `{command_name()} up`")
@@ -69,7 +77,7 @@ def now(
     from atalaia.backup import service, site
 
     environment = prepare(file)
-    clusters = _clusters(environment, servers)
+    clusters = clusters_of(environment, servers)
     place = site.of(environment)
     made = [service.backup_now(cluster, place, tell) for cluster in clusters]
     print_backups(made, as_json)
