@@ -1,4 +1,4 @@
-"""Which archived WAL is still needed: a pure function of the physical backups that stay."""
+"""Which archived WAL is still needed: a pure function of the physical backups and their fates."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from atalaia.backup.keeping.retention import Fate
 from atalaia.backup.model import Backup, State
 from atalaia.environment.backing import RetentionSettings
 from atalaia.environment.units import parse_duration
@@ -13,28 +14,47 @@ from atalaia.environment.units import parse_duration
 
 @dataclass(frozen=True, slots=True)
 class Horizon:
-    """WAL before `lsn` (such as `0/2000028`) may go: `backup` is the oldest that is rolled forward from."""
+    """WAL of a system (its identifier) before `lsn` (such as `0/2000028`) may go; all of it when `lsn` is None.
 
-    lsn: str
-    backup: str
+    `backup` is the oldest that is rolled forward from there, empty when there is none.
+    """
+
+    system: str
+    lsn: str | None
+    backup: str = ""
 
 
-def horizon(staying: Iterable[Backup], rules: RetentionSettings, now: datetime) -> Horizon | None:
-    """Where the WAL of one server may begin; None when all of it stays.
+def horizons(fates: Iterable[Fate], rules: RetentionSettings, now: datetime) -> list[Horizon]:
+    """Where the WAL of one server may begin, a system each; without one, all of its WAL stays.
 
     Without `wal` that is the beginning of the oldest physical backup that stays. With it, that of the newest verified
     one which had ended before the window began; older ones restore to their own end, with the WAL that they hold.
+    A system goes as a whole with its last backup, when a backup of a later one stays: the server was made anew.
     """
-    bases = [b for b in staying if b.kind == "physical" and b.usable and b.details.get("start_lsn")]
-    if not bases or not (rules.any or rules.wal):
-        return None
-    needed = []
-    # A server that was made anew begins at the first LSN again: each is judged by itself, the lowest counts for all.
-    for system in {str(b.details.get("system_identifier", "")) for b in bases}:
-        own = sorted((b for b in bases if str(b.details.get("system_identifier", "")) == system), key=_ended)
-        needed.append(min(_reached(own, rules, now), key=lambda backup: position(backup.details["start_lsn"])))
-    first = min(needed, key=lambda backup: position(backup.details["start_lsn"]))
-    return Horizon(first.details["start_lsn"], first.id)
+    if not (rules.any or rules.wal):
+        return []
+    bases = [fate for fate in fates if fate.backup.kind == "physical" and fate.backup.details.get("start_lsn")]
+    staying: dict[str, list[Backup]] = {}
+    for fate in bases:
+        if fate.stays:
+            staying.setdefault(system_of(fate.backup), []).append(fate.backup)
+    found = []
+    for system, own in sorted(staying.items()):
+        usable = sorted((backup for backup in own if backup.usable), key=_ended)
+        if usable:
+            first = min(_reached(usable, rules, now), key=lambda backup: position(backup.details["start_lsn"]))
+            found.append(Horizon(system, first.details["start_lsn"], first.id))
+    latest = max((b.started for own in staying.values() for b in own if b.usable), default=None)
+    for system in sorted({system_of(fate.backup) for fate in bases} - staying.keys()):
+        last = max(fate.backup.started for fate in bases if system_of(fate.backup) == system)
+        if latest is not None and latest > last:
+            found.append(Horizon(system, None))
+    return found
+
+
+def system_of(backup: Backup) -> str:
+    """The identifier of the system that a physical backup is of."""
+    return str(backup.details.get("system_identifier", ""))
 
 
 def position(lsn: str) -> int:

@@ -10,11 +10,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from importlib import import_module
 
 from atalaia.backup import catalogue, underway
 from atalaia.backup.keeping import orphans
 from atalaia.backup.keeping.guard import removing
-from atalaia.backup.keeping.horizon import Horizon, horizon
+from atalaia.backup.keeping.horizon import Horizon, horizons
 from atalaia.backup.keeping.orphans import Orphan, erase
 from atalaia.backup.keeping.retention import REMOVED, Fate, decide
 from atalaia.backup.model import Backup, Progress, State, logfmt
@@ -35,7 +36,7 @@ class Pruned:
     orphans: list[Orphan] = field(default_factory=list)
     unknown: list[Orphan] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
-    wal: dict[str, Horizon] = field(default_factory=dict)
+    wal: dict[str, list[Horizon]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -67,11 +68,11 @@ def prune(
                 continue
             # Read again: what was in use may have ended, and changed.
             going = _judge(site, server, catalogue.list_backups(site.catalogue), now, result)
-            # What is built on others goes before them.
+            # WAL first: what it is needed for is found in the backups' rows. What is built on others goes before them.
+            _prune_wal(site, server, progress, result)
             for backup in reversed(going):
                 _remove(site, backup, progress, result)
             _sweep(site, server, progress, result)
-            _prune_wal(site, server, progress, result)
     return result
 
 
@@ -103,9 +104,7 @@ def _judge(site: Site, server: str, known: list[Backup], now: datetime, result: 
         except PlaceError as error:
             if error.what not in result.problems:
                 result.problems.append(error.what)
-    found = horizon((fate.backup for fate in fates if fate.stays), site.settings.retention, now)
-    if found is not None:
-        result.wal[server] = found
+    result.wal[server] = horizons(fates, site.settings.retention, now)
     return [fate.backup for fate in fates if not fate.stays]
 
 
@@ -141,21 +140,21 @@ def _sweep(site: Site, server: str, progress: Progress, result: Pruned) -> None:
 
 
 def _prune_wal(site: Site, server: str, progress: Progress, result: Pruned) -> None:
-    """Let the archive go before the horizon."""
-    found = result.wal.get(server)
-    if found is None:
-        return
+    """Let the archive go before its horizons."""
     try:
-        from atalaia.backup.wal import archive  # type: ignore[import-not-found,unused-ignore]  # until it is there
-    except ImportError:
+        extent = import_module("atalaia.backup.wal.extent")
+    except ModuleNotFoundError:
         return
-    try:
-        removed = archive.prune(site, server, found.lsn)
-    except AtalaiaError as error:
-        result.problems.append(f"WAL of {server} is not removed: {error.what}")
-        return
-    if removed:
-        progress(f"{server}: WAL before {found.lsn} removed, for {found.backup} is the oldest that needs any")
+    for found in result.wal.get(server, ()):
+        try:
+            removed = extent.prune(site, server, found.system, found.lsn)
+        except AtalaiaError as error:
+            result.problems.append(f"WAL of {server} is not removed: {error.what}")
+            return
+        if removed:
+            until = f"before {found.lsn}, where {found.backup} begins" if found.lsn else f"of system {found.system}"
+            progress(f"{server}: {len(removed)} objects of WAL {until}, removed")
+            _log.info(logfmt("wal_removed", server=server, system=found.system, before=found.lsn, objects=len(removed)))
 
 
 def mark(site: Site, backup: Backup, keep: str) -> Backup:
