@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from atalaia.cli import backup_keeping
 from atalaia.cli.common import FileOption, JsonOption, command_name, console, environment_of, print_json, table
 from atalaia.environment.errors import InputError
 from atalaia.environment.load import Environment
@@ -25,6 +26,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Back up, prove that it restores, restore.")
     for name, command in (("now", now), ("list", list_), ("verify", verify), ("restore", restore)):
         group.command(name)(command)
+    backup_keeping.add(group)
     app.add_typer(group, name="backup")
 
 
@@ -56,6 +58,10 @@ def _clusters(environment: Environment, servers: list[str] | None) -> list[Clust
 
 def now(
     servers: Annotated[list[str] | None, typer.Argument(help="Servers (default: all).", show_default=False)] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option("--kind", help="plain, logical or physical (default: as configured).", show_default=False),
+    ] = None,
     as_json: JsonOption = False,
     file: FileOption = None,
 ) -> None:
@@ -64,11 +70,14 @@ def now(
     Each backup is restored into a temporary server and compared.
     """
     from atalaia.backup import service, site
+    from atalaia.backup.kinds import KINDS
 
+    if kind and kind not in KINDS:
+        raise InputError(f"there is no kind of backup {kind!r}", f"there are: {', '.join(KINDS)}")
     environment = _prepare(file)
     clusters = _clusters(environment, servers)
     place = site.of(environment)
-    made = [service.backup_now(cluster, place, _tell) for cluster in clusters]
+    made = [service.backup_now(cluster, place, _tell, kind=kind) for cluster in clusters]
     _print(made, as_json)
 
 
@@ -166,6 +175,7 @@ def as_dict(backup: Backup) -> dict[str, Any]:
         "raw_size": backup.raw_size,
         "rows": backup.rows,
         "sha256": backup.sha256,
+        "keep": backup.keep,
         "error": backup.error,
         "verifications": [
             {"at": v.at.isoformat(), "passed": v.passed, "seconds": round(v.seconds, 3), "detail": v.detail}

@@ -151,7 +151,7 @@ def _stream(receive: Receive, cluster: Cluster, site: Site, stop: Stop) -> None:
             receive(cluster, site, stop.event, lambda line: _log.info(logfmt("wal", server=cluster.name, said=line)))
         except AtalaiaError as error:
             _log.error(logfmt("wal_failed", server=cluster.name, problem=error.what, remedy=error.remedy))
-        except Exception:
+        except Exception:  # noqa: BLE001 - what is wrong with one server's WAL must not end its streaming in silence
             _log.exception(logfmt("wal_failed", server=cluster.name))
         delay = _FIRST_DELAY if time.monotonic() - began > _LAST_DELAY else delay
         stop.event.wait(delay)
