@@ -190,6 +190,18 @@ def test_a_repository_that_is_away_leaves_the_backup_marked(site: Site) -> None:
     assert lying(site) == [{backup.id for backup in backups[1:]}] * 2
 
 
+def test_a_disk_that_is_not_mounted_loses_no_row(site: Site, folder: Path) -> None:
+    """Nothing would be there to delete, and all of it would come back with the disk."""
+    backups = [make(site, timedelta(days=days)) for days in (9, 8, 7)]
+    (folder / "repository").rename(folder / "elsewhere")
+    done = prune(site, tell, now=NOW)
+    assert done.removed == []
+    assert "is not there, or holds nothing" in done.problems[0]
+    assert [backup.state for backup in catalogue.list_backups(site.catalogue)] == [State.VERIFIED] * 3
+    (folder / "elsewhere").rename(folder / "repository")
+    assert prune(site, tell, now=NOW).removed == [backups[0].id]
+
+
 def test_orphans_go_and_what_is_whole_or_foreign_stays(site: Site, folder: Path) -> None:
     known, unknown = make(site, timedelta(days=3)), make(site, timedelta(days=4))
     catalogue.forget(site.catalogue, unknown)

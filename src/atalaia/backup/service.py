@@ -15,11 +15,13 @@ from pathlib import Path
 import psycopg
 
 from atalaia.backup import catalogue, rows, underway
+from atalaia.backup.copies import copy_backup
 from atalaia.backup.keeping.guard import using
 from atalaia.backup.keeping.prune import prune
 from atalaia.backup.kind import Kind
 from atalaia.backup.kinds import KINDS
 from atalaia.backup.model import Backup, Progress, Restored, State, logfmt
+from atalaia.backup.rebuild import told_older
 from atalaia.backup.restore import restore_to
 from atalaia.backup.site import Site
 from atalaia.backup.vault.writer import Writer
@@ -93,8 +95,12 @@ def backup_now(
     progress(f"{backup.id}: complete, {backup.rows} rows in {backup.size} bytes")
     for message in backup.messages.splitlines():
         progress(f"{backup.id}: {message}")
-    if verify:
-        backup = verify_one(site, backup, progress)
+    try:
+        if verify:
+            backup = verify_one(site, backup, progress)
+    finally:
+        # That no test was possible here is no reason to have it in one place alone.
+        backup = copy_backup(site, backup, progress)
     if backup.state is State.FAILED:
         raise AtalaiaError(
             f"the backup {backup.id} was written, but it does not restore: {backup.error}",
@@ -117,6 +123,7 @@ def _prune_after(site: Site, server: str, progress: Progress) -> None:
 
 def list_backups(site: Site, progress: Progress = quiet) -> list[Backup]:
     """Every backup of the catalogue, oldest first; what was interrupted is marked failed and told first."""
+    told_older(site, progress)
     if not site.catalogue.is_file():
         return []
     underway.recover(site, progress)
@@ -128,13 +135,15 @@ def verify(site: Site, identifiers: Sequence[str] = (), progress: Progress = qui
 
     Raises InputError for an unknown id, Untested when a restore test is not possible here.
     """
+    return [verify_one(site, backup, progress) for backup in chosen(site, identifiers, progress)]
+
+
+def chosen(site: Site, identifiers: Sequence[str], progress: Progress) -> list[Backup]:
+    """The named backups, or the last complete or verified one of each server. Raises InputError for an unknown id."""
     known = list_backups(site, progress)
     if identifiers:
-        chosen = [catalogue.get(site.catalogue, identifier) for identifier in identifiers]
-    else:
-        usable = [backup for backup in known if backup.usable]
-        chosen = list({backup.server: backup for backup in usable}.values())
-    return [verify_one(site, backup, progress) for backup in chosen]
+        return [catalogue.get(site.catalogue, identifier) for identifier in identifiers]
+    return list({backup.server: backup for backup in known if backup.usable}.values())
 
 
 def restore(

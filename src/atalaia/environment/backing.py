@@ -111,6 +111,9 @@ class BackupsSettings(Section):
     repository: PlaceText | None = None
     copies: tuple[PlaceText, ...] = ()
     options: dict[Name, str | int | bool] = Field(default_factory=dict)
+    stores: dict[PlaceText, dict[Name, str | int | bool]] = Field(default_factory=dict)
+    options_file: Path | None = None
+    patience: DurationText = "3m"
     kind: Literal["logical", "plain", "physical"] = "plain"
     compression: Literal["zstd", "lz4", "none"] = "zstd"
     level: Annotated[int, Field(ge=1, le=19, strict=True)] = 1
