@@ -17,7 +17,7 @@ import psycopg
 from atalaia.backup import catalogue, rows, underway
 from atalaia.backup.kind import Kind
 from atalaia.backup.kinds import KINDS
-from atalaia.backup.model import Backup, Progress, Restored, State, logfmt
+from atalaia.backup.model import ALL, Backup, Progress, Restored, State, Wanted, logfmt
 from atalaia.backup.restore import restore_to
 from atalaia.backup.site import Site
 from atalaia.backup.vault.writer import Writer
@@ -131,6 +131,7 @@ def restore(
     progress: Progress = quiet,
     *,
     keep_running: bool = False,
+    wanted: Wanted = ALL,
 ) -> Restored:
     """Restore a backup into a new server: `target`, or restored/<id> beside the servers.
 
@@ -138,7 +139,7 @@ def restore(
     restore_to).
     """
     list_backups(site, progress)
-    return restore_to(site, catalogue.get(site.catalogue, identifier), target, keep_running, progress)
+    return restore_to(site, catalogue.get(site.catalogue, identifier), target, keep_running, progress, wanted)
 
 
 def _begin(cluster: Cluster, site: Site, maker: Kind) -> Backup:
