@@ -20,8 +20,9 @@ from atalaia.backup.kinds import KINDS
 from atalaia.backup.model import ALL, Backup, Progress, Restored, Wanted, advance, logfmt
 from atalaia.backup.restoring.plan import check_room, plan
 from atalaia.backup.site import Site
+from atalaia.backup.sources import opened
 from atalaia.backup.vault.place import Damaged, PlaceError
-from atalaia.backup.vault.reader import Reader, open_backup
+from atalaia.backup.vault.reader import Reader
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.environment.state import sync_directory, write_atomically
 from atalaia.postgres import control, init, settings
@@ -61,7 +62,7 @@ def restore_to(
         raise InputError(
             "single schemas and tables go into a server that exists", "name it: --into SERVER or --into SERVER/DATABASE"
         )
-    reader = open_backup(site.repository, backup.folder, site.keyring(), backup.sha256)
+    reader = opened(site, backup, progress)
     order = _order(backup, wanted)
     resumes = _reclaim(directory, order, progress)
     if not resumes:
