@@ -87,11 +87,14 @@ class Keeper:
         self._free.set()
         os.write(self._waker, b"x")
 
-    def hold(self) -> None:
-        """Stop the service and leave it so until `release`; its status tells when it has stopped."""
+    def hold(self) -> bool:
+        """Stop the service and leave it so until `release`; its status tells when. False when it is held already."""
+        if not self._free.is_set():
+            return False
         self._free.clear()
         self._retry.set()
         os.write(self._waker, b"x")
+        return True
 
     def release(self) -> None:
         """Start it again."""
