@@ -1,4 +1,4 @@
-"""backup now, list, verify, restore."""
+"""backup now, list, verify; the group's other commands are in modules of their own."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atalaia.cli import backup_keeping, backup_stores, backup_wal
+from atalaia.cli import backup_keeping, backup_restore, backup_stores, backup_wal
 from atalaia.cli.common import FileOption, JsonOption, command_name, console, environment_of, print_json, table
+from atalaia.cli.telling import Teller
 from atalaia.environment.errors import InputError
 from atalaia.environment.load import Environment
 from atalaia.environment.units import show_size
@@ -24,11 +25,10 @@ _COLOURS = {"verified": "green", "complete": "yellow", "running": "yellow", "fai
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
     group = typer.Typer(no_args_is_help=True, help="Back up, prove that it restores, restore.")
-    for name, command in (("now", now), ("list", list_), ("verify", verify), ("restore", restore)):
+    for name, command in (("now", now), ("list", list_), ("verify", verify)):
         group.command(name)(command)
-    backup_keeping.add(group)
-    backup_stores.add(group)
-    backup_wal.add(group)
+    for module in (backup_restore, backup_keeping, backup_stores, backup_wal):
+        module.add(group)
     app.add_typer(group, name="backup")
 
 
@@ -87,7 +87,8 @@ def now(
     environment = prepare(file)
     clusters = clusters_of(environment, servers)
     place = site.of(environment)
-    made = [service.backup_now(cluster, place, tell, kind=kind) for cluster in clusters]
+    with Teller() as teller:
+        made = [service.backup_now(cluster, place, teller, kind=kind) for cluster in clusters]
     print_backups(made, as_json)
     if any(copy.problem for backup in made for copy in backup.copies):
         raise typer.Exit(1)
@@ -130,51 +131,13 @@ def verify(
     if fast or origin:
         backup_stores.verify_places(site.of(environment), backups or (), origin, fast=fast, as_json=as_json)
         return
-    checked = service.verify(site.of(environment), backups or (), tell)
+    with Teller() as teller:
+        checked = service.verify(site.of(environment), backups or (), teller)
     if not checked and not as_json:
         raise InputError("there is no backup to verify", f"`{command_name()} backup now` makes one")
     print_backups(checked, as_json)
     if any(backup.state is not State.VERIFIED for backup in checked):
         raise typer.Exit(1)
-
-
-def restore(
-    backup: Annotated[str, typer.Argument(help="Which backup, as `backup list` names it.")],
-    to: Annotated[
-        Path | None,
-        typer.Option(
-            "--to", help="The new server's directory (default: .atalaia/restored/BACKUP).", show_default=False
-        ),
-    ] = None,
-    start: Annotated[bool, typer.Option("--start", help="Leave the restored server running.")] = False,
-    as_json: JsonOption = False,
-    file: FileOption = None,
-) -> None:
-    """Restore a backup into a new server.
-
-    Beside the existing ones; nothing is overwritten.
-    """
-    from atalaia.backup import service, site
-    from atalaia.postgres import connect
-
-    environment = prepare(file)
-    done = service.restore(site.of(environment), backup, to.resolve() if to else None, tell, keep_running=start)
-    if as_json:
-        data: dict[str, Any] = {
-            "backup": done.backup.id,
-            "directory": str(done.cluster.directory),
-            "port": done.cluster.port,
-            "dsn": connect.dsn(done.cluster),
-            "password_file": str(done.cluster.password_file),
-            "seconds": round(done.seconds, 3),
-            "running": done.process is not None,
-            "commands": list(done.commands),
-        }
-        print_json(data)
-        return
-    print(f"restored {done.backup.id} to {done.cluster.directory} in {done.seconds:.1f} s")
-    for command in done.commands:
-        print(f"  {command}")
 
 
 def as_dict(backup: Backup) -> dict[str, Any]:
