@@ -15,9 +15,13 @@ from pathlib import Path
 import psycopg
 
 from atalaia.backup import catalogue, rows, underway
+from atalaia.backup.copies import copy_backup
+from atalaia.backup.keeping.guard import using
+from atalaia.backup.keeping.prune import prune
 from atalaia.backup.kind import Kind
 from atalaia.backup.kinds import KINDS
 from atalaia.backup.model import Backup, Progress, Restored, State, logfmt
+from atalaia.backup.rebuild import told_older
 from atalaia.backup.restore import restore_to
 from atalaia.backup.site import Site
 from atalaia.backup.vault.writer import Writer
@@ -91,19 +95,35 @@ def backup_now(
     progress(f"{backup.id}: complete, {backup.rows} rows in {backup.size} bytes")
     for message in backup.messages.splitlines():
         progress(f"{backup.id}: {message}")
-    if not verify:
-        return backup
-    backup = verify_one(site, backup, progress)
+    try:
+        if verify:
+            backup = verify_one(site, backup, progress)
+    finally:
+        # That no test was possible here is no reason to have it in one place alone.
+        backup = copy_backup(site, backup, progress)
     if backup.state is State.FAILED:
         raise AtalaiaError(
             f"the backup {backup.id} was written, but it does not restore: {backup.error}",
             "it is kept and marked failed; correct the cause, then make another",
         )
+    if site.settings.retention.any or site.settings.retention.wal:
+        _prune_after(site, cluster.name, progress)
     return backup
+
+
+def _prune_after(site: Site, server: str, progress: Progress) -> None:
+    """Retention after a backup; that it could not be applied makes the backup no worse."""
+    try:
+        problems = prune(site, progress, (server,)).problems
+    except AtalaiaError as error:
+        problems = [error.what]
+    for problem in problems:
+        progress(f"retention: {problem}; `atalaia backup prune` tries again")
 
 
 def list_backups(site: Site, progress: Progress = quiet) -> list[Backup]:
     """Every backup of the catalogue, oldest first; what was interrupted is marked failed and told first."""
+    told_older(site, progress)
     if not site.catalogue.is_file():
         return []
     underway.recover(site, progress)
@@ -115,13 +135,15 @@ def verify(site: Site, identifiers: Sequence[str] = (), progress: Progress = qui
 
     Raises InputError for an unknown id, Untested when a restore test is not possible here.
     """
+    return [verify_one(site, backup, progress) for backup in chosen(site, identifiers, progress)]
+
+
+def chosen(site: Site, identifiers: Sequence[str], progress: Progress) -> list[Backup]:
+    """The named backups, or the last complete or verified one of each server. Raises InputError for an unknown id."""
     known = list_backups(site, progress)
     if identifiers:
-        chosen = [catalogue.get(site.catalogue, identifier) for identifier in identifiers]
-    else:
-        usable = [backup for backup in known if backup.usable]
-        chosen = list({backup.server: backup for backup in usable}.values())
-    return [verify_one(site, backup, progress) for backup in chosen]
+        return [catalogue.get(site.catalogue, identifier) for identifier in identifiers]
+    return list({backup.server: backup for backup in known if backup.usable}.values())
 
 
 def restore(
@@ -138,7 +160,8 @@ def restore(
     restore_to).
     """
     list_backups(site, progress)
-    return restore_to(site, catalogue.get(site.catalogue, identifier), target, keep_running, progress)
+    with using(site, catalogue.get(site.catalogue, identifier).server, progress):
+        return restore_to(site, catalogue.get(site.catalogue, identifier), target, keep_running, progress)
 
 
 def _begin(cluster: Cluster, site: Site, maker: Kind) -> Backup:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from atalaia.backup import catalogue
+from atalaia.backup.keeping.guard import using
 from atalaia.backup.model import Backup, Progress, State, logfmt
 from atalaia.backup.site import Site
 from atalaia.backup.vault.local import LocalPlace
@@ -34,7 +35,7 @@ def identifier(site: Site, server: str, at: datetime) -> str:
 
 @contextmanager
 def lock(site: Site, server: str) -> Iterator[None]:
-    """Hold the server's lock: one backup at a time. It goes with the process, however that ends.
+    """Hold the server's lock: one backup at a time, and none removed meanwhile. It goes with the process.
 
     Raises AtalaiaError when another process, or another thread of ours, holds it.
     """
@@ -50,7 +51,8 @@ def lock(site: Site, server: str) -> Iterator[None]:
     try:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
+        with using(site, server):
+            yield
     finally:
         os.close(descriptor)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from atalaia.cli import backup_stores
 from atalaia.cli.common import FileOption, JsonOption, command_name, console, environment_of, print_json, table
 from atalaia.environment.errors import InputError
 from atalaia.environment.load import Environment
@@ -25,14 +26,16 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Back up, prove that it restores, restore.")
     for name, command in (("now", now), ("list", list_), ("verify", verify), ("restore", restore)):
         group.command(name)(command)
+    backup_stores.add(group)
     app.add_typer(group, name="backup")
 
 
-def _tell(line: str) -> None:
+def tell(line: str) -> None:
+    """Progress, beside the output."""
     print(line, file=sys.stderr, flush=True)
 
 
-def _prepare(file: Path | None) -> Environment:
+def prepare(file: Path | None) -> Environment:
     """The environment, with what happens to backups written to its logs."""
     from atalaia.runtime.logs import configure
 
@@ -65,11 +68,13 @@ def now(
     """
     from atalaia.backup import service, site
 
-    environment = _prepare(file)
+    environment = prepare(file)
     clusters = _clusters(environment, servers)
     place = site.of(environment)
-    made = [service.backup_now(cluster, place, _tell) for cluster in clusters]
-    _print(made, as_json)
+    made = [service.backup_now(cluster, place, tell) for cluster in clusters]
+    print_backups(made, as_json)
+    if any(copy.problem for backup in made for copy in backup.copies):
+        raise typer.Exit(1)
 
 
 def list_(as_json: JsonOption = False, file: FileOption = None) -> None:
@@ -79,18 +84,22 @@ def list_(as_json: JsonOption = False, file: FileOption = None) -> None:
     """
     from atalaia.backup import service, site
 
-    environment = _prepare(file)
-    found = service.list_backups(site.of(environment), _tell)
+    environment = prepare(file)
+    found = service.list_backups(site.of(environment), tell)
     if not found and not as_json:
         print(f"there are no backups yet; `{command_name()} backup now` makes one", file=sys.stderr)
         return
-    _print(found, as_json)
+    print_backups(found, as_json)
 
 
 def verify(
     backups: Annotated[
         list[str] | None, typer.Argument(help="Backups (default: the last of each server).", show_default=False)
     ] = None,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Compare checksums only, in every repository; states stay.")
+    ] = False,
+    origin: backup_stores.FromOption = None,
     as_json: JsonOption = False,
     file: FileOption = None,
 ) -> None:
@@ -101,11 +110,14 @@ def verify(
     from atalaia.backup import service, site
     from atalaia.backup.model import State
 
-    environment = _prepare(file)
-    checked = service.verify(site.of(environment), backups or (), _tell)
+    environment = prepare(file)
+    if fast or origin:
+        backup_stores.verify_places(site.of(environment), backups or (), origin, fast=fast, as_json=as_json)
+        return
+    checked = service.verify(site.of(environment), backups or (), tell)
     if not checked and not as_json:
         raise InputError("there is no backup to verify", f"`{command_name()} backup now` makes one")
-    _print(checked, as_json)
+    print_backups(checked, as_json)
     if any(backup.state is not State.VERIFIED for backup in checked):
         raise typer.Exit(1)
 
@@ -129,8 +141,8 @@ def restore(
     from atalaia.backup import service, site
     from atalaia.postgres import connect
 
-    environment = _prepare(file)
-    done = service.restore(site.of(environment), backup, to.resolve() if to else None, _tell, keep_running=start)
+    environment = prepare(file)
+    done = service.restore(site.of(environment), backup, to.resolve() if to else None, tell, keep_running=start)
     if as_json:
         data: dict[str, Any] = {
             "backup": done.backup.id,
@@ -167,6 +179,7 @@ def as_dict(backup: Backup) -> dict[str, Any]:
         "rows": backup.rows,
         "sha256": backup.sha256,
         "error": backup.error,
+        "copies": backup_stores.copies_of(backup),
         "verifications": [
             {"at": v.at.isoformat(), "passed": v.passed, "seconds": round(v.seconds, 3), "detail": v.detail}
             for v in backup.verifications
@@ -174,7 +187,8 @@ def as_dict(backup: Backup) -> dict[str, Any]:
     }
 
 
-def _print(backups: list[Backup], as_json: bool) -> None:
+def print_backups(backups: list[Backup], as_json: bool) -> None:
+    """A table of backups, or JSON."""
     if as_json:
         print_json([as_dict(backup) for backup in backups])
         return
@@ -199,3 +213,6 @@ def _print(backups: list[Backup], as_json: bool) -> None:
     for b in backups:
         if b.error:
             console().print(f"{b.id}: {b.error}", markup=False)
+        for copy in b.copies:
+            if copy.problem:
+                console().print(f"{b.id}: NOT in {copy.repository}: {copy.problem}", markup=False)

@@ -55,7 +55,7 @@ def temporary(
     It listens on no port: a socket that only we may use needs no password, which a restored dump would
     overwrite. `account` must be able to reach `parent`. Raises AtalaiaError when it cannot be started.
     """
-    folder = _own(parent, account)
+    folder = own(parent, account)
     try:
         cluster = Cluster(
             name="the temporary server",
@@ -110,7 +110,7 @@ def private(cluster: Cluster) -> Iterator[Cluster]:
         note.unlink(missing_ok=True)
 
 
-def _own(parent: Path, account: Account | None) -> Path:
+def own(parent: Path, account: Account | None) -> Path:
     """A new folder that says whose it is; it has a name that `sweep` looks at only when it does."""
     process = Process.of(os.getpid())
     assert process

@@ -92,6 +92,7 @@ class LocalPlace:
                     parts.append(part)
                     offset, wanted = offset + len(part), wanted - len(part)
         except (FileNotFoundError, NotADirectoryError) as error:
+            self._here()
             raise Missing(f"{path} is missing", "restore another backup, or from another repository") from error
         except OSError as error:
             raise _error(f"{path} cannot be read", error) from error
@@ -107,6 +108,16 @@ class LocalPlace:
             return None
         except OSError as error:
             raise _error(f"{self.root / name} cannot be looked at", error) from error
+
+    def _here(self) -> None:
+        """Raise PlaceError when all of the repository is gone: that is a disk not mounted, not an object removed."""
+        with contextlib.suppress(OSError):
+            if any(self.root.iterdir()):
+                return
+        raise PlaceError(
+            f"the repository {self.root} is not there, or holds nothing",
+            "see that its disk is mounted, and that [backups] repository names the right folder",
+        )
 
     def objects(self, prefix: str = "") -> Iterator[Object]:
         """Files below a directory, not those being written."""
