@@ -16,7 +16,7 @@ from atalaia.backup.plain.contents import COUNTED, Contents, Database, Reader, d
 from atalaia.backup.plain.lexer import Kind, Lexer
 
 # They are the same in every dump of a version, or belong to the server that a database is restored into.
-_FRAME = {"ENCODING", "STDSTRINGS", "SEARCHPATH"}
+FRAME = {"ENCODING", "STDSTRINGS", "SEARCHPATH"}
 OWN = ("template1", "postgres")  # every server has them from its beginning
 LARGE_OBJECTS = "large objects"
 
@@ -75,7 +75,7 @@ def objects(contents: Toc, database: str) -> frozenset[str]:
     found: dict[tuple[str, str, str, str], list[str]] = {}
     left = {entry.number for entry in hanging(contents)}
     for entry in contents.entries:
-        if entry.kind in COUNTED or entry.kind in _FRAME or (entry.kind == "DATABASE" and database in OWN):
+        if entry.kind in COUNTED or entry.kind in FRAME or (entry.kind == "DATABASE" and database in OWN):
             continue
         if entry.number in left:
             continue

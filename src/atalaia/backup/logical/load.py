@@ -12,7 +12,7 @@ from psycopg import sql
 
 from atalaia.backup.logical import toc as tocs
 from atalaia.backup.logical.archive import Archive
-from atalaia.backup.logical.contents import OWN
+from atalaia.backup.logical.contents import FRAME, OWN
 from atalaia.backup.logical.copying import Copying
 from atalaia.backup.logical.partial import absent_schemas, hanging, listing
 from atalaia.backup.logical.sessions import Refused, execute, judged, pg_restore, session
@@ -69,6 +69,8 @@ def _database(
         create(cluster, name, contents, existing=name in OWN)
     except psycopg.Error as error:
         raise judged(error, f"the database {name} could not be made") from error
+    if not any(_inside(entry) for entry in contents.entries):
+        return
     make_schemas(cluster, name, contents)
     pg_restore(cluster, name, folder, "pre-data")
     if objects := large_objects(contents):
@@ -80,6 +82,10 @@ def _database(
         (folder / "list").write_text(listing(entry for entry in contents.entries if entry.number not in left))
         chosen = [f"--use-list={folder / 'list'}"]
     pg_restore(cluster, name, folder, "post-data", jobs, chosen)
+
+
+def _attached(entry: Entry, what: str) -> bool:
+    return entry.kind in _ATTACHED and entry.name.startswith(what)
 
 
 def create(cluster: Cluster, name: str, contents: Toc, *, existing: bool = False) -> None:
@@ -98,6 +104,11 @@ def create(cluster: Cluster, name: str, contents: Toc, *, existing: bool = False
                 entry.kind in _ATTACHED and entry.name.startswith("DATABASE ")
             ):
                 execute(connection, entry.definition)
+
+
+def _inside(entry: Entry) -> bool:
+    """Whether it is an object of the database, not the database itself."""
+    return not (entry.kind in FRAME or entry.kind.startswith("DATABASE") or _attached(entry, "DATABASE "))
 
 
 def large_objects(contents: Toc) -> list[Entry]:

@@ -20,11 +20,8 @@ from atalaia.backup.restoring.landing import Landed, land
 from atalaia.backup.restoring.sources import Running
 from atalaia.backup.site import Site
 from atalaia.backup.sources import opened
-<<<<<<< HEAD
 from atalaia.backup.staging import staging
 from atalaia.backup.vault.reader import Reader
-=======
->>>>>>> 8a0633dd5ef3587902cdf97613f95425ee4e8de1
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.postgres.cluster import Cluster
 from atalaia.postgres.connect import connect
