@@ -26,7 +26,7 @@ from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.postgres import control
 from atalaia.postgres.cluster import Cluster
 from atalaia.postgres.connect import connect, environment_variables
-from atalaia.postgres.temporary import temporary
+from atalaia.postgres.temporary import running, temporary
 from atalaia.postgres.tools import variables
 
 
@@ -241,6 +241,59 @@ def test_nothing_runs_on_when_a_backup_is_killed_and_the_next_command_removes_wh
     assert list(logical.temporary.iterdir()) == []
     assert any("staging" in line for line in told)
     assert service.backup_now(server, logical).state is State.VERIFIED
+
+
+_RESTORED = """
+import sys, pickle, time
+from atalaia.backup import service
+from atalaia.backup.logical.copying import Copying
+from atalaia.backup.model import Wanted
+cluster, site, identifier = pickle.load(open(sys.argv[1], "rb"))
+table = Copying._table
+def slow(self, connection, entry):
+    if entry.name == "second":
+        self._mark.__self__.journal.enter("schema")  # noted at most once a second otherwise
+        print("second", flush=True)
+        time.sleep(600)
+    table(self, connection, entry)
+Copying._table = slow
+service.restore(site, identifier, wanted=Wanted(jobs=1))
+"""
+
+
+def test_a_restore_that_was_killed_goes_on_table_by_table(
+    server: Cluster, logical: Site, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connect(server, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE shop")
+    with connect(server, "shop", autocommit=True) as connection:
+        connection.execute("CREATE TABLE first AS SELECT i FROM generate_series(1, 20000) i")
+        connection.execute("CREATE TABLE second (i int PRIMARY KEY)")
+        connection.execute("INSERT INTO second SELECT generate_series(1, 10000)")
+    original = everything(server)
+    backup = service.backup_now(server, logical, verify=False)
+    state = folder / "state"
+    state.write_bytes(pickle.dumps((server, logical, backup.id)))
+    with subprocess.Popen([sys.executable, "-c", _RESTORED, state], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "second\n"
+        process.kill()
+
+    read: list[str] = []
+    stream = Archive.stream
+
+    def noted(self: Archive, database: str, file: str) -> Iterator[bytes]:
+        if database == "shop":
+            read.append(file)
+        return stream(self, database, file)
+
+    monkeypatch.setattr(Archive, "stream", noted)
+    told: list[str] = []
+    restored = service.restore(logical, backup.id, progress=told.append, wanted=Wanted(jobs=1))
+    assert any("going on with the restore" in line for line in told)
+    assert len(read) == 1
+    with running(restored.cluster):
+        assert everything(restored.cluster) == original
 
 
 def test_a_restored_table_with_other_values_fails_the_proof(
