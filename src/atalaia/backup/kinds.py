@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from atalaia.backup.kind import Kind, Kinds
+from atalaia.backup.logical.kind import Logical
 from atalaia.backup.physical.kind import Physical
 from atalaia.backup.plain.kind import Plain
 from atalaia.environment.errors import InputError
 
-KINDS: Kinds = {"plain": Plain(), "physical": Physical()}
+KINDS: Kinds = {kind.name: kind for kind in (Plain(), Logical(), Physical())}
 
 
 def maker_of(name: str, *, incremental: bool) -> Kind:

@@ -187,7 +187,7 @@ def _begin(cluster: Cluster, site: Site, maker: Kind) -> Backup:
                 "('', boot_val, 'C.UTF-8')",
                 (list(_NEEDED_BY_FILES if maker.name == "physical" else _NEEDED_SETTINGS),),
             ).fetchall()
-            remarks = [row[0] for row in connection.execute(_REMARKS).fetchall()]
+            remarks = [row[0] for row in connection.execute(_REMARKS.get(maker.name, _NONE)).fetchall()]
     except psycopg.Error as error:
         said = str(error).strip().splitlines()[-1]
         remedy = control.lasting_refusal(cluster, said)
@@ -212,7 +212,7 @@ def _begin(cluster: Cluster, site: Site, maker: Kind) -> Backup:
         server_version=version,
         client_version=client,
         settings=dict(needed),
-        messages="\n".join(remarks) if maker.name != "physical" else "",
+        messages="\n".join(remarks),
     )
     process = Process.of(os.getpid())
     assert process
@@ -220,15 +220,20 @@ def _begin(cluster: Cluster, site: Site, maker: Kind) -> Backup:
     return backup
 
 
-# What pg_dumpall leaves out without a word.
-_REMARKS = """
+_NONE = "SELECT WHERE false"
+_CLOSED = """
 SELECT format('database %I allows no connections and is not in the dump', datname)
   FROM pg_database WHERE NOT datallowconn AND datname <> 'template0'
-UNION ALL
+"""
+# What is left out without a word.
+_REMARKS = {
+    "logical": _CLOSED,
+    "plain": f"""{_CLOSED} UNION ALL
 SELECT format('settings and privileges of the database %I itself are not in the dump (its contents are)',
 datname) FROM pg_database d WHERE datname IN ('postgres', 'template1') AND (EXISTS (SELECT FROM
 pg_db_role_setting WHERE setdatabase = d.oid AND setrole = 0) OR datname = 'postgres' AND datacl IS NOT NULL)
-"""
+""",
+}
 
 
 def _client_version(cluster: Cluster, program: str) -> str:
