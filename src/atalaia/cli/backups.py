@@ -59,6 +59,13 @@ def _clusters(environment: Environment, servers: list[str] | None) -> list[Clust
 
 def now(
     servers: Annotated[list[str] | None, typer.Argument(help="Servers (default: all).", show_default=False)] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option("--kind", help="plain, logical or physical (default: as configured).", show_default=False),
+    ] = None,
+    incremental: Annotated[
+        bool, typer.Option("--incremental", help="Physical: only what changed since the last one (PostgreSQL 17+).")
+    ] = False,
     as_json: JsonOption = False,
     file: FileOption = None,
 ) -> None:
@@ -67,11 +74,14 @@ def now(
     Each backup is restored into a temporary server and compared.
     """
     from atalaia.backup import service, site
+    from atalaia.backup.kinds import KINDS
 
+    if kind and kind not in KINDS:
+        raise InputError(f"there is no kind of backup {kind!r}", f"there are: {', '.join(KINDS)}")
     environment = prepare(file)
     clusters = _clusters(environment, servers)
     place = site.of(environment)
-    made = [service.backup_now(cluster, place, tell) for cluster in clusters]
+    made = [service.backup_now(cluster, place, tell, kind=kind, incremental=incremental) for cluster in clusters]
     print_backups(made, as_json)
     if any(copy.problem for backup in made for copy in backup.copies):
         raise typer.Exit(1)
