@@ -91,9 +91,7 @@ def now(
     clusters = clusters_of(environment, servers)
     place = site.of(environment)
     with Teller() as teller:
-        made = [
-            service.backup_now(cluster, place, teller, kind=kind, incremental=incremental) for cluster in clusters
-        ]
+        made = [service.backup_now(cluster, place, teller, kind=kind, incremental=incremental) for cluster in clusters]
     print_backups(made, as_json)
     if any(copy.problem for backup in made for copy in backup.copies):
         raise typer.Exit(1)
