@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 from backup_sample import ODD_DATABASES, everything, fill
+from tests.integration.wal_support import flushed, streaming
 
 from atalaia.backup import catalogue, service
 from atalaia.backup.kinds import KINDS
@@ -284,6 +285,41 @@ def test_a_target_is_refused_before_anything_is_done(server: Cluster, site: Site
         with pytest.raises(InputError, match="lies before the end of"):
             fill_it(site, backup, cluster, Wanted(target=Target(lsn=backup.details["start_lsn"])))
         assert not cluster.data.exists()
+
+
+def test_a_moment_after_the_backup_is_had_from_the_archived_wal(server: Cluster, site: Site) -> None:
+    run(server, "CREATE TABLE t (a int)", "CREATE DATABASE other", "CREATE DATABASE third")
+    run(server, "CREATE TABLE o AS SELECT generate_series(1, 50000) AS a", database="other")
+    with streaming(server, site) as stream:
+        backup = service.backup_now(server, site, verify=False)
+        run(server, "INSERT INTO t VALUES (1)", "SELECT pg_create_restore_point('one')", "INSERT INTO t VALUES (2)")
+        ((moment,),) = run(server, "SELECT clock_timestamp()")
+        ((position,),) = run(server, "SELECT pg_current_wal_insert_lsn()::text")
+        run(server, "UPDATE o SET a = -a", database="other")
+        run(server, "INSERT INTO t VALUES (3)", "SELECT pg_create_restore_point('end')")
+        stream.archived(flushed(server))
+
+    def found(target: Target, databases: tuple[str, ...] = ()) -> list[int]:
+        wanted = Wanted(target, Selection(databases))
+        with filled(site, backup, wanted) as cluster, running(cluster):
+            names = {name for (name,) in run(cluster, "SELECT datname FROM pg_database WHERE oid > 16384")}
+            assert names == set(databases or ("other", "third"))
+            if "other" in names:
+                positive = target.name != "end"
+                assert run(cluster, "SELECT min(a) > 0, count(*) FROM o", database="other") == [(positive, 50000)]
+            return [a for (a,) in run(cluster, "SELECT a FROM t ORDER BY a")]
+
+    assert found(Target(name="one")) == [1]
+    assert found(Target(lsn=position)) == [1, 2]
+    assert found(Target(time=moment), ("other",)) == [1, 2]
+    assert found(Target(name="end"), ("other",)) == [1, 2, 3]
+    # What changed in the databases that are not wanted is replayed over files that are empty.
+    assert found(Target(name="end"), ("third",)) == [1, 2, 3]
+    assert found(Target()) == [1, 2, 3]
+    with pytest.raises(AtalaiaError, match=r"before .*nowhere.* was reached"):
+        found(Target(name="nowhere"))
+    with pytest.raises(InputError, match="the archived WAL of postgres_a ends at"):
+        found(Target(lsn="FF/0"))
 
 
 def test_a_damaged_page_fails_the_backup_with_the_reason(server: Cluster, site: Site) -> None:
