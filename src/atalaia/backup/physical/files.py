@@ -84,15 +84,17 @@ def lay(reader: Reader, room: Room, jobs: int, journal: Journal, progress: Progr
     """
     try:
         works = list(_works(reader, room))
-        for folder in (room.data, *(room.folder(name) for name in _tars(reader) if name != BASE)):
-            _link(room, folder)
-            _give(folder, room.account)
+        folders = [room.data, *(room.folder(name) for name in _tars(reader) if name != BASE)]
         todo = [work for work in works if work.number not in journal.has(work.stream)]
         _write_all(reader, todo, jobs, journal, progress)
         manifest = room.data / MANIFEST
         manifest.write_bytes(reader.read(MANIFEST))
         manifest.chmod(0o600)
         _give(manifest, room.account)
+        for folder in folders:
+            _link(room, folder)
+            # Last: as long as we write there as root, nobody else may put a link in our way.
+            _give(folder, room.account)
     except OSError as error:
         raise AtalaiaError(
             f"{reader.manifest.identifier} could not be written to {room.data}: {error.strerror or error}",
