@@ -119,6 +119,8 @@ class Archive:
     def store_partial(self, name: str, raw: bytes, at: datetime) -> None:
         """Keep the beginning of the segment `name` (which ends in `.partial`), in place of a shorter one."""
         self._check(name, raw)
+        if self._segment(name) in self.wholes:
+            return  # it is received again, and was whole before
         self.place.put(self.object_of(name), self._sealed(name, raw, at))
         with self._lock:
             self.partials.add(self._segment(name))

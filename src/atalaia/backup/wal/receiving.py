@@ -53,6 +53,7 @@ def receive(cluster: Cluster, site: Site, stop: threading.Event, tell: Progress,
 class _Receiver:
     def __init__(self, cluster: Cluster, site: Site, stop: threading.Event, tell: Progress, every: float) -> None:
         self._cluster, self._site, self._stop, self._tell, self._every = cluster, site, stop, tell, every
+        self._tick = min(_TICK, every)
         self._status = status.begin(cluster.name)
         if before := status.load(site, cluster.name):
             kept = ("archived_at", "covered_until", "archived_lsn", "system", "timeline", "interruptions")
@@ -60,7 +61,7 @@ class _Receiver:
         self._pause = _PAUSES[0]
         self._spool: Spool | None = None
         self._archive: Archive | None = None
-        self._looked = 0.0
+        self._looked, self._there = 0.0, -1
         self._retry = 0.0  # when to ask the repository again
         self._away = ""
         self._samples: deque[tuple[float, int]] = deque()
@@ -96,7 +97,7 @@ class _Receiver:
             # What else goes wrong, the next session tells.
             with contextlib.suppress(AtalaiaError, OSError):
                 self._carry(None)
-            self._stop.wait(min(left, _TICK))
+            self._stop.wait(min(left, self._tick))
 
     def _session(self) -> None:
         with contextlib.closing(connect(self._cluster, autocommit=True)) as connection:
@@ -144,7 +145,7 @@ class _Receiver:
                 )
             if time.monotonic() - began > _PAUSES[1]:
                 self._pause = _PAUSES[0]
-            self._stop.wait(_TICK)
+            self._stop.wait(self._tick)
 
     def _full(self, share: float) -> bool:
         return self._spool is not None and self._spool.bytes > share * parse_size(self._site.settings.wal.spool)
@@ -156,10 +157,11 @@ class _Receiver:
         try:
             if self._archive is None:
                 self._archive = self._open(self._spool)
-            stored = self._spool.stored
             self._spool.carry(self._archive)
             self._spool.carry_partial(self._archive, received, now)
-            if stored != self._spool.stored or self._away or time.monotonic() - self._looked > _LOOK:
+            there = len(self._archive.wholes) + len(self._archive.partials)
+            if there != self._there or time.monotonic() - self._looked > _LOOK:
+                self._there = there
                 self._holes(self._archive)
             self._away = ""
         except PlaceError as error:
