@@ -70,6 +70,20 @@ def begin(path: Path, backup: Backup, process: Process) -> None:
         connection.execute(statement, values)
 
 
+def add(path: Path, backup: Backup) -> None:
+    """Note a backup that was found in a repository, with its verifications and copies."""
+    with _open(path) as connection:
+        values = _values(backup) | {"pid": 0, "pid_started": 0}
+        marks = ", ".join(f":{name}" for name in values)
+        connection.execute(f"INSERT INTO backup ({', '.join(values)}) VALUES ({marks})", values)
+        for test in backup.verifications:
+            _note(connection, backup, test)
+        for copy in backup.copies:
+            connection.execute(
+                "INSERT INTO copy VALUES (?, ?, ?, ?)", (backup.id, copy.repository, _iso(copy.at), copy.problem)
+            )
+
+
 def put(path: Path, backup: Backup) -> None:
     """Replace the row of a backup."""
     with _open(path) as connection:
@@ -88,19 +102,22 @@ def judge(path: Path, backup: Backup, verification: Verification) -> Backup:
         verifications=(*backup.verifications, verification),
     )
     with _open(path) as connection:
-        connection.execute(
-            "INSERT INTO verification VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                backup.id,
-                _iso(verification.at),
-                int(verification.passed),
-                verification.seconds,
-                verification.server_version,
-                verification.detail,
-            ),
-        )
+        _note(connection, backup, verification)
         connection.execute("UPDATE backup SET state = ?, error = ? WHERE id = ?", (now.state.value, now.error, now.id))
     return now
+
+
+def mark(path: Path, backup: Backup, keep: str) -> None:
+    """Note until when retention must leave a backup; see Backup.keep."""
+    with _open(path) as connection:
+        connection.execute("UPDATE backup SET keep = ? WHERE id = ?", (keep, backup.id))
+
+
+def _note(connection: sqlite3.Connection, backup: Backup, test: Verification) -> None:
+    connection.execute(
+        "INSERT INTO verification VALUES (?, ?, ?, ?, ?, ?)",
+        (backup.id, _iso(test.at), int(test.passed), test.seconds, test.server_version, test.detail),
+    )
 
 
 def copied(path: Path, backup: Backup, copy: Copy) -> None:

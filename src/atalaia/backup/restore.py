@@ -13,8 +13,9 @@ from pathlib import Path
 from atalaia.backup.kinds import KINDS
 from atalaia.backup.model import Backup, Progress, Restored, Wanted, logfmt
 from atalaia.backup.site import Site
+from atalaia.backup.sources import opened
 from atalaia.backup.vault.place import Damaged
-from atalaia.backup.vault.reader import Reader, open_backup
+from atalaia.backup.vault.reader import Reader
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.environment.state import sync_directory, write_atomically
 from atalaia.postgres import control, init, settings
@@ -40,7 +41,7 @@ def restore_to(site: Site, backup: Backup, target: Path | None, keep_running: bo
             f"{backup.id} is {backup.state.value}{': ' + backup.error if backup.error else ''}",
             "restore another; `atalaia backup list` shows them (docs/backup.md says how to read a file by hand)",
         )
-    reader = open_backup(site.repository, backup.folder, site.keyring(), backup.sha256)
+    reader = opened(site, backup, progress)
     if damaged := reader.damage():
         raise Damaged(
             f"{backup.id} cannot be restored: {'; '.join(damaged)}",

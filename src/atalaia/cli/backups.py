@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atalaia.cli import backup_wal
+from atalaia.cli import backup_stores, backup_wal
 from atalaia.cli.common import FileOption, JsonOption, command_name, console, environment_of, print_json, table
 from atalaia.environment.errors import InputError
 from atalaia.environment.load import Environment
@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Back up, prove that it restores, restore.")
     for name, command in (("now", now), ("list", list_), ("verify", verify), ("restore", restore)):
         group.command(name)(command)
+    backup_stores.add(group)
     backup_wal.add(group)
     app.add_typer(group, name="backup")
 
@@ -79,7 +80,9 @@ def now(
     clusters = clusters_of(environment, servers)
     place = site.of(environment)
     made = [service.backup_now(cluster, place, tell) for cluster in clusters]
-    _print(made, as_json)
+    print_backups(made, as_json)
+    if any(copy.problem for backup in made for copy in backup.copies):
+        raise typer.Exit(1)
 
 
 def list_(as_json: JsonOption = False, file: FileOption = None) -> None:
@@ -94,13 +97,17 @@ def list_(as_json: JsonOption = False, file: FileOption = None) -> None:
     if not found and not as_json:
         print(f"there are no backups yet; `{command_name()} backup now` makes one", file=sys.stderr)
         return
-    _print(found, as_json)
+    print_backups(found, as_json)
 
 
 def verify(
     backups: Annotated[
         list[str] | None, typer.Argument(help="Backups (default: the last of each server).", show_default=False)
     ] = None,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Compare checksums only, in every repository; states stay.")
+    ] = False,
+    origin: backup_stores.FromOption = None,
     as_json: JsonOption = False,
     file: FileOption = None,
 ) -> None:
@@ -112,10 +119,13 @@ def verify(
     from atalaia.backup.model import State
 
     environment = prepare(file)
+    if fast or origin:
+        backup_stores.verify_places(site.of(environment), backups or (), origin, fast=fast, as_json=as_json)
+        return
     checked = service.verify(site.of(environment), backups or (), tell)
     if not checked and not as_json:
         raise InputError("there is no backup to verify", f"`{command_name()} backup now` makes one")
-    _print(checked, as_json)
+    print_backups(checked, as_json)
     if any(backup.state is not State.VERIFIED for backup in checked):
         raise typer.Exit(1)
 
@@ -177,6 +187,7 @@ def as_dict(backup: Backup) -> dict[str, Any]:
         "rows": backup.rows,
         "sha256": backup.sha256,
         "error": backup.error,
+        "copies": backup_stores.copies_of(backup),
         "verifications": [
             {"at": v.at.isoformat(), "passed": v.passed, "seconds": round(v.seconds, 3), "detail": v.detail}
             for v in backup.verifications
@@ -184,7 +195,8 @@ def as_dict(backup: Backup) -> dict[str, Any]:
     }
 
 
-def _print(backups: list[Backup], as_json: bool) -> None:
+def print_backups(backups: list[Backup], as_json: bool) -> None:
+    """A table of backups, or JSON."""
     if as_json:
         print_json([as_dict(backup) for backup in backups])
         return
@@ -209,3 +221,6 @@ def _print(backups: list[Backup], as_json: bool) -> None:
     for b in backups:
         if b.error:
             console().print(f"{b.id}: {b.error}", markup=False)
+        for copy in b.copies:
+            if copy.problem:
+                console().print(f"{b.id}: NOT in {copy.repository}: {copy.problem}", markup=False)

@@ -8,7 +8,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from atalaia.environment.section import DurationText, Section, SizeText
+from atalaia.environment.section import DurationText, Section, SizeText, between
+from atalaia.environment.units import parse_duration
 
 KINDS = ("logical", "plain", "physical")
 _REMOTE = re.compile(r"(s3|gs|az)://[^/\s]+(/\S*)?|https?://\S+")
@@ -61,7 +62,7 @@ class ScheduleSettings(Section):
     incremental: CronText | None = None
     verify: CronText | None = None
     prune: CronText | None = None
-    jitter: Annotated[str, Field()] = "0"
+    jitter: Annotated[str, between(parse_duration, "0", "1d")] = "0"
 
     @property
     def any(self) -> bool:
@@ -80,13 +81,18 @@ class RetentionSettings(Section):
     yearly: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 0
     wal: DurationText | None = None
 
+    @property
+    def any(self) -> bool:
+        """Whether anything is ever removed."""
+        return bool(self.last or self.age or self.daily or self.weekly or self.monthly or self.yearly)
+
 
 class PromiseSettings(Section):
-    """`[backups.promise]`: how old the newest verified backup and WAL may be; `change` in percent."""
+    """`[backups.promise]`: how old the newest verified backup and WAL may be; `change` in percent, 0 for any."""
 
     verified: DurationText | None = None
     wal: DurationText | None = None
-    change: Annotated[int, Field(ge=1, le=10_000, strict=True)] | None = 50
+    change: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 50
 
 
 class CheckSettings(Section):
@@ -104,7 +110,10 @@ class BackupsSettings(Section):
     repository: PlaceText | None = None
     copies: tuple[PlaceText, ...] = ()
     options: dict[Name, str | int | bool] = Field(default_factory=dict)
-    kind: Literal["logical", "plain", "physical"] = "logical"
+    stores: dict[PlaceText, dict[Name, str | int | bool]] = Field(default_factory=dict)
+    options_file: Path | None = None
+    patience: DurationText = "3m"
+    kind: Literal["logical", "plain", "physical"] = "plain"
     compression: Literal["zstd", "lz4", "none"] = "zstd"
     level: Annotated[int, Field(ge=1, le=19, strict=True)] = 1
     encryption: bool = False
@@ -118,11 +127,17 @@ class BackupsSettings(Section):
     tables: tuple[Name, ...] = ()
     exclude_tables: tuple[Name, ...] = ()
     exclude_data: tuple[Name, ...] = ()
+    port: Annotated[int, Field(ge=1, le=65535, strict=True)] | None = None
     wal: WalSettings = WalSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     retention: RetentionSettings = RetentionSettings()
     promise: PromiseSettings = PromiseSettings()
     check: tuple[CheckSettings, ...] = ()
+
+    @property
+    def service(self) -> bool:
+        """Whether something is to be done without being asked: the supervisor keeps a service for it."""
+        return self.schedule.any or self.wal.stream
 
     @model_validator(mode="after")
     def _places_once(self) -> Self:
