@@ -217,7 +217,7 @@ def feeding(
     target that the archive does not reach.
     """
     system = str(details["system_identifier"])
-    archive = open_archive(site.repository, server, system, site.keyring())
+    archive = open_archive(site.repository, server, system, site.keyring(), spares=site.copies)
     if archive is None or not (archive.wholes or archive.partials):
         raise InputError(
             f"no WAL of {server} (system {system}) is archived: only the end of the backup itself can be had",

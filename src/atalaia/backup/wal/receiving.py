@@ -17,11 +17,12 @@ from typing import Any
 
 import psycopg
 
+from atalaia.backup.copies import copy_wal
 from atalaia.backup.model import Progress, logfmt
 from atalaia.backup.site import Site
 from atalaia.backup.vault.place import PlaceError
 from atalaia.backup.wal import beginning, segment, slot, spool, status, stream
-from atalaia.backup.wal.archive import Archive, open_archive
+from atalaia.backup.wal.archive import Archive, open_archive, systems
 from atalaia.backup.wal.spool import Spool
 from atalaia.backup.wal.view import interruptions
 from atalaia.environment.errors import AtalaiaError
@@ -33,6 +34,7 @@ EVERY = 5.0
 """Seconds between two uploads of a segment that is still being received."""
 _TICK = 1.0
 _LOOK = 30.0  # seconds between two looks for what is missing
+_COPY = 60.0  # seconds between two looks for what the further repositories have not got
 _PAUSES = (0.5, 15.0)  # seconds before another try, the first and the longest
 _log = logging.getLogger("atalaia.backup")
 
@@ -44,10 +46,26 @@ def receive(cluster: Cluster, site: Site, stop: threading.Event, tell: Progress,
     """
     with _lock(site, cluster.name):
         receiver = _Receiver(cluster, site, stop, tell, every)
+        copier = threading.Thread(target=_copy, args=(cluster.name, site, stop, tell), name=f"wal-copy-{cluster.name}")
+        if site.copies:
+            copier.start()
         try:
             receiver.run()
         finally:
             receiver.close()
+            if site.copies:
+                copier.join()
+
+
+def _copy(server: str, site: Site, stop: threading.Event, tell: Progress) -> None:
+    """Let the further repositories have what is archived, beside: one that is away holds nothing up."""
+    told: dict[str, str] = {}
+    while not stop.wait(_COPY):
+        problems = copy_wal(site, server, lambda _: None)
+        for address, problem in problems.items():
+            if told.get(address) != problem:
+                tell(f"{server}: its WAL is not up to date in {address}: {problem}")
+        told = problems
 
 
 class _Receiver:
@@ -58,6 +76,8 @@ class _Receiver:
         if before := status.load(site, cluster.name):
             kept = ("archived_at", "covered_until", "archived_lsn", "system", "timeline", "interruptions")
             self._status = replace(self._status, **{name: getattr(before, name) for name in kept})
+        # What was archived must be there again: an empty place is a disk that is not mounted.
+        self._known = self._status.system if self._status.archived_at else ""
         self._pause = _PAUSES[0]
         self._spool: Spool | None = None
         self._archive: Archive | None = None
@@ -170,10 +190,17 @@ class _Receiver:
             self._report("wal_spooling", error.what)
 
     def _open(self, kept: Spool) -> Archive:
+        name, system, place = self._cluster.name, self._status.system, self._site.repository
+        if self._known == system and system not in systems(place, name):
+            raise PlaceError(
+                f"{place.address} has no WAL of {name} any more",
+                "see that its disk is mounted; if it was removed on purpose, delete "
+                f"{status.path_of(self._site, name)} and make a physical backup",
+            )
         archive = open_archive(
-            self._site.repository,
-            self._cluster.name,
-            self._status.system,
+            place,
+            name,
+            system,
             self._site.keyring(),
             segment_size=kept.segment_size,
             sealing=self._site.sealing(),
