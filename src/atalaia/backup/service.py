@@ -20,7 +20,7 @@ from atalaia.backup.keeping.guard import using
 from atalaia.backup.keeping.prune import prune
 from atalaia.backup.kind import Kind
 from atalaia.backup.kinds import maker_of
-from atalaia.backup.model import Backup, Progress, Restored, State, logfmt
+from atalaia.backup.model import ALL, Backup, Progress, Restored, State, Wanted, logfmt
 from atalaia.backup.rebuild import told_older
 from atalaia.backup.restore import restore_to
 from atalaia.backup.site import Site
@@ -165,6 +165,7 @@ def restore(
     progress: Progress = quiet,
     *,
     keep_running: bool = False,
+    wanted: Wanted = ALL,
 ) -> Restored:
     """Restore a backup into a new server: `target`, or restored/<id> beside the servers.
 
@@ -172,8 +173,9 @@ def restore(
     restore_to).
     """
     list_backups(site, progress)
-    with using(site, catalogue.get(site.catalogue, identifier).server, progress):
-        return restore_to(site, catalogue.get(site.catalogue, identifier), target, keep_running, progress)
+    backup = catalogue.get(site.catalogue, identifier)
+    with using(site, backup.server, progress):
+        return restore_to(site, backup, target, keep_running, progress, wanted)
 
 
 def _begin(cluster: Cluster, site: Site, maker: Kind) -> Backup:
