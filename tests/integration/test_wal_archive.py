@@ -15,9 +15,10 @@ from atalaia.backup.vault import keys
 from atalaia.backup.vault.keys import Keyring, WrongKey
 from atalaia.backup.vault.local import LocalPlace
 from atalaia.backup.vault.place import Damaged, PlaceError
-from atalaia.backup.wal import archive, segment
+from atalaia.backup.wal import segment
 from atalaia.backup.wal.archive import Archive, OtherWal, open_archive
 from atalaia.backup.wal.extent import gaps, prune, ranges, timelines, way
+from atalaia.backup.wal.rewrap import rewrap
 from atalaia.backup.wal.segment import PARTIAL, Segment
 
 SIZE = 1 << 20
@@ -192,8 +193,8 @@ def test_keys_are_rotated_without_touching_the_wal(place: LocalPlace) -> None:
     each = Segment(1, 2, SIZE)
     put(made(place, Keyring((old,))), 1, 2)
     before = {path: path.read_bytes() for path in place.root.rglob("0*") if path.is_file()}
-    assert archive.rewrap(place, "a", Keyring((old, new))) == 1
-    assert archive.rewrap(place, "a", Keyring((old, new))) == 0
+    assert rewrap(place, "a", Keyring((old, new))) == 1
+    assert rewrap(place, "a", Keyring((old, new))) == 0
     assert made(place, Keyring((new,))).read(each.name) == wal(each)
     assert {path: path.read_bytes() for path in place.root.rglob("0*") if path.is_file()} == before
     stranger = open_archive(place, "a", SYSTEM, Keyring((old,)))

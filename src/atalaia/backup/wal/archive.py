@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -24,6 +24,7 @@ from atalaia.environment.errors import AtalaiaError
 FORMAT = 1
 T = TypeVar("T")
 _NOTE = "archive.json"
+COVERED = "covered.json"
 OPEN = ".open"
 """How the object of a partial segment ends; a folder's own unfinished files end in `.partial`."""
 
@@ -159,6 +160,19 @@ class Archive:
         """When an object's contents were received, by the clock of then. Raises as `read`."""
         return _first((self.place, *self.spares), lambda place: self._head(place, self.object_of(name))).at
 
+    def note_covered(self, at: datetime, position: str, timeline: int) -> None:
+        """Note that at this time all of the server's WAL was archived. Raises PlaceError."""
+        data = {"format": FORMAT, "at": at.astimezone(UTC).isoformat(), "lsn": position, "timeline": timeline}
+        self.place.put(f"{self.folder}/{COVERED}", orjson.dumps(data) + b"\n")
+
+    def covered(self, timeline: int) -> datetime | None:
+        """Until when the archive has all of a timeline's WAL; None when that is not known."""
+        try:
+            found = _first((self.place, *self.spares), partial(note, name=f"{self.folder}/{COVERED}"))
+            return datetime.fromisoformat(found["at"]) if found["timeline"] == timeline else None
+        except (AtalaiaError, KeyError, ValueError):
+            return None
+
     def forks(self, timeline: int) -> tuple[segment.Fork, ...]:
         """The timelines before one, oldest first; none for one that has no history here."""
         return segment.history(self.read(f"{timeline:08X}{HISTORY}")) if timeline in self.histories else ()
@@ -266,22 +280,6 @@ def open_archive(
             archive.keys[key.id] = key
     archive.refresh()
     return archive
-
-
-def rewrap(place: Place, server: str, keyring: Keyring) -> int:
-    """After a rotation of keys: wrap the keys of a server's archives under the current one; how many were rewritten.
-
-    Raises WrongKey, PlaceError.
-    """
-    done = 0
-    for system in systems(place, server):
-        for found in list(place.objects(f"{folder_of(server)}/{system}/keys/")):
-            kept = note(place, found.name)
-            if kept["encryption"]["key"] != keyring.current.id:
-                secret = keyring.unwrap(kept["encryption"], kept["id"])
-                place.put(found.name, orjson.dumps(kept | {"encryption": keyring.wrap(secret, kept["id"])}) + b"\n")
-                done += 1
-    return done
 
 
 def note(place: Place, name: str) -> dict[str, Any]:

@@ -35,6 +35,8 @@ EVERY = 5.0
 _TICK = 1.0
 _LOOK = 30.0  # seconds between two looks for what is missing
 _COPY = 60.0  # seconds between two looks for what the further repositories have not got
+_NOTE = 60.0  # seconds between two notes in the archive of what it covers
+_SAMPLES = 100_000
 _PAUSES = (0.5, 15.0)  # seconds before another try, the first and the longest
 _log = logging.getLogger("atalaia.backup")
 
@@ -84,7 +86,8 @@ class _Receiver:
         self._looked, self._there = 0.0, -1
         self._retry = 0.0  # when to ask the repository again
         self._away = ""
-        self._samples: deque[tuple[float, int]] = deque()
+        self._samples: deque[tuple[float, datetime, int]] = deque()
+        self._noted = -_NOTE
         self._told = ""
 
     def run(self) -> None:
@@ -151,10 +154,10 @@ class _Receiver:
         began = time.monotonic()
         while not self._stop.is_set():
             ended = running.ended()
-            flushed, received = slot.progress_of(connection)
             asked = datetime.now(UTC)
-            self._carry(received)
-            self._measure(connection, flushed, received, asked)
+            seen = slot.positions(connection)
+            self._carry(seen.received)
+            self._measure(connection, seen, asked)
             if ended:
                 raise AtalaiaError(f"pg_receivewal ended: {running.reason}", "it is started again")
             if self._full(1.0):
@@ -222,32 +225,36 @@ class _Receiver:
                 _log.error(logfmt("wal_missing", server=self._cluster.name, missing=hole))
         self._set(interruptions=found)
 
-    def _measure(
-        self, connection: psycopg.Connection[Any], flushed: int, received: int | None, asked: datetime
-    ) -> None:
+    def _measure(self, connection: psycopg.Connection[Any], where: slot.Positions, asked: datetime) -> None:
         assert self._spool
         now = time.monotonic()
         archived = self._spool.archived
-        if not self._samples or flushed > self._samples[-1][1]:
-            self._samples.append((now, flushed))
-        while self._samples and archived is not None and self._samples[0][1] <= archived:
-            self._samples.popleft()
-        if len(self._samples) > 100_000:
-            del self._samples[1]
-        behind = max(0, flushed - archived) if archived is not None else None
+        self._samples.append((now, asked, where.inserted))
+        if len(self._samples) > _SAMPLES:
+            del self._samples[1]  # the oldest says how long it has been
+        covered = self._status.covered_until
+        while self._samples and archived is not None and self._samples[0][2] <= archived:
+            covered = self._samples.popleft()[1]
+        behind = max(0, where.inserted - archived) if archived is not None else None
+        if covered and not behind and self._archive and now - self._noted > _NOTE:
+            # For recoveries to a time after which nothing was committed.
+            with contextlib.suppress(PlaceError):
+                self._archive.note_covered(covered, segment.show(where.inserted), self._status.timeline)
+                self._noted = now
         seen = slot.look(connection)
+        received = where.received
         self._set(
             state="spooling" if self._away else "streaming",
             problem=self._away,
             remedy="WAL is kept in the spool until the repository answers" if self._away else "",
             slot=seen.status if seen else "missing",
             slot_safe_bytes=seen.safe if seen else None,
-            server_lsn=segment.show(flushed),
+            server_lsn=segment.show(where.flushed),
             received_lsn=segment.show(received) if received is not None else self._status.received_lsn,
             archived_lsn=segment.show(archived) if archived is not None else "",
             lag_bytes=behind,
-            lag_seconds=round(now - self._samples[0][0], 1) if self._samples and behind else 0.0,
-            covered_until=asked if behind == 0 else self._status.covered_until,
+            lag_seconds=round(now - self._samples[0][0], 1) if self._samples else 0.0,
+            covered_until=covered,
         )
 
     def _set(self, **values: Any) -> None:
