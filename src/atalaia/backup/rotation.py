@@ -17,6 +17,7 @@ from atalaia.backup.vault.keys import Key, Keyring
 from atalaia.backup.vault.manifest import NAME
 from atalaia.backup.vault.place import Missing, Place
 from atalaia.backup.vault.reader import look, open_backup
+from atalaia.backup.wal import archive
 from atalaia.environment.errors import AtalaiaError, InputError
 
 _log = logging.getLogger("atalaia.backup")
@@ -33,7 +34,7 @@ class KeyCheck:
 
 @dataclass(frozen=True, slots=True)
 class Rewrapped:
-    """How many manifests are under the current key now, how many were, and what could not be."""
+    """How many manifests and keys of archived WAL were put under the current key, how many were, what could not be."""
 
     changed: int
     unchanged: int
@@ -101,6 +102,7 @@ def rewrap(site: Site, progress: Progress) -> Rewrapped:
                             problems.append(error.what)
                             continue
                         changed, unchanged = changed + done, unchanged + (not done)
+                    changed += archive.rewrap(place, server, ring)
         except AtalaiaError as error:
             problems.append(error.what)
         progress(f"{place.address}: read")
