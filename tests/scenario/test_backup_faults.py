@@ -1,187 +1,212 @@
-"""What a repository may do to backups: no backup is called good that does not restore, none that restores is lost."""
+"""Backups that are killed, crowded and cut off: none that is listed as good is lost or restores to something else."""
 
 from __future__ import annotations
 
-import json
-import os
+import contextlib
+import random
 import shutil
+import signal
+import sqlite3
 import subprocess
+import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.integration.logs_support import small_disk
-from tests.integration.object_store import Fault, Store, bucket, moto
-from tests.scenario.support import Home, home
+from atalaia.backup.kinds import KINDS
+from tests.conftest import soak
+from tests.scenario.backup_chaos import Yard, check_told, disk, yard
+from tests.scenario.backup_work import begin, change
 
-SERVER = "postgres_a"
-CONFIGURATION = """
-[servers.postgres_a]
-version = 16
-
-[collection]
-targets = []
-
-[backups]
-kind = "plain"
-encryption = true
-patience = "1s"
-options_file = "secret.toml"
-repository = "{repository}"
-copies = [{copies}]
-"""
+KIND = "logical" if "logical" in KINDS else "plain"
+_ROWS = 150_000  # of one table: more than a chunk, so that something is stored while more is read
+_STORING = r"open .*(\.pack|\.zst|\.sealed)\..*partial"  # the first chunk is there
 
 
 @pytest.fixture(scope="module")
-def store() -> Iterator[Store]:
-    with moto() as address, bucket(address) as made:
-        yield made
+def grounds(request: pytest.FixtureRequest) -> Iterator[Yard]:
+    """A server with some content, and one verified backup of it; every test leaves it in order."""
+    with tempfile.TemporaryDirectory(prefix="atalaia-test-", ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o755)
+        with yard(Path(name, "env"), getattr(request, "param", KIND)) as made:
+            begin(made.server, _ROWS)
+            made.backup()
+            yield made
+            _goes_on(made, random.Random(1))
 
 
-@pytest.fixture
-def place(store: Store, reachable: Path) -> Iterator[Home]:
-    """An environment whose repository is a folder, with a copy in an object store; a table in its server."""
-    with home(reachable / "home") as made:
-        secret = made.folder / "secret.toml"
-        secret.write_text("".join(f'{name} = "{value}"\n' for name, value in store.options.items()))
-        secret.chmod(0o600)
-        configure(made, store, repository="repository")
-        made.run("up", seconds=120)
-        with made.connect(SERVER) as connection:
-            connection.execute("CREATE TABLE ledger AS SELECT i, md5(i::text) note FROM generate_series(1, 5000) i")
-        yield made
-        store.fault = lambda *_: None
+_STEPS = 60  # about as many as each of these commands takes; a few of these kills come too late
+_ACTIONS = ("now", "restore", "verify", "now")
 
 
-def configure(made: Home, store: Store, repository: str, copies: bool = True) -> None:
-    where = json.dumps(store.address) if copies else ""
-    (made.folder / "atalaia.toml").write_text(CONFIGURATION.format(repository=repository, copies=where))
+@pytest.mark.timeout(7200 if soak() else 300)
+@pytest.mark.parametrize("grounds", sorted(KINDS) if soak() else [KIND], indirect=True)
+def test_killed_at_random_points(grounds: Yard, rng: random.Random) -> None:
+    killed = 0
+    for number in range(100 if soak() else 4):
+        change(grounds.server, rng)
+        grounds.record()
+        action = _ACTIONS[number % len(_ACTIONS)]
+        name = rng.choice(sorted(grounds.recorded))
+        arguments = {"now": (), "verify": (name,), "restore": (name, "--to", str(grounds.folder / "restored"))}[action]
+        killed += _killed(grounds, rng, action, *arguments)
+        grounds.check()
+        if action == "restore" and (grounds.folder / "restored").exists():
+            # The same command again clears what the killed one has left, or says that all of it is there.
+            grounds.run("backup", action, *arguments, code=None)
+            assert (grounds.folder / "restored" / "data" / "PG_VERSION").is_file()
+            shutil.rmtree(grounds.folder / "restored")
+        if soak():
+            _goes_on(grounds, rng)
+    assert killed >= (50 if soak() else 1)
+    _settle(grounds, rng)
 
 
-def listed(made: Home) -> list[dict[str, object]]:
-    return list(json.loads(made.run("backup", "list", "--json").stdout or "[]"))
+def _killed(grounds: Yard, rng: random.Random, *arguments: str) -> bool:
+    """Kill a command at a step, or after a time; whether it was early enough."""
+    if rng.random() < 0.7:
+        process = grounds.command("backup", *arguments, at=rng.randrange(1, _STEPS))
+    else:
+        process = grounds.command("backup", *arguments)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(rng.uniform(0.5, 6))
+        process.kill()
+    out, err = process.communicate(timeout=300)
+    point = grounds.steps()[1] if (grounds.folder / "steps").exists() else "a moment"
+    print(f"{arguments[0]}: {process.returncode} at {point}")
+    assert "Traceback" not in out + err
+    assert process.returncode in (0, -signal.SIGKILL), err
+    return process.returncode != 0
 
 
-def packs(made: Home, backup: object) -> dict[str, Path]:
-    """The objects of a backup in the folder, by what they are."""
-    folder = made.folder / "repository" / SERVER / str(backup)
-    found = {path.name.split(".")[0]: path for path in folder.iterdir()}
-    assert {"dump", "index", "manifest"} <= set(found)
-    return found
+def _settle(grounds: Yard, rng: random.Random) -> None:
+    """In a soak after each fault, else once at the end of all."""
+    if soak():
+        _goes_on(grounds, rng)
 
 
-def restores(made: Home, backup: object, *more: str) -> subprocess.CompletedProcess[str]:
-    done = made.run("backup", "restore", str(backup), "--json", *more, code=None)
-    if done.returncode == 0:
-        shutil.rmtree(json.loads(done.stdout)["directory"])
-    return done
+def _goes_on(grounds: Yard, rng: random.Random) -> None:
+    """The next commands work, tidy up, and a backup of any age restores. (The fixture's end does it in any case.)"""
+    grounds.backup()
+    grounds.check_tidy()
+    grounds.check_restores(rng.choice(sorted(grounds.recorded)))
 
 
-def test_faults_of_repositories(place: Home, store: Store) -> None:
-    # Without a key file nothing is encrypted, and the command that makes one is told.
-    refused = place.run("backup", "now", code=2)
-    assert "backup key new" in refused.stderr
-    assert listed(place) == []
-    said = place.run("backup", "key", "new").stdout
-    assert "keep a copy elsewhere" in said
-    key_file = next((place.state / "secrets").glob("backup.keys"))
-    kept = key_file.read_text()
-    assert place.run("backup", "key", "show").stdout == kept
-
-    (made,) = json.loads(place.run("backup", "now", "--json").stdout)
-    assert made["state"] == "verified"
-    assert [copy["problem"] for copy in made["copies"]] == [""]
-    name = made["id"]
-
-    # Damage is told, and mended from the copy.
-    dump = packs(place, name)["dump"]
-    whole = dump.read_bytes()
-    dump.write_bytes(whole[:-9] + bytes([whole[-9] ^ 4]) + whole[-8:])
-    fast = place.run("backup", "verify", "--fast", name, code=1)
-    assert f"{dump} has changed since it was written" in fast.stderr
-    assert listed(place)[0]["state"] == "verified"
-    place.run("backup", "copy", name)
-    assert dump.read_bytes() == whole
-    # Damaged in the first repository, it restores from the copy, and proves from it.
-    dump.unlink()
-    done = restores(place, name)
-    assert done.returncode == 0, done.stderr
-    assert "it is whole elsewhere" in place.run("backup", "verify", name).stderr
-    assert listed(place)[0]["state"] == "verified"
-
-    # And the store answers 500: no copy is whole, so nothing is restored or judged, and the reasons are told.
-    store.fault = lambda *_: Fault(status=500)
-    away = place.run("backup", "verify", name, code=1).stderr
-    assert "could not be tested" in away
-    assert store.address in away
-    assert listed(place)[0]["state"] == "verified"
-    # A new backup is made all the same, and that its copy is missing is told.
-    second = place.run("backup", "now", "--json", code=1)
-    (made,) = json.loads(second.stdout)
-    assert made["state"] == "verified"
-    assert "NOT in s3://" in second.stderr
-    store.fault = lambda *_: None
-    place.run("backup", "copy", name, made["id"])
-    assert all(copy["problem"] == "" for backup in listed(place) for copy in backup["copies"])  # type: ignore[attr-defined]
-    assert dump.exists()
-
-    # The wrong key, and none: nothing is judged, and what to do is told.
-    place.run("backup", "key", "check")
-    key_file.unlink()
-    assert "there is no key file" in place.run("backup", "verify", name, code=1).stderr
-    place.run("backup", "key", "new")
-    assert "not in the key file" in place.run("backup", "key", "check", code=1).stdout
-    done = restores(place, name)
-    assert done.returncode == 1
-    assert "backup key import" in done.stderr
-    (place.folder / "kept").write_text(kept)
-    place.run("backup", "key", "import", str(place.folder / "kept"))
-    place.run("backup", "key", "rotate", "--rewrap")
-    place.run("backup", "key", "check")
-    assert len(json.loads(place.run("backup", "key", "list", "--json").stdout)) == 3
-
-    # The catalogue damaged, then lost: told what to do, then made again from the store alone.
-    catalogue = place.state / "backups.sqlite"
-    before = listed(place)
-    catalogue.write_bytes(b"not a catalogue")
-    assert "backup rebuild" in place.run("backup", "list", code=1).stderr
-    catalogue.unlink()
-    place.run("backup", "rebuild", "--from", store.address)
-    assert [b["id"] for b in listed(place)] == [b["id"] for b in before]
-    assert [b["state"] for b in listed(place)] == ["verified", "verified"]
-    assert [b["sha256"] for b in listed(place)] == [b["sha256"] for b in before]
-
-    # A new machine: atalaia.toml, the store and the keys are enough.
-    with home(place.folder.parent / "new") as machine:
-        for file in ("atalaia.toml", "secret.toml"):
-            (machine.folder / file).write_bytes((place.folder / file).read_bytes())
-        (machine.folder / "secret.toml").chmod(0o600)
-        (machine.folder / "keys").write_text(key_file.read_text())
-        machine.run("backup", "key", "import", str(machine.folder / "keys"))
-        # Its own first repository is an empty folder.
-        machine.run("backup", "rebuild", code=None)
-        done = restores(machine, name)
-        assert done.returncode == 0, done.stderr
+def test_a_second_backup_at_the_same_time_is_refused_and_the_first_goes_on(grounds: Yard, rng: random.Random) -> None:
+    grounds.record()
+    with grounds.halted("backup", "now", match=_STORING) as first:
+        assert "already running" in grounds.refused("backup", "now")
+        assert [row["state"] for row in grounds.backups().values()].count("running") == 1
+    assert first.communicate(timeout=120)[1].count("verified") == 1
+    assert first.returncode == 0
+    grounds.check()
+    _settle(grounds, rng)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a small disk")
-def test_a_full_repository(place: Home, store: Store) -> None:
-    disk = place.folder.parent / "disk"
-    with small_disk(disk, 3 << 20):
-        configure(place, store, repository=str(disk / "repository"), copies=False)
-        place.run("backup", "key", "new")
-        place.run("backup", "now")
-        with place.connect(SERVER) as connection:
-            connection.execute(
-                "CREATE TABLE large AS SELECT string_agg(md5((i * n)::text), '') FROM generate_series(1, 500) i, "
-                "generate_series(1, 400) n GROUP BY i"
-            )
-        full = place.run("backup", "now", code=1)
-        assert "No space left on device" in full.stderr
-        assert "make room" in full.stderr
-        first, second = listed(place)
-        assert (first["state"], second["state"]) == ("verified", "failed")
-        assert "No space left" in str(second["error"])
-        assert not (disk / "repository" / str(second["folder"])).exists()
-        place.run("backup", "verify", str(first["id"]))
+@pytest.mark.parametrize("kill", [True, False], ids=["kill -9", "restart"])
+def test_a_server_that_restarts_during_a_backup(grounds: Yard, rng: random.Random, kill: bool) -> None:
+    change(grounds.server, rng)
+    grounds.record()
+    with grounds.halted("backup", "now", match=_STORING) as process:
+        grounds.stop(kill=kill)
+        grounds.start()
+    _, err = process.communicate(timeout=120)
+    if process.returncode:
+        check_told(err)
+    else:  # all of it had been sent already
+        assert "verified" in err
+    grounds.check()
+    _settle(grounds, rng)
+
+
+def test_a_clock_that_was_set_back(grounds: Yard, rng: random.Random) -> None:
+    today = grounds.usable()[-1]
+    change(grounds.server, rng)
+    yesterday = grounds.backup(clock=-86_400)
+    assert yesterday < today
+    grounds.check()
+    if soak():
+        grounds.run("backup", "verify", clock=-90_000)
+        change(grounds.server, rng)
+        assert grounds.backup(clock=-7_200) < today
+        grounds.check_restores(today)
+    grounds.check_restores(yesterday)
+    _settle(grounds, rng)
+
+
+def test_databases_that_come_go_and_change_their_names_during_a_backup(grounds: Yard, rng: random.Random) -> None:
+    grounds.record()
+    done = threading.Event()
+
+    def work() -> None:
+        with grounds.server.connect() as connection:
+            while not done.is_set():
+                connection.execute("CREATE DATABASE passing")
+                connection.execute("ALTER DATABASE passing RENAME TO passed")
+                connection.execute("DROP DATABASE passed WITH (FORCE)")
+                connection.execute("CREATE TABLE passing (a int)")
+                connection.execute("DROP TABLE passing")
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        grounds.run("backup", "now")
+    finally:
+        done.set()
+        worker.join(60)
+    name = sorted(grounds.usable())[-1]
+    grounds.recorded[name] = grounds.now
+    grounds.check_restores(name, passing=True)
+    _settle(grounds, rng)
+
+
+def test_no_room_for_the_restore_test_leaves_a_good_backup_that_is_not_proven(
+    grounds: Yard, rng: random.Random
+) -> None:
+    grounds.record()
+    with disk(grounds.environment.state.root / "temporary", 30 << 20):
+        grounds.refused("backup", "now")
+    found = grounds.check()
+    assert list(found.values())[-1]["state"] == "complete", "no room says nothing of the backup"
+    _settle(grounds, rng)
+
+
+def test_a_repository_that_is_full_or_read_only(grounds: Yard, rng: random.Random) -> None:
+    repository = grounds.folder / ".atalaia" / "backups"
+    kept = grounds.folder / "kept"
+    before = grounds.usable()
+    repository.rename(kept)
+    try:
+        with disk(repository, 200 << 10):
+            assert "No space left" in grounds.refused("backup", "now")
+            assert not [path for path in repository.rglob("*") if path.is_file()]
+            subprocess.run(["mount", "-o", "remount,ro", repository], check=True)
+            assert "Read-only" in grounds.refused("backup", "now")
+            grounds.refused("backup", "restore", before[-1])
+    finally:
+        repository.rmdir()
+        kept.rename(repository)
+    assert grounds.usable() == before
+    _settle(grounds, rng)
+
+
+def test_a_catalogue_that_another_process_holds(grounds: Yard, rng: random.Random) -> None:
+    grounds.record()
+    holder = sqlite3.connect(grounds.environment.state.backup_catalogue, isolation_level=None, check_same_thread=False)
+    with contextlib.closing(holder):
+        with grounds.halted("backup", "now", match=_STORING) as process:
+            holder.execute("BEGIN EXCLUSIVE")
+            letting_go = threading.Timer(40 if soak() else 3, holder.execute, ["ROLLBACK"])
+            letting_go.start()
+        _, err = process.communicate(timeout=120)
+        letting_go.join()
+    if soak():
+        check_told(err)
+        assert "another process" in err
+        assert "rebuild" not in err
+    else:
+        assert process.returncode == 0, err
+    grounds.check()
+    _settle(grounds, rng)
