@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from atalaia.backup import catalogue
+from atalaia.backup.model import Backup, State
 from tests.integration.logs_support import small_disk
 from tests.integration.object_store import Fault, Store, bucket, moto
 from tests.scenario.support import Home, home
@@ -59,8 +61,9 @@ def configure(made: Home, store: Store, repository: str, copies: bool = True) ->
     (made.folder / "atalaia.toml").write_text(CONFIGURATION.format(repository=repository, copies=where))
 
 
-def listed(made: Home) -> list[dict[str, object]]:
-    return list(json.loads(made.run("backup", "list", "--json").stdout or "[]"))
+def listed(made: Home) -> list[Backup]:
+    """What the catalogue says, read without a command."""
+    return catalogue.list_backups(made.state / "backups.sqlite")
 
 
 def packs(made: Home, backup: object) -> dict[str, Path]:
@@ -100,7 +103,7 @@ def test_faults_of_repositories(place: Home, store: Store) -> None:
     dump.write_bytes(whole[:-9] + bytes([whole[-9] ^ 4]) + whole[-8:])
     fast = place.run("backup", "verify", "--fast", name, code=1)
     assert f"{dump} has changed since it was written" in fast.stderr
-    assert listed(place)[0]["state"] == "verified"
+    assert listed(place)[0].state is State.VERIFIED
     place.run("backup", "copy", name)
     assert dump.read_bytes() == whole
     # Damaged in the first repository, it restores from the copy, and proves from it.
@@ -108,14 +111,14 @@ def test_faults_of_repositories(place: Home, store: Store) -> None:
     done = restores(place, name)
     assert done.returncode == 0, done.stderr
     assert "it is whole elsewhere" in place.run("backup", "verify", name).stderr
-    assert listed(place)[0]["state"] == "verified"
+    assert listed(place)[0].state is State.VERIFIED
 
     # And the store answers 500: no copy is whole, so nothing is restored or judged, and the reasons are told.
     store.fault = lambda *_: Fault(status=500)
     away = place.run("backup", "verify", name, code=1).stderr
     assert "could not be tested" in away
     assert store.address in away
-    assert listed(place)[0]["state"] == "verified"
+    assert listed(place)[0].state is State.VERIFIED
     # A new backup is made all the same, and that its copy is missing is told.
     second = place.run("backup", "now", "--json", code=1)
     (made,) = json.loads(second.stdout)
@@ -123,11 +126,10 @@ def test_faults_of_repositories(place: Home, store: Store) -> None:
     assert "NOT in s3://" in second.stderr
     store.fault = lambda *_: None
     place.run("backup", "copy", name, made["id"])
-    assert all(copy["problem"] == "" for backup in listed(place) for copy in backup["copies"])  # type: ignore[attr-defined]
+    assert not any(copy.problem for backup in listed(place) for copy in backup.copies)
     assert dump.exists()
 
     # The wrong key, and none: nothing is judged, and what to do is told.
-    place.run("backup", "key", "check")
     key_file.unlink()
     assert "there is no key file" in place.run("backup", "verify", name, code=1).stderr
     place.run("backup", "key", "new")
@@ -139,18 +141,16 @@ def test_faults_of_repositories(place: Home, store: Store) -> None:
     place.run("backup", "key", "import", str(place.folder / "kept"))
     place.run("backup", "key", "rotate", "--rewrap")
     place.run("backup", "key", "check")
-    assert len(json.loads(place.run("backup", "key", "list", "--json").stdout)) == 3
+    assert len(json.loads(key_file.read_text())["keys"]) == 3
 
     # The catalogue damaged, then lost: told what to do, then made again from the store alone.
-    catalogue = place.state / "backups.sqlite"
+    lost = place.state / "backups.sqlite"
     before = listed(place)
-    catalogue.write_bytes(b"not a catalogue")
+    lost.write_bytes(b"not a catalogue")
     assert "backup rebuild" in place.run("backup", "list", code=1).stderr
-    catalogue.unlink()
+    lost.unlink()
     place.run("backup", "rebuild", "--from", store.address)
-    assert [b["id"] for b in listed(place)] == [b["id"] for b in before]
-    assert [b["state"] for b in listed(place)] == ["verified", "verified"]
-    assert [b["sha256"] for b in listed(place)] == [b["sha256"] for b in before]
+    assert [(b.id, b.state, b.sha256) for b in listed(place)] == [(b.id, b.state, b.sha256) for b in before]
 
     # A new machine: atalaia.toml, the store and the keys are enough.
     with home(place.folder.parent / "new") as machine:
@@ -181,7 +181,7 @@ def test_a_full_repository(place: Home, store: Store) -> None:
         assert "No space left on device" in full.stderr
         assert "make room" in full.stderr
         first, second = listed(place)
-        assert (first["state"], second["state"]) == ("verified", "failed")
-        assert "No space left" in str(second["error"])
-        assert not (disk / "repository" / str(second["folder"])).exists()
-        place.run("backup", "verify", str(first["id"]))
+        assert (first.state, second.state) == (State.VERIFIED, State.FAILED)
+        assert "No space left" in second.error
+        assert not (disk / "repository" / second.folder).exists()
+        place.run("backup", "verify", first.id)
