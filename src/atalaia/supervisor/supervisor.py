@@ -16,6 +16,7 @@ from atalaia.environment.errors import AtalaiaError
 from atalaia.postgres import logfiles
 from atalaia.runtime.process import Process
 from atalaia.supervisor import control
+from atalaia.supervisor.control import HOLD
 from atalaia.supervisor.keeper import Keeper, State
 from atalaia.supervisor.layout import SUPERVISOR, Layout
 from atalaia.supervisor.service import in_stopping_order, services_of
@@ -136,6 +137,19 @@ class Supervisor:
             elif operation == "stop":
                 self.stop()
                 self._follow(connection)
+            elif operation.startswith(HOLD):
+                self._hold(connection, operation.removeprefix(HOLD))
+
+    def _hold(self, connection: socket.socket, name: str) -> None:
+        """Keep a service stopped for as long as the client stays connected, however it goes."""
+        for keeper in self.keepers:
+            if keeper.service.name == name and keeper.hold():
+                log.info("event=held name=%s", name)
+                try:
+                    self._follow(connection)
+                finally:
+                    keeper.release()
+                    log.info("event=released name=%s", name)
 
     def _follow(self, connection: socket.socket) -> None:
         """Send the report at every change until everything has stopped or the client goes."""
@@ -144,5 +158,5 @@ class Supervisor:
             with self._changes:
                 self._changes.wait_for(lambda seen=seen: self._version != seen, timeout=1.0)  # type: ignore[misc]  # mypy cannot infer a lambda's default
                 seen = self._version
-            if not control.reply(connection, self.report()) or self.stopped.is_set():
+            if not control.reply(connection, self.report()) or self.stopped.is_set() or control.gone(connection):
                 return

@@ -132,7 +132,7 @@ class Writer:
         with self._lock:
             self.raw_size += size
 
-    def submit(self, raw: bytes) -> Future[Chunk]:
+    def submit(self, raw: bytes | memoryview) -> Future[Chunk]:
         """Compress, seal and append a chunk in the background. Raises what an earlier one failed with."""
         self._room.acquire()
         if self._failure:
@@ -140,7 +140,7 @@ class Writer:
             raise self._failure
         return self._pool.submit(self._work, next(self._numbers), raw)
 
-    def _work(self, number: int, raw: bytes) -> Chunk:
+    def _work(self, number: int, raw: bytes | memoryview) -> Chunk:
         try:
             stored = self._codec.seal(number, raw)
             digest = xxhash.xxh3_64_intdigest(stored)
@@ -190,6 +190,15 @@ class MemberWriter:
             view = view[len(taken) :]
             if len(self._pending) == SIZE:
                 self._flush()
+
+    def give(self, block: memoryview) -> Future[Chunk] | None:
+        """Append a block of at most a chunk's size without copying it; it is to be left alone until that is done."""
+        if self._pending:
+            self.write(block)
+            return None
+        self.size += len(block)
+        self._chunks.append(self._writer.submit(block))
+        return self._chunks[-1]
 
     def close(self) -> Member:
         """Wait until all of it is in packs; the member. Again, it is the same."""
