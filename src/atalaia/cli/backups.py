@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atalaia.cli import backup_restore, backup_stores, backup_wal
+from atalaia.cli import backup_keeping, backup_restore, backup_stores, backup_wal
 from atalaia.cli.common import FileOption, JsonOption, command_name, console, environment_of, print_json, table
 from atalaia.cli.telling import Teller
 from atalaia.environment.errors import InputError
@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Back up, prove that it restores, restore.")
     for name, command in (("now", now), ("list", list_), ("verify", verify)):
         group.command(name)(command)
-    for module in (backup_restore, backup_stores, backup_wal):
+    for module in (backup_restore, backup_keeping, backup_stores, backup_wal):
         module.add(group)
     app.add_typer(group, name="backup")
 
@@ -68,6 +68,10 @@ def clusters_of(environment: Environment, servers: list[str] | None) -> list[Clu
 
 def now(
     servers: Annotated[list[str] | None, typer.Argument(help="Servers (default: all).", show_default=False)] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option("--kind", help="plain, logical or physical (default: as configured).", show_default=False),
+    ] = None,
     as_json: JsonOption = False,
     file: FileOption = None,
 ) -> None:
@@ -76,12 +80,15 @@ def now(
     Each backup is restored into a temporary server and compared.
     """
     from atalaia.backup import service, site
+    from atalaia.backup.kinds import KINDS
 
+    if kind and kind not in KINDS:
+        raise InputError(f"there is no kind of backup {kind!r}", f"there are: {', '.join(KINDS)}")
     environment = prepare(file)
     clusters = clusters_of(environment, servers)
     place = site.of(environment)
     with Teller() as teller:
-        made = [service.backup_now(cluster, place, teller) for cluster in clusters]
+        made = [service.backup_now(cluster, place, teller, kind=kind) for cluster in clusters]
     print_backups(made, as_json)
     if any(copy.problem for backup in made for copy in backup.copies):
         raise typer.Exit(1)
@@ -150,6 +157,7 @@ def as_dict(backup: Backup) -> dict[str, Any]:
         "raw_size": backup.raw_size,
         "rows": backup.rows,
         "sha256": backup.sha256,
+        "keep": backup.keep,
         "error": backup.error,
         "copies": backup_stores.copies_of(backup),
         "verifications": [

@@ -16,7 +16,7 @@ from atalaia.runtime.process import Process
 from atalaia.supervisor.control import HOLD, Client
 from atalaia.supervisor.keeper import State, Status
 from atalaia.supervisor.layout import SUPERVISOR, Layout, process_file_of, recall
-from atalaia.supervisor.service import services_of
+from atalaia.supervisor.service import in_stopping_order, services_of
 
 Report = dict[str, Any]
 
@@ -155,7 +155,7 @@ def bring_down(environment: Environment, tell: Callable[[Report], None]) -> None
             )
     layout: Layout | None = recall(environment)
     stuck = []
-    for service in services_of(layout) if layout else []:
+    for service in [one for group in in_stopping_order(services_of(layout)) for one in group] if layout else []:
         process = service.adopt()
         if process and not processes.stop(process, service.stop_steps):
             stuck.append(f"{service.name} (PID {process.pid})")

@@ -18,8 +18,8 @@ from atalaia.runtime.process import Process
 from atalaia.supervisor import control
 from atalaia.supervisor.control import HOLD
 from atalaia.supervisor.keeper import Keeper, State
-from atalaia.supervisor.layout import COLLECTOR, SUPERVISOR, Layout
-from atalaia.supervisor.service import ServerService, services_of
+from atalaia.supervisor.layout import SUPERVISOR, Layout
+from atalaia.supervisor.service import in_stopping_order, services_of
 
 log = logging.getLogger("atalaia.supervisor")
 LOG_BYTES = 256 << 20  # of a server's finished log files that are kept
@@ -88,15 +88,13 @@ class Supervisor:
             self._changes.notify_all()
 
     def _end_all(self) -> None:
-        """Servers first, so that their last words are collected; then the collector; the store last."""
-        servers = [k for k in self.keepers if isinstance(k.service, ServerService)]
-        own = [k for k in self.keepers if k not in servers]
-        collector = [k for k in own if k.service.name == COLLECTOR]
-        for group in (servers, collector, [k for k in own if k not in collector]):
-            for keeper in group:
-                keeper.end()
-            for keeper in group:
-                keeper.join(120)
+        """Backups, servers, collector, store: see in_stopping_order."""
+        keepers = {id(keeper.service): keeper for keeper in self.keepers}
+        for group in in_stopping_order(keeper.service for keeper in self.keepers):
+            for service in group:
+                keepers[id(service)].end()
+            for service in group:
+                keepers[id(service)].join(120)
 
     def _tidy(self) -> None:
         """Keep every server's log files within their bound, delivered ones first."""

@@ -127,14 +127,17 @@ class Writer:
         self._packs.clear()
         self._size, self._digest, self.raw_size = 0, hashlib.sha256(), 0
 
+    def count(self, size: int) -> None:
+        """Add to the raw bytes of the backup."""
+        with self._lock:
+            self.raw_size += size
+
     def submit(self, raw: bytes | memoryview) -> Future[Chunk]:
         """Compress, seal and append a chunk in the background. Raises what an earlier one failed with."""
         self._room.acquire()
         if self._failure:
             self._room.release()
             raise self._failure
-        with self._lock:
-            self.raw_size += len(raw)
         return self._pool.submit(self._work, next(self._numbers), raw)
 
     def _work(self, number: int, raw: bytes | memoryview) -> Chunk:
@@ -179,6 +182,7 @@ class MemberWriter:
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append. Raises PlaceError when the place fails."""
         self.size += len(data)
+        self._writer.count(len(data))
         view = memoryview(data)
         while len(view):
             taken = view[: SIZE - len(self._pending)]
