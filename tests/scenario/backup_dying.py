@@ -1,9 +1,10 @@
 """`atalaia` as a process that ends or halts itself at the n-th thing it does to the world, or has a wrong clock.
 
-    python backup_dying.py '{"folder": "/env", "at": 17, "signal": 9, "told": "/env/steps", "clock": -3600}' backup now
+    python backup_dying.py '{"folder": "/env", "told": "/env/steps", "at": 17, "signal": 9, "match": "x"}' backup now
 
 Steps are what Python's audit events and fsync tell: files opened for writing, renamed and removed, folders made,
 processes started, catalogues opened, locks taken. `told` gets how many there were; `at` 0 lets it run.
+With `match`, only steps count that this regular expression finds. `clock`: seconds by which its clock is wrong.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import re
 import runpy
 import signal
 import sys
@@ -31,8 +33,8 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 class Steps:
     """Counts the steps of this process, and sends it a signal at one of them."""
 
-    def __init__(self, folder: str, at: int, number: int, told: str) -> None:
-        self._folder, self._at, self._signal = folder, at, number
+    def __init__(self, folder: str, at: int, number: int, match: str, told: str) -> None:
+        self._folder, self._at, self._signal, self._match = folder, at, number, re.compile(match)
         self._told = Path(told)
         self._process = os.getpid()
         self._count = 0
@@ -68,7 +70,7 @@ class Steps:
         return os.fsdecode(arguments[0]).startswith(self._folder)
 
     def _step(self, what: str) -> None:
-        if os.getpid() != self._process or getattr(self._busy, "now", False):
+        if os.getpid() != self._process or getattr(self._busy, "now", False) or not self._match.search(what):
             return
         self._busy.now = True
         try:
@@ -106,7 +108,9 @@ def main() -> None:
     order = json.loads(sys.argv[1])
     if order.get("clock"):
         shift(order["clock"])
-    steps = Steps(order["folder"], order.get("at", 0), order.get("signal", signal.SIGKILL), order["told"])
+    steps = Steps(
+        order["folder"], order.get("at", 0), order.get("signal", signal.SIGKILL), order.get("match", ""), order["told"]
+    )
     for name in ("fsync", "pwrite"):
         steps.around(name)
     sys.addaudithook(steps.hook)

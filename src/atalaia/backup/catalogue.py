@@ -23,6 +23,16 @@ _COLUMNS = (
 )
 _JSON = ("contents", "settings", "details")
 _TIMES = ("started", "finished")
+# Seconds. A reader may wait while a row is written; nothing here holds it for longer than one row takes.
+_PATIENCE = 30.0
+_REBUILD = "move it away and run `atalaia backup rebuild`, which finds all backups in the repository again"
+_REMEDIES = {
+    sqlite3.SQLITE_BUSY: "another process holds it: `fuser -v` of that file names it; try again when it has ended",
+    sqlite3.SQLITE_FULL: "make room on its disk, then try again",
+    sqlite3.SQLITE_READONLY: "its disk or its rights do not let it be written: correct that, then try again",
+    sqlite3.SQLITE_CANTOPEN: "see that its directory exists and may be written, then try again",
+    sqlite3.SQLITE_IOERR: "its disk fails: see the kernel's log (`dmesg`), then try again",
+}
 
 
 @contextmanager
@@ -31,8 +41,7 @@ def _open(path: Path) -> Iterator[sqlite3.Connection]:
 
     Raises AtalaiaError when it is damaged or was written by a newer Atalaia.
     """
-    # A reader may wait while a row is written; nothing here holds it for longer than one row takes.
-    connection = sqlite3.connect(path, timeout=30, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
     try:
         # EXTRA is FULL, and the directory is synced too after the journal is removed: what is committed
         # stays.
@@ -53,10 +62,8 @@ def _open(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
         connection.execute("COMMIT")
     except sqlite3.Error as error:
-        raise AtalaiaError(
-            f"the catalogue {path} cannot be used: {error}",
-            "move it away and run `atalaia backup rebuild`, which finds all backups in the repository again",
-        ) from error
+        remedy = _REMEDIES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, _REBUILD)
+        raise AtalaiaError(f"the catalogue {path} cannot be used: {error}", remedy) from error
     finally:
         connection.close()  # rolls back what was not committed
 

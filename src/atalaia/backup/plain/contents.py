@@ -19,6 +19,7 @@ _LOCATION = re.compile(rb"(CREATE TABLESPACE .* LOCATION )'(?:[^']|'')*';", re.D
 _WRITE = b"SELECT pg_catalog.lowrite(0, '\\x"
 _CREATE = b"SELECT pg_catalog.lo_create("
 CLOSING = b"-- PostgreSQL database cluster dump complete"
+CLOSING_ONE = b"-- PostgreSQL database dump complete"
 # Their text is the same in every dump. Of others only kind, name and owner are compared: the server prints an
 # expression anew from its parsed form, and a restored `CHECK (v IN ('a', 'b'))` on varchar prints
 # differently.
@@ -97,14 +98,18 @@ class _Gathering:
 
 
 class Reader:
-    """Reads a dump as it streams past: feed it blocks, then ask for `contents`."""
+    """Reads a dump as it streams past: feed it blocks, then ask for `contents`.
 
-    def __init__(self) -> None:
+    `database`: of a dump of one database by pg_dump, the one it is restored into.
+    """
+
+    def __init__(self, database: str = "") -> None:
+        self._closing = CLOSING_ONE if database else CLOSING
         self._lexer = Lexer()
         self._roles: set[str] = set()
         self._shared: set[str] = set()
         self._databases: dict[str, _Gathering] = {}
-        self._current: _Gathering | None = None
+        self._current: _Gathering | None = self._databases.setdefault(database, _Gathering()) if database else None
         self._entry: tuple[str, str, str, str] | None = None
         self._closed = False
 
@@ -144,7 +149,7 @@ class Reader:
             self._entry = (kind, schema, name, owner)
             if self._current is not None and kind not in COUNTED:
                 self._current.entries.setdefault(self._entry, [])
-        elif text == CLOSING:
+        elif text == self._closing:
             self._closed = True
 
     def _command(self, piece: Piece) -> None:
@@ -198,8 +203,8 @@ def stable(kind: str, text: bytes) -> bytes:
 
 def role_created(statement: bytes) -> str:
     """The role that `CREATE ROLE …;` makes, also as `head.tolerant` writes it; else empty."""
-    if statement.startswith(b"DO $atalaia$"):
-        statement = statement[statement.index(b"CREATE ROLE ") : statement.index(b";") + 1]
+    if statement.startswith(b"DO $atalaia"):
+        statement = statement[statement.index(b"CREATE ROLE ") : statement.rindex(b" EXCEPTION WHEN ")]
     match = _ROLE.match(statement)
     return _names(match[1])[0] if match else ""
 
@@ -207,6 +212,11 @@ def role_created(statement: bytes) -> str:
 def _table(copy: bytes) -> str:
     """schema.table of a COPY statement, without quotes."""
     return ".".join(_names(copy[len(b"COPY ") :], 2))
+
+
+def identifier(text: bytes, parts: int = 1) -> str:
+    """The identifier that a text begins with, without quotes; schema.table with 2 `parts`."""
+    return ".".join(_names(text, parts))
 
 
 def _names(text: bytes, count: int = 1) -> list[str]:

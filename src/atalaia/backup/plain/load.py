@@ -56,9 +56,9 @@ def load(text: Iterator[bytes], backup: Backup, cluster: Cluster) -> Loaded:
     return Loaded(seconds, "restored, it differs: " + "; ".join(different) if different else "")
 
 
-def contents_of(cluster: Cluster) -> Contents:
+def contents_of(cluster: Cluster, reader: Reader | None = None) -> Contents:
     """What a dump of a running server would contain. Raises AtalaiaError when it cannot be dumped."""
-    reader = Reader()
+    reader = reader or Reader()
     with dumping(cluster) as (blocks, outcome):
         for block in blocks:
             reader.feed(block)
@@ -66,9 +66,12 @@ def contents_of(cluster: Cluster) -> Contents:
     return reader.contents
 
 
-def psql(text: Iterator[bytes], cluster: Cluster) -> tuple[Contents, str]:
-    """Feed the dump to psql; what was in it, and psql's error, empty when it succeeded."""
-    reader = Reader()
+def psql(text: Iterator[bytes], cluster: Cluster, reader: Reader | None = None) -> tuple[Contents, str]:
+    """Feed the dump to psql; what was in it, and psql's error, empty when it succeeded.
+
+    `reader` is what reads along. Raises Untested when the machine, not the dump, is in the way.
+    """
+    reader = reader or Reader()
     places: list[Path] = []
 
     def tablespace(number: int) -> str:
