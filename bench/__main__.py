@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 
 from atalaia.environment.errors import AtalaiaError, InputError
-from bench import ask, collect, compiling, dashboard, ingest, logs, loki, startup, table, tools
+from bench import ask, backup, collect, compiling, dashboard, ingest, logs, loki, startup, table, tools
 from bench.place import Place, workplace
 from bench.service import serving
 from bench.table import Row
@@ -44,7 +44,7 @@ def _options() -> argparse.Namespace:
         "--files", type=int, default=10, help="files of a million lines, and a hundredth of the idle ones (10)"
     )
     parser.add_argument("--file", type=Path, help="take this PostgreSQL log instead of making one")
-    parser.add_argument("--only", choices=("up", "ingest", "query", "load", "collect"), help="only this part")
+    parser.add_argument("--only", choices=("up", "ingest", "query", "load", "collect", "backup"), help="only this part")
     parser.add_argument(
         "--against", default="", metavar="URL", help="a Loki that is fed the same logs and asked the same"
     )
@@ -60,7 +60,7 @@ def _options() -> argparse.Namespace:
 
 def _measure(options: argparse.Namespace, place: Place) -> list[Row]:
     rows = []
-    if options.only not in ("up", "load", "collect"):
+    if options.only not in ("up", "load", "collect", "backup"):
         rows += _logs(options, place)
     if options.only in (None, "load"):
         _tell("opening dashboards")
@@ -71,6 +71,8 @@ def _measure(options: argparse.Namespace, place: Place) -> list[Row]:
         _tell("collecting through other pipelines")
         made = logs.make(place.logs, options.lines, options.file)
         rows += collect.measure(place.scratch / "collect", made, options.files)
+    if options.only == "backup":
+        rows += backup.measure(place.kept / "backup", place.scratch / "backup")
     if options.only in (None, "up"):
         _tell("starting environments")
         rows += startup.measure(place.scratch / "home")

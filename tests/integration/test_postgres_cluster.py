@@ -216,6 +216,17 @@ def test_sweep_leaves_those_of_living_processes(folder: Path) -> None:
         assert connect.ready(private).answer is connect.Answer.READY
 
 
+def test_sweep_removes_what_was_being_made_by_a_process_that_ended(folder: Path) -> None:
+    own = Process.of(os.getpid())
+    assert own
+    ours = folder / f"new-{own.pid}-{own.started}-abc"
+    ended = folder / f"new-{own.pid}-{own.started - 1}-abc"
+    for path in (ours, ended):
+        path.mkdir()
+    assert sweep(folder) == [ended]
+    assert list(folder.iterdir()) == [ours]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs servers under another account")
 def test_an_environment_that_the_account_cannot_reach(folder: Path) -> None:
     account = server_account()

@@ -138,7 +138,7 @@ def test_the_file_is_found_above_and_paths_are_meant_from_it(tmp_path: Path) -> 
     assert find(deep) == file
     environment = load(file)
     assert environment.store_directory == tmp_path / "logs"
-    assert environment.repository == Path("/elsewhere")
+    assert environment.repositories == ("/elsewhere",)
     assert environment.state.root == tmp_path / ".atalaia"
     file.unlink()
     assert find(deep) == deep / "atalaia.toml"

@@ -80,7 +80,7 @@ def test_the_runbook_agrees_with_what_runs(environment: Home) -> None:
         assert backup["sha256"][:8] in row
         assert backup["state"] == "verified"
         assert re.search(r"\*\*?verified|verified|verificado", row)
-        assert (environment.folder / ".atalaia/backups" / backup["file"]).is_file()
+        assert (environment.folder / ".atalaia/backups" / backup["folder"] / "manifest.json").is_file()
         assert "`.atalaia/backups`" in document
         assert "`varlog/*log`" in document
         # The excerpts are lines that are really stored.

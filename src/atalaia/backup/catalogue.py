@@ -23,6 +23,16 @@ _COLUMNS = (
 )
 _JSON = ("contents", "settings", "details")
 _TIMES = ("started", "finished")
+# Seconds. A reader may wait while a row is written; nothing here holds it for longer than one row takes.
+_PATIENCE = 30.0
+_REBUILD = "move it away and run `atalaia backup rebuild`, which finds all backups in the repository again"
+_REMEDIES = {
+    sqlite3.SQLITE_BUSY: "another process holds it: `fuser -v` of that file names it; try again when it has ended",
+    sqlite3.SQLITE_FULL: "make room on its disk, then try again",
+    sqlite3.SQLITE_READONLY: "its disk or its rights do not let it be written: correct that, then try again",
+    sqlite3.SQLITE_CANTOPEN: "see that its directory exists and may be written, then try again",
+    sqlite3.SQLITE_IOERR: "its disk fails: see the kernel's log (`dmesg`), then try again",
+}
 
 
 @contextmanager
@@ -31,8 +41,7 @@ def _open(path: Path) -> Iterator[sqlite3.Connection]:
 
     Raises AtalaiaError when it is damaged or was written by a newer Atalaia.
     """
-    # A reader may wait while a row is written; nothing here holds it for longer than one row takes.
-    connection = sqlite3.connect(path, timeout=30, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
     try:
         # EXTRA is FULL, and the directory is synced too after the journal is removed: what is committed
         # stays.
@@ -53,10 +62,8 @@ def _open(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
         connection.execute("COMMIT")
     except sqlite3.Error as error:
-        raise AtalaiaError(
-            f"the catalogue {path} cannot be used: {error}",
-            "move it away and run `atalaia backup rebuild`, which finds all backups in the repository again",
-        ) from error
+        remedy = _REMEDIES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, _REBUILD)
+        raise AtalaiaError(f"the catalogue {path} cannot be used: {error}", remedy) from error
     finally:
         connection.close()  # rolls back what was not committed
 
@@ -68,6 +75,20 @@ def begin(path: Path, backup: Backup, process: Process) -> None:
         marks = ", ".join(f":{name}" for name in values)
         statement = f"INSERT INTO backup ({', '.join(values)}) VALUES ({marks})"
         connection.execute(statement, values)
+
+
+def add(path: Path, backup: Backup) -> None:
+    """Note a backup that was found in a repository, with its verifications and copies."""
+    with _open(path) as connection:
+        values = _values(backup) | {"pid": 0, "pid_started": 0}
+        marks = ", ".join(f":{name}" for name in values)
+        connection.execute(f"INSERT INTO backup ({', '.join(values)}) VALUES ({marks})", values)
+        for test in backup.verifications:
+            _note(connection, backup, test)
+        for copy in backup.copies:
+            connection.execute(
+                "INSERT INTO copy VALUES (?, ?, ?, ?)", (backup.id, copy.repository, _iso(copy.at), copy.problem)
+            )
 
 
 def put(path: Path, backup: Backup) -> None:
@@ -88,19 +109,22 @@ def judge(path: Path, backup: Backup, verification: Verification) -> Backup:
         verifications=(*backup.verifications, verification),
     )
     with _open(path) as connection:
-        connection.execute(
-            "INSERT INTO verification VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                backup.id,
-                _iso(verification.at),
-                int(verification.passed),
-                verification.seconds,
-                verification.server_version,
-                verification.detail,
-            ),
-        )
+        _note(connection, backup, verification)
         connection.execute("UPDATE backup SET state = ?, error = ? WHERE id = ?", (now.state.value, now.error, now.id))
     return now
+
+
+def mark(path: Path, backup: Backup, keep: str) -> None:
+    """Note until when retention must leave a backup; see Backup.keep."""
+    with _open(path) as connection:
+        connection.execute("UPDATE backup SET keep = ? WHERE id = ?", (keep, backup.id))
+
+
+def _note(connection: sqlite3.Connection, backup: Backup, test: Verification) -> None:
+    connection.execute(
+        "INSERT INTO verification VALUES (?, ?, ?, ?, ?, ?)",
+        (backup.id, _iso(test.at), int(test.passed), test.seconds, test.server_version, test.detail),
+    )
 
 
 def copied(path: Path, backup: Backup, copy: Copy) -> None:

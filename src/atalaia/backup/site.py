@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from atalaia.backup import options
 from atalaia.backup.vault import keys
 from atalaia.backup.vault.keys import Keyring
 from atalaia.backup.vault.local import LocalPlace
@@ -14,6 +15,7 @@ from atalaia.backup.vault.remote import RemotePlace
 from atalaia.environment.backing import BackupsSettings, remote
 from atalaia.environment.errors import InputError
 from atalaia.environment.load import Environment
+from atalaia.environment.units import parse_duration
 from atalaia.postgres.binaries import Installation, find
 from atalaia.postgres.places import directory, reachable
 from atalaia.runtime.accounts import Account, server_account
@@ -60,7 +62,9 @@ class Site:
 
 def place_of(address: str, settings: BackupsSettings) -> Place:
     """The place of a repository's address. Raises InputError."""
-    return RemotePlace(address, settings.options) if remote(address) else LocalPlace(Path(address))
+    if not remote(address):
+        return LocalPlace(Path(address))
+    return RemotePlace(address, options.of(address, settings), parse_duration(settings.patience) / 1e9)
 
 
 def of(environment: Environment) -> Site:
@@ -68,6 +72,8 @@ def of(environment: Environment) -> Site:
     account = server_account(environment.settings.runtime.account)
     servers = environment.settings.servers.values()
     settings = environment.settings.backups
+    if settings.options_file:
+        settings = settings.model_copy(update={"options_file": environment.resolve(settings.options_file)})
     first, *others = (place_of(address, settings) for address in environment.repositories)
     return Site(
         repository=first,

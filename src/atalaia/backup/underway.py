@@ -12,8 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from atalaia.backup import catalogue
+from atalaia.backup.keeping.guard import using
 from atalaia.backup.model import Backup, Progress, State, logfmt
 from atalaia.backup.site import Site
+from atalaia.backup.staging import sweep
 from atalaia.backup.vault.local import LocalPlace
 from atalaia.backup.vault.place import PlaceError
 from atalaia.environment.errors import AtalaiaError
@@ -34,7 +36,7 @@ def identifier(site: Site, server: str, at: datetime) -> str:
 
 @contextmanager
 def lock(site: Site, server: str) -> Iterator[None]:
-    """Hold the server's lock: one backup at a time. It goes with the process, however that ends.
+    """Hold the server's lock: one backup at a time, and none removed meanwhile. It goes with the process.
 
     Raises AtalaiaError when another process, or another thread of ours, holds it.
     """
@@ -50,7 +52,8 @@ def lock(site: Site, server: str) -> Iterator[None]:
     try:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
+        with using(site, server):
+            yield
     finally:
         os.close(descriptor)
 
@@ -60,6 +63,8 @@ def recover(site: Site, progress: Progress, held: str | None = None) -> list[Bac
 
     A server whose lock is free, or `held` by the caller, has no backup under way, whatever the catalogue says.
     """
+    for folder in sweep(site.temporary):
+        progress(f"removed {folder.name}, left by a backup or a restore that was killed")
     marked = []
     running = [b for b in catalogue.list_backups(site.catalogue) if b.state is State.RUNNING]
     for server in sorted({backup.server for backup in running}):

@@ -1,4 +1,4 @@
-"""backup now, list, verify, restore."""
+"""backup now, list, verify; the group's other commands are in modules of their own."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atalaia.cli import backup_inspect
+from atalaia.cli import backup_inspect, backup_keeping, backup_restore, backup_stores, backup_wal
 from atalaia.cli.common import FileOption, JsonOption, command_name, console, environment_of, print_json, table
+from atalaia.cli.telling import Teller
 from atalaia.environment.errors import InputError
 from atalaia.environment.load import Environment
 from atalaia.environment.units import show_size
@@ -24,17 +25,19 @@ _COLOURS = {"verified": "green", "complete": "yellow", "running": "yellow", "fai
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
     group = typer.Typer(no_args_is_help=True, help="Back up, prove that it restores, restore.")
-    for name, command in (("now", now), ("list", list_), ("verify", verify), ("restore", restore)):
+    for name, command in (("now", now), ("list", list_), ("verify", verify)):
         group.command(name)(command)
-    backup_inspect.add(group)
+    for module in (backup_restore, backup_keeping, backup_stores, backup_wal, backup_inspect):
+        module.add(group)
     app.add_typer(group, name="backup")
 
 
-def _tell(line: str) -> None:
+def tell(line: str) -> None:
+    """Progress, beside the output."""
     print(line, file=sys.stderr, flush=True)
 
 
-def _prepare(file: Path | None) -> Environment:
+def prepare(file: Path | None) -> Environment:
     """The environment, with what happens to backups written to its logs."""
     from atalaia.runtime.logs import configure
 
@@ -44,12 +47,19 @@ def _prepare(file: Path | None) -> Environment:
     return environment
 
 
-def _clusters(environment: Environment, servers: list[str] | None) -> list[Cluster]:
-    from atalaia.supervisor.layout import recall
-
+def servers_of(environment: Environment, servers: list[str] | None) -> list[str]:
+    """The names that are given, or all. Raises InputError for one that there is not."""
     for server in servers or ():
         if server not in environment.settings.servers:
             raise InputError(f"there is no server {server!r}", f"there are: {', '.join(environment.settings.servers)}")
+    return servers or list(environment.settings.servers)
+
+
+def clusters_of(environment: Environment, servers: list[str] | None) -> list[Cluster]:
+    """The servers that are given, or all. Raises InputError when there is none such, or nothing was ever started."""
+    from atalaia.supervisor.layout import recall
+
+    servers_of(environment, servers)
     layout = recall(environment)
     if layout is None:
         raise InputError("this environment was never started", f"run `{command_name()} up`")
@@ -58,6 +68,13 @@ def _clusters(environment: Environment, servers: list[str] | None) -> list[Clust
 
 def now(
     servers: Annotated[list[str] | None, typer.Argument(help="Servers (default: all).", show_default=False)] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option("--kind", help="plain, logical or physical (default: as configured).", show_default=False),
+    ] = None,
+    incremental: Annotated[
+        bool, typer.Option("--incremental", help="Only what changed since the last physical one (PostgreSQL 17).")
+    ] = False,
     as_json: JsonOption = False,
     file: FileOption = None,
 ) -> None:
@@ -66,12 +83,20 @@ def now(
     Each backup is restored into a temporary server and compared.
     """
     from atalaia.backup import service, site
+    from atalaia.backup.kinds import KINDS
 
-    environment = _prepare(file)
-    clusters = _clusters(environment, servers)
+    if incremental and kind is None:
+        kind = "physical"
+    if kind and kind not in KINDS:
+        raise InputError(f"there is no kind of backup {kind!r}", f"there are: {', '.join(KINDS)}")
+    environment = prepare(file)
+    clusters = clusters_of(environment, servers)
     place = site.of(environment)
-    made = [service.backup_now(cluster, place, _tell) for cluster in clusters]
-    _print(made, as_json)
+    with Teller() as teller:
+        made = [service.backup_now(cluster, place, teller, kind=kind, incremental=incremental) for cluster in clusters]
+    print_backups(made, as_json)
+    if any(copy.problem for backup in made for copy in backup.copies):
+        raise typer.Exit(1)
 
 
 def list_(as_json: JsonOption = False, file: FileOption = None) -> None:
@@ -81,18 +106,22 @@ def list_(as_json: JsonOption = False, file: FileOption = None) -> None:
     """
     from atalaia.backup import service, site
 
-    environment = _prepare(file)
-    found = service.list_backups(site.of(environment), _tell)
+    environment = prepare(file)
+    found = service.list_backups(site.of(environment), tell)
     if not found and not as_json:
         print(f"there are no backups yet; `{command_name()} backup now` makes one", file=sys.stderr)
         return
-    _print(found, as_json)
+    print_backups(found, as_json)
 
 
 def verify(
     backups: Annotated[
         list[str] | None, typer.Argument(help="Backups (default: the last of each server).", show_default=False)
     ] = None,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Compare checksums only, in every repository; states stay.")
+    ] = False,
+    origin: backup_stores.FromOption = None,
     as_json: JsonOption = False,
     file: FileOption = None,
 ) -> None:
@@ -103,52 +132,17 @@ def verify(
     from atalaia.backup import service, site
     from atalaia.backup.model import State
 
-    environment = _prepare(file)
-    checked = service.verify(site.of(environment), backups or (), _tell)
+    environment = prepare(file)
+    if fast or origin:
+        backup_stores.verify_places(site.of(environment), backups or (), origin, fast=fast, as_json=as_json)
+        return
+    with Teller() as teller:
+        checked = service.verify(site.of(environment), backups or (), teller)
     if not checked and not as_json:
         raise InputError("there is no backup to verify", f"`{command_name()} backup now` makes one")
-    _print(checked, as_json)
+    print_backups(checked, as_json)
     if any(backup.state is not State.VERIFIED for backup in checked):
         raise typer.Exit(1)
-
-
-def restore(
-    backup: Annotated[str, typer.Argument(help="Which backup, as `backup list` names it.")],
-    to: Annotated[
-        Path | None,
-        typer.Option(
-            "--to", help="The new server's directory (default: .atalaia/restored/BACKUP).", show_default=False
-        ),
-    ] = None,
-    start: Annotated[bool, typer.Option("--start", help="Leave the restored server running.")] = False,
-    as_json: JsonOption = False,
-    file: FileOption = None,
-) -> None:
-    """Restore a backup into a new server.
-
-    Beside the existing ones; nothing is overwritten.
-    """
-    from atalaia.backup import service, site
-    from atalaia.postgres import connect
-
-    environment = _prepare(file)
-    done = service.restore(site.of(environment), backup, to.resolve() if to else None, _tell, keep_running=start)
-    if as_json:
-        data: dict[str, Any] = {
-            "backup": done.backup.id,
-            "directory": str(done.cluster.directory),
-            "port": done.cluster.port,
-            "dsn": connect.dsn(done.cluster),
-            "password_file": str(done.cluster.password_file),
-            "seconds": round(done.seconds, 3),
-            "running": done.process is not None,
-            "commands": list(done.commands),
-        }
-        print_json(data)
-        return
-    print(f"restored {done.backup.id} to {done.cluster.directory} in {done.seconds:.1f} s")
-    for command in done.commands:
-        print(f"  {command}")
 
 
 def as_dict(backup: Backup) -> dict[str, Any]:
@@ -168,7 +162,9 @@ def as_dict(backup: Backup) -> dict[str, Any]:
         "raw_size": backup.raw_size,
         "rows": backup.rows,
         "sha256": backup.sha256,
+        "keep": backup.keep,
         "error": backup.error,
+        "copies": backup_stores.copies_of(backup),
         "verifications": [
             {"at": v.at.isoformat(), "passed": v.passed, "seconds": round(v.seconds, 3), "detail": v.detail}
             for v in backup.verifications
@@ -176,7 +172,8 @@ def as_dict(backup: Backup) -> dict[str, Any]:
     }
 
 
-def _print(backups: list[Backup], as_json: bool) -> None:
+def print_backups(backups: list[Backup], as_json: bool) -> None:
+    """A table of backups, or JSON."""
     if as_json:
         print_json([as_dict(backup) for backup in backups])
         return
@@ -188,16 +185,20 @@ def _print(backups: list[Backup], as_json: bool) -> None:
             [
                 b.id,
                 b.server,
+                "incremental" if b.parent else b.kind,
                 f"[{colour}]{b.state.value}[/{colour}]",
                 f"{b.started:%Y-%m-%d %H:%M:%S}Z",
                 show_size(b.size) if b.size else "-",
-                str(b.rows) if b.contents else "-",
+                str(b.rows) if b.contents and b.kind != "physical" else "-",
                 f"in {proof.seconds:.1f} s" if proof else "-",
                 b.sha256[:12] or "-",
             ]
         )
-    columns = ("BACKUP", "SERVER", "STATE", "STARTED", "SIZE", "ROWS", "RESTORED", "SHA-256")
+    columns = ("BACKUP", "SERVER", "KIND", "STATE", "STARTED", "SIZE", "ROWS", "RESTORED", "SHA-256")
     console().print(table(columns, rows))
     for b in backups:
         if b.error:
             console().print(f"{b.id}: {b.error}", markup=False)
+        for copy in b.copies:
+            if copy.problem:
+                console().print(f"{b.id}: NOT in {copy.repository}: {copy.problem}", markup=False)

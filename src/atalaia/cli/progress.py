@@ -26,7 +26,7 @@ class Meter:
         self._done = 0
         self._bar: Progress | None = None
         if sys.stderr.isatty():
-            columns = (TextColumn("{task.description}"), BarColumn(), _Rate(unit), TimeRemainingColumn())
+            columns = (TextColumn("{task.description}"), BarColumn(), Rate(unit), TimeRemainingColumn())
             console = Console(file=sys.stderr, highlight=False)
             # Rich would send what is printed to standard output to its own console.
             self._bar = Progress(
@@ -69,7 +69,7 @@ class Meter:
             )
 
 
-class _Rate(ProgressColumn):
+class Rate(ProgressColumn):
     """What is done, and how fast."""
 
     def __init__(self, unit: str) -> None:

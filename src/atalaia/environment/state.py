@@ -37,6 +37,11 @@ class State:
         return self.root / "backups.sqlite"
 
     @property
+    def backup_runs(self) -> Path:
+        """What the backups' schedule has done."""
+        return self.root / "backup-runs.json"
+
+    @property
     def secrets(self) -> Path:
         """Generated passwords, 0700 with files 0600."""
         return self.root / "secrets"

@@ -24,6 +24,7 @@ from atalaia.runtime.process import Process
 
 _OWNER = "owner.json"
 _FOLDER_PREFIX = "server-"
+_NEW_PREFIX = "new-"  # PID and start time of its owner follow, until they stand in its file
 _SOCKET = "socket"
 # A crash may destroy it: nobody will miss it.
 FAST: Mapping[str, Setting] = {
@@ -54,7 +55,21 @@ def temporary(
     It listens on no port: a socket that only we may use needs no password, which a restored dump would
     overwrite. `account` must be able to reach `parent`. Raises AtalaiaError when it cannot be started.
     """
-    folder = _own(parent, account)
+    with vacant(installation, account, parent, settings) as cluster, private(cluster) as hidden:
+        init.initialise(hidden, durable=False)
+        with running(hidden, patience=5):
+            yield hidden
+
+
+@contextlib.contextmanager
+def vacant(
+    installation: Installation,
+    account: Account | None,
+    parent: Path,
+    settings: Mapping[str, Setting] | None = None,
+) -> Iterator[Cluster]:
+    """A server without data, in a directory below `parent` that is removed at the end."""
+    folder = own(parent, account)
     try:
         cluster = Cluster(
             name="the temporary server",
@@ -67,10 +82,7 @@ def temporary(
             password_file=folder / "password",
         )
         write_atomically(cluster.password_file, secrets.token_urlsafe(24), mode=0o600)
-        with private(cluster) as hidden:
-            init.initialise(hidden, durable=False)
-            with running(hidden, patience=5):
-                yield hidden
+        yield cluster
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -96,10 +108,11 @@ def private(cluster: Cluster) -> Iterator[Cluster]:
     base = Path(tempfile.gettempdir())
     if len(str(base)) > 60 or (cluster.account and not cluster.account.reaches(base)):
         base = Path("/tmp")  # noqa: S108 - mkdtemp makes a directory of its own in it
-    socket = Path(tempfile.mkdtemp(prefix="atalaia-", dir=base))
+    socket = base / f"atalaia-{secrets.token_hex(8)}"
     note = cluster.directory / _SOCKET
     try:
-        write_atomically(note, str(socket))
+        write_atomically(note, str(socket))  # first: a kill must not leave a directory that nobody knows
+        socket.mkdir(mode=0o700)
         if cluster.account:
             os.chown(socket, cluster.account.uid, cluster.account.gid)
         yield replace(cluster, socket=socket)
@@ -108,14 +121,14 @@ def private(cluster: Cluster) -> Iterator[Cluster]:
         note.unlink(missing_ok=True)
 
 
-def _own(parent: Path, account: Account | None) -> Path:
+def own(parent: Path, account: Account | None) -> Path:
     """A new folder that says whose it is; it has a name that `sweep` looks at only when it does."""
-    folder = Path(tempfile.mkdtemp(prefix="new-", dir=parent))
-    make(folder, None, account)
     process = Process.of(os.getpid())
     assert process
+    folder = Path(tempfile.mkdtemp(prefix=f"{_NEW_PREFIX}{process.pid}-{process.started}-", dir=parent))
+    make(folder, None, account)
     process.save(folder / _OWNER)
-    return folder.rename(parent / folder.name.replace("new-", _FOLDER_PREFIX))
+    return folder.rename(parent / f"{_FOLDER_PREFIX}{folder.name.rsplit('-', 1)[-1]}")
 
 
 def sweep(parent: Path) -> list[Path]:
@@ -124,6 +137,11 @@ def sweep(parent: Path) -> list[Path]:
     for folder in sorted(parent.glob(f"{_FOLDER_PREFIX}*")):
         if not Process.read(folder / _OWNER):
             end_abandoned(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+            removed.append(folder)
+    for folder in sorted(parent.glob(f"{_NEW_PREFIX}*-*-*")):
+        pid, started = folder.name.removeprefix(_NEW_PREFIX).split("-")[:2]
+        if not Process(int(pid), int(started)).alive():
             shutil.rmtree(folder, ignore_errors=True)
             removed.append(folder)
     return removed

@@ -28,7 +28,7 @@ _EXACT = {
     *("SEQUENCE", "SEQUENCE OWNED BY", "SEQUENCE SET"),
 }
 # Counted instead: their entries are grouped differently from one version to the next.
-_COUNTED = {"TABLE DATA", "BLOB", "BLOBS", "BLOB METADATA", "MATERIALIZED VIEW DATA"}
+COUNTED = {"TABLE DATA", "BLOB", "BLOBS", "BLOB METADATA", "MATERIALIZED VIEW DATA"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Contents:
         """What the catalogue keeps as evidence (docs/backup.md); fingerprints in place of objects."""
         return {
             "roles": sorted(self.roles),
-            "shared": _digest("\n".join(sorted(self.shared)).encode()),
+            "shared": digest("\n".join(sorted(self.shared)).encode()),
             "databases": {
                 name: {
                     "tables": {table: list(counts) for table, counts in sorted(database.tables.items())},
@@ -136,7 +136,7 @@ class Reader:
                 one.tables,
                 one.large_objects,
                 one.large_object_bytes,
-                frozenset(_line(entry, digests) for entry, digests in one.entries.items()),
+                frozenset(line_of(entry, digests) for entry, digests in one.entries.items()),
             )
             for name, one in self._databases.items()
         }
@@ -147,7 +147,7 @@ class Reader:
         if entry := _ENTRY.fullmatch(text):
             name, kind, schema, owner = (part.decode(errors="replace").strip() for part in entry.groups())
             self._entry = (kind, schema, name, owner)
-            if self._current is not None and kind not in _COUNTED:
+            if self._current is not None and kind not in COUNTED:
                 self._current.entries.setdefault(self._entry, [])
         elif text == self._closing:
             self._closed = True
@@ -166,27 +166,29 @@ class Reader:
             if role := role_created(text):
                 self._roles.add(role)
             else:
-                self._shared.add(_digest(_LOCATION.sub(rb"\1", text)))
+                self._shared.add(digest(_LOCATION.sub(rb"\1", text)))
         elif text.startswith(_WRITE):
             self._current.large_object_bytes += (text.rindex(b"'") - len(_WRITE)) // 2
         elif text.startswith(_CREATE):
             self._current.large_objects += 1
         elif self._entry in self._current.entries:
             assert self._entry is not None
-            if stable := _stable(self._entry[0], text):
-                self._current.entries[self._entry].append(_digest(stable))
+            if kept := stable(self._entry[0], text):
+                self._current.entries[self._entry].append(digest(kept))
 
 
-def _line(entry: tuple[str, str, str, str], digests: list[str]) -> str:
+def line_of(entry: tuple[str, str, str, str], digests: list[str]) -> str:
+    """An object as it is compared: kind, name, owner, and the digests of its statements."""
     kind, schema, name, owner = entry
-    return f"{kind} {schema}.{name} owner {owner or '-'} {_digest(' '.join(sorted(digests)).encode())[:16]}"
+    return f"{kind} {schema}.{name} owner {owner or '-'} {digest(' '.join(sorted(digests)).encode())[:16]}"
 
 
-def _digest(text: bytes) -> str:
+def digest(text: bytes) -> str:
+    """SHA-256 in hexadecimal."""
     return hashlib.sha256(text).hexdigest()
 
 
-def _stable(kind: str, text: bytes) -> bytes:
+def stable(kind: str, text: bytes) -> bytes:
     """The part of a statement that every dump prints alike; empty when there is none."""
     if kind in _EXACT:
         return text

@@ -22,7 +22,7 @@ from atalaia.postgres.places import make
 from atalaia.postgres.tools import variables
 
 # The machine's trouble, not the dump's.
-_TROUBLE = re.compile(
+TROUBLE = re.compile(
     r"No space left on device|out of memory|terminating connection|server closed the connection|"
     r"connection to server .* failed|extension \".*\" is not available|could not access file"
 )
@@ -116,7 +116,7 @@ def psql(text: Iterator[bytes], cluster: Cluster, reader: Reader | None = None) 
         return reader.contents, ""
     told = [line for line in said.splitlines() if "ERROR" in line or "FATAL" in line or "error:" in line]
     first = " ".join(told[:1]) or said.strip()[-500:] or f"exit status {process.returncode}"
-    if process.returncode != 3 or _TROUBLE.search(said):
+    if process.returncode != 3 or TROUBLE.search(said):
         raise Untested(
             f"the restore could not be carried out: {first}",
             "this says nothing of the backup; correct it and try again",

@@ -15,6 +15,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from atalaia.backup.vault.place import Damaged
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.environment.state import write_atomically
 
@@ -57,7 +58,7 @@ class Keyring:
         return {"cipher": "AES-256-GCM", "key": self.current.id, "wrapped": base64.b64encode(nonce + sealed).decode()}
 
     def unwrap(self, wrapped: dict[str, str], identifier: str) -> bytes:
-        """The data key. Raises WrongKey."""
+        """The data key. Raises WrongKey when its key is not among these, Damaged when it does not fit."""
         key = next((key for key in self.keys if key.id == wrapped.get("key")), None)
         if key is None:
             known = ", ".join(key.id for key in self.keys) or "none"
@@ -69,7 +70,7 @@ class Keyring:
             blob = base64.b64decode(wrapped["wrapped"], validate=True)
             return AESGCM(key.secret).decrypt(blob[:_NONCE], blob[_NONCE:], identifier.encode())
         except (InvalidTag, binascii.Error, KeyError, ValueError) as error:
-            raise WrongKey(
+            raise Damaged(
                 f"the key {key.id} does not open {identifier}: its manifest was changed",
                 "use another backup, or another repository that has it",
             ) from error

@@ -14,11 +14,13 @@ from atalaia.backup.vault.place import Damaged, Missing, Object, PlaceError
 from atalaia.environment.state import sync_directory
 
 PARTIAL = ".partial"
+_AHEAD = 8 << 20  # bytes after which the disk is asked to begin, so that little is left for the sync at the end
 
 
 class _Writing:
     def __init__(self, path: Path, address: str) -> None:
         self._path = path
+        self._written = self._begun = 0
         self._partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PARTIAL}")
         try:
             _private(path.parent)
@@ -33,6 +35,11 @@ class _Writing:
             while view:
                 # A write may take only a part, when the disk has room for no more.
                 view = view[os.write(self._descriptor, view) :]
+            self._written += len(data)
+            if self._written - self._begun >= _AHEAD:
+                # Linux begins to write dirty pages that it is advised to drop, and does not wait for them.
+                os.posix_fadvise(self._descriptor, self._begun, self._written - self._begun, os.POSIX_FADV_DONTNEED)
+                self._begun = self._written
         except OSError as error:
             raise _error(f"{self._partial} cannot be written", error) from error
 
@@ -92,6 +99,7 @@ class LocalPlace:
                     parts.append(part)
                     offset, wanted = offset + len(part), wanted - len(part)
         except (FileNotFoundError, NotADirectoryError) as error:
+            self._here()
             raise Missing(f"{path} is missing", "restore another backup, or from another repository") from error
         except OSError as error:
             raise _error(f"{path} cannot be read", error) from error
@@ -107,6 +115,16 @@ class LocalPlace:
             return None
         except OSError as error:
             raise _error(f"{self.root / name} cannot be looked at", error) from error
+
+    def _here(self) -> None:
+        """Raise PlaceError when all of the repository is gone: that is a disk not mounted, not an object removed."""
+        with contextlib.suppress(OSError):
+            if any(self.root.iterdir()):
+                return
+        raise PlaceError(
+            f"the repository {self.root} is not there, or holds nothing",
+            "see that its disk is mounted, and that [backups] repository names the right folder",
+        )
 
     def objects(self, prefix: str = "") -> Iterator[Object]:
         """Files below a directory, not those being written."""

@@ -17,17 +17,22 @@ NAME = "manifest.json"
 INDEX = "index"
 # The index is one chunk, whose number no chunk of a member reaches.
 INDEX_NUMBER = (1 << 64) - 1
+_SIGNED = ("format", "id", "compression", "packs", "index", "facts")
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Where a chunk lies: object `pack` (position in Manifest.packs) at `offset`, `stored` bytes; `size` raw bytes."""
+    """Where a chunk lies: object `pack` (position in Manifest.packs) at `offset`, `stored` bytes; `size` raw bytes.
+
+    `digest` is the XXH3 (64 bits) of what is stored: chance damage to a chunk in clear is told without reading a pack.
+    """
 
     number: int
     pack: int
     offset: int
     stored: int
     size: int
+    digest: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +79,22 @@ class Manifest:
 
 
 def encode(manifest: Manifest, key: bytes | None) -> bytes:
-    """The manifest's bytes, with a MAC when there is a data key."""
+    """The manifest's bytes: with its own checksum, and a MAC when there is a data key."""
     data = _plain(manifest)
+    data["sha256"] = hashlib.sha256(_signed(data)).hexdigest()
     if key:
         data["mac"] = _mac(data, key)
-    return orjson.dumps(data, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"
+    data["check"] = _check(data)
+    return _written(data)
+
+
+def digest(manifest: Manifest) -> str:
+    """SHA-256 of what it says; a key rotation, which changes the wrapping alone, leaves it as it was."""
+    return hashlib.sha256(_signed(_plain(manifest))).hexdigest()
 
 
 def decode(data: bytes, where: str) -> Manifest:
-    """A manifest again; `check` says whether it is what was written. Raises Damaged; AtalaiaError: newer format."""
+    """A manifest again, as it was written; `check` says by whom. Raises Damaged; AtalaiaError: newer format."""
     try:
         found = orjson.loads(data)
         if found["format"] > FORMAT:
@@ -90,6 +102,8 @@ def decode(data: bytes, where: str) -> Manifest:
                 f"{where} was written by a newer Atalaia (format {found['format']}, this one knows {FORMAT})",
                 "use that version",
             )
+        if found["check"] != _check(found) or _written(found) != data:
+            raise ValueError("not as it was written")
         return Manifest(
             found["id"],
             found["compression"],
@@ -98,7 +112,7 @@ def decode(data: bytes, where: str) -> Manifest:
             Pack(**found["index"]),
             found["facts"],
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Damaged(f"{where} is damaged", "restore another backup, or from another repository") from error
 
 
@@ -128,6 +142,7 @@ def encode_index(members: list[Member], details: dict[str, Any]) -> bytes:
                     "offsets": [c.offset for c in member.chunks],
                     "stored": [c.stored for c in member.chunks],
                     "sizes": [c.size for c in member.chunks],
+                    "digests": [c.digest for c in member.chunks],
                 }
                 for member in members
             ],
@@ -141,7 +156,7 @@ def decode_index(data: bytes) -> tuple[dict[str, Member], dict[str, Any]]:
     found = orjson.loads(data)
     members = {}
     for one in found["members"]:
-        columns = (one[name] for name in ("numbers", "packs", "offsets", "stored", "sizes"))
+        columns = (one[name] for name in ("numbers", "packs", "offsets", "stored", "sizes", "digests"))
         members[one["name"]] = Member(one["name"], tuple(map(Chunk, *columns)), one["facts"])
     return members, found["details"]
 
@@ -162,8 +177,22 @@ def _pack(pack: Pack) -> dict[str, Any]:
     return {"name": pack.name, "size": pack.size, "sha256": pack.sha256}
 
 
+def _written(data: dict[str, Any]) -> bytes:
+    return orjson.dumps(data, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"
+
+
+def _check(data: dict[str, Any]) -> str:
+    """Covers the wrapping too: a key that is not in the key file and one that was misread are told apart."""
+    rest = {name: value for name, value in data.items() if name != "check"}
+    return hashlib.sha256(orjson.dumps(rest, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _signed(data: dict[str, Any]) -> bytes:
+    """All but the checksums and the wrapping, which a key rotation changes."""
+    signed = {name: value for name, value in data.items() if name in _SIGNED}
+    return orjson.dumps(signed, option=orjson.OPT_SORT_KEYS)
+
+
 def _mac(data: dict[str, Any], key: bytes) -> str:
-    """HMAC-SHA256 over all but the MAC and the wrapping, which a key rotation changes."""
-    signed = {name: value for name, value in data.items() if name not in ("mac", "encryption")}
     own = hmac.new(key, b"atalaia manifest", hashlib.sha256).digest()
-    return hmac.new(own, orjson.dumps(signed, option=orjson.OPT_SORT_KEYS), hashlib.sha256).hexdigest()
+    return hmac.new(own, _signed(data), hashlib.sha256).hexdigest()

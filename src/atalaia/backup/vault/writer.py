@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import os
@@ -10,6 +11,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any, Self
+
+import xxhash
 
 from atalaia.backup.vault import manifest as manifests
 from atalaia.backup.vault.chunks import SIZE, Codec, Compression
@@ -49,7 +52,7 @@ class Writer:
         self._room = threading.Semaphore(workers + _AHEAD)
         self._lock = threading.Lock()
         self._numbers = itertools.count()
-        self._members: list[MemberWriter] = []
+        self._members: dict[str, MemberWriter] = {}
         self._packs: list[Pack] = []
         self._sink: Sink | None = None
         self._size = 0
@@ -71,7 +74,8 @@ class Writer:
         """Begin a member; its name must be new."""
         member = MemberWriter(self, name)
         with self._lock:
-            self._members.append(member)
+            if self._members.setdefault(name, member) is not member:
+                raise ValueError(f"{self.identifier} has a member {name!r} already")
         return member
 
     @property
@@ -85,7 +89,7 @@ class Writer:
 
         Raises PlaceError.
         """
-        members = [member.close() for member in self._members]
+        members = [member.close() for member in self._members.values()]
         with self._lock:
             self._close_pack()
         sealed = self._codec.seal(INDEX_NUMBER, manifests.encode_index(members, details))
@@ -116,30 +120,34 @@ class Writer:
 
     def restart(self) -> None:
         """Forget all that was written, to begin again; members begun before are void."""
-        for member in self._members:
+        for member in self._members.values():
             member.abandon()
         self._members.clear()
         self.abort()
         self._packs.clear()
         self._size, self._digest, self.raw_size = 0, hashlib.sha256(), 0
 
-    def submit(self, raw: bytes) -> Future[Chunk]:
+    def count(self, size: int) -> None:
+        """Add to the raw bytes of the backup."""
+        with self._lock:
+            self.raw_size += size
+
+    def submit(self, raw: bytes | memoryview) -> Future[Chunk]:
         """Compress, seal and append a chunk in the background. Raises what an earlier one failed with."""
         self._room.acquire()
         if self._failure:
             self._room.release()
             raise self._failure
-        with self._lock:
-            self.raw_size += len(raw)
         return self._pool.submit(self._work, next(self._numbers), raw)
 
-    def _work(self, number: int, raw: bytes) -> Chunk:
+    def _work(self, number: int, raw: bytes | memoryview) -> Chunk:
         try:
             stored = self._codec.seal(number, raw)
+            digest = xxhash.xxh3_64_intdigest(stored)
             with self._lock:
                 if self._sink is None:
                     self._sink = self._place.create(f"{self._folder}/{self._pack_name(len(self._packs))}")
-                chunk = Chunk(number, len(self._packs), self._size, len(stored), len(raw))
+                chunk = Chunk(number, len(self._packs), self._size, len(stored), len(raw), digest)
                 self._sink.write(stored)
                 self._digest.update(stored)
                 self._size += len(stored)
@@ -174,6 +182,7 @@ class MemberWriter:
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append. Raises PlaceError when the place fails."""
         self.size += len(data)
+        self._writer.count(len(data))
         view = memoryview(data)
         while len(view):
             taken = view[: SIZE - len(self._pending)]
@@ -181,6 +190,15 @@ class MemberWriter:
             view = view[len(taken) :]
             if len(self._pending) == SIZE:
                 self._flush()
+
+    def give(self, block: memoryview) -> Future[Chunk] | None:
+        """Append a block of at most a chunk's size without copying it; it is to be left alone until that is done."""
+        if self._pending:
+            self.write(block)
+            return None
+        self.size += len(block)
+        self._chunks.append(self._writer.submit(block))
+        return self._chunks[-1]
 
     def close(self) -> Member:
         """Wait until all of it is in packs; the member. Again, it is the same."""
@@ -200,11 +218,10 @@ class MemberWriter:
 
 
 def remove(place: Place, names: Iterable[str]) -> list[str]:
-    """Delete objects; what could not be deleted."""
-    left = []
-    for name in names:
-        try:
-            place.delete(name)
-        except PlaceError:
-            left.append(name)
+    """Delete objects until the place fails; those that are left."""
+    left = list(names)
+    with contextlib.suppress(PlaceError):
+        while left:
+            place.delete(left[0])
+            del left[0]
     return left

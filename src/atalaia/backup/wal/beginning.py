@@ -1,0 +1,65 @@
+"""Where streaming begins, so that the archive goes on without a hole as long as the server has what comes next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+
+from atalaia.backup.wal import segment
+from atalaia.backup.wal.archive import Archive, OtherWal
+from atalaia.backup.wal.segment import HISTORY, Segment
+from atalaia.backup.wal.slot import Source
+from atalaia.backup.wal.spool import Spool
+from atalaia.environment.errors import AtalaiaError
+
+
+def place(connection: psycopg.Connection[Any], source: Source, spool: Spool, archive: Archive | None) -> None:
+    """Prepare the spool for pg_receivewal, which goes on behind the newest file there, else where the slot says.
+
+    Raises OtherWal when the server stands before what is archived of it, AtalaiaError when the repository is needed.
+    """
+    there = [*spool.files(), *spool.partials()]
+    lines = {int(name[:8], 16) for name in there if not segment.is_history(name)}
+    if lines - {source.timeline}:
+        # The server goes on along another timeline, perhaps from long before.
+        if archive is None:
+            raise AtalaiaError(
+                "the server is on another timeline, and what was received of the last one is not archived yet",
+                "streaming goes on when the repository answers",
+            )
+        spool.carry(archive)
+        spool.carry_partial(archive, None, now=True)
+        spool.clear()
+        lines = set()
+    if archive is None:
+        return
+    wanted = _wanted(connection, source, archive)
+    if wanted is None:
+        return
+    if wanted.start > source.position + source.segment_size:
+        raise OtherWal(
+            f"the server is at {segment.show(source.position)}, its archive already at {segment.show(wanted.start)} of "
+            f"the same timeline {source.timeline}: an old copy of it was started",
+            "give it another name in atalaia.toml and make a physical backup; what is archived stays as it is",
+        )
+    if not lines and wanted.name in source.names:
+        spool.begin_at(wanted)
+
+
+def _wanted(connection: psycopg.Connection[Any], source: Source, archive: Archive) -> Segment | None:
+    """The segment behind the archive's newest on the server's way here; None when it has nothing of it."""
+    mine = [each for each in archive.wholes if each.timeline == source.timeline]
+    if mine:
+        return max(mine).next
+    partial = [each for each in archive.partials if each.timeline == source.timeline]
+    if partial:
+        return max(partial)
+    if source.timeline == 1:
+        return None
+    row = connection.execute("SELECT pg_read_file(%s)", (f"pg_wal/{source.timeline:08X}{HISTORY}",)).fetchone()
+    forks = segment.history(row[0].encode()) if row else ()
+    older = {each.timeline for each in archive.wholes | archive.partials}
+    if not forks or forks[-1].timeline not in older:
+        return None
+    return segment.at(source.timeline, forks[-1].position, source.segment_size)

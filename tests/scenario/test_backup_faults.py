@@ -1,0 +1,212 @@
+"""Backups that are killed, crowded and cut off: none that is listed as good is lost or restores to something else."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from atalaia.backup.kinds import KINDS
+from tests.conftest import soak
+from tests.scenario.backup_chaos import Yard, check_told, disk, yard
+from tests.scenario.backup_work import begin, change
+
+KIND = "logical" if "logical" in KINDS else "plain"
+_ROWS = 150_000  # of one table: more than a chunk, so that something is stored while more is read
+_STORING = r"open .*(\.pack|\.zst|\.sealed)\..*partial"  # the first chunk is there
+
+
+@pytest.fixture(scope="module")
+def grounds(request: pytest.FixtureRequest) -> Iterator[Yard]:
+    """A server with some content, and one verified backup of it; every test leaves it in order."""
+    with tempfile.TemporaryDirectory(prefix="atalaia-test-", ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o755)
+        with yard(Path(name, "env"), getattr(request, "param", KIND)) as made:
+            begin(made.server, _ROWS)
+            made.backup()
+            yield made
+            _goes_on(made, random.Random(1))
+
+
+_STEPS = 60  # about as many as each of these commands takes; a few of these kills come too late
+_ACTIONS = ("now", "restore", "verify", "now")
+
+
+@pytest.mark.timeout(7200 if soak() else 300)
+@pytest.mark.parametrize("grounds", sorted(KINDS) if soak() else [KIND], indirect=True)
+def test_killed_at_random_points(grounds: Yard, rng: random.Random) -> None:
+    killed = 0
+    for number in range(100 if soak() else 4):
+        change(grounds.server, rng)
+        grounds.record()
+        action = _ACTIONS[number % len(_ACTIONS)]
+        name = rng.choice(sorted(grounds.recorded))
+        arguments = {"now": (), "verify": (name,), "restore": (name, "--to", str(grounds.folder / "restored"))}[action]
+        killed += _killed(grounds, rng, action, *arguments)
+        grounds.check()
+        if action == "restore" and (grounds.folder / "restored").exists():
+            # The same command again clears what the killed one has left, or says that all of it is there.
+            grounds.run("backup", action, *arguments, code=None)
+            assert (grounds.folder / "restored" / "data" / "PG_VERSION").is_file()
+            shutil.rmtree(grounds.folder / "restored")
+        if soak():
+            _goes_on(grounds, rng)
+    assert killed >= (50 if soak() else 1)
+    _settle(grounds, rng)
+
+
+def _killed(grounds: Yard, rng: random.Random, *arguments: str) -> bool:
+    """Kill a command at a step, or after a time; whether it was early enough."""
+    if rng.random() < 0.7:
+        process = grounds.command("backup", *arguments, at=rng.randrange(1, _STEPS))
+    else:
+        process = grounds.command("backup", *arguments)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(rng.uniform(0.5, 6))
+        process.kill()
+    out, err = process.communicate(timeout=300)
+    point = grounds.steps()[1] if (grounds.folder / "steps").exists() else "a moment"
+    print(f"{arguments[0]}: {process.returncode} at {point}")
+    assert "Traceback" not in out + err
+    assert process.returncode in (0, -signal.SIGKILL), err
+    return process.returncode != 0
+
+
+def _settle(grounds: Yard, rng: random.Random) -> None:
+    """In a soak after each fault, else once at the end of all."""
+    if soak():
+        _goes_on(grounds, rng)
+
+
+def _goes_on(grounds: Yard, rng: random.Random) -> None:
+    """The next commands work, tidy up, and a backup of any age restores. (The fixture's end does it in any case.)"""
+    grounds.backup()
+    grounds.check_tidy()
+    grounds.check_restores(rng.choice(sorted(grounds.recorded)))
+
+
+def test_a_second_backup_at_the_same_time_is_refused_and_the_first_goes_on(grounds: Yard, rng: random.Random) -> None:
+    grounds.record()
+    with grounds.halted("backup", "now", match=_STORING) as first:
+        assert "already running" in grounds.refused("backup", "now")
+        assert [row["state"] for row in grounds.backups().values()].count("running") == 1
+    assert first.communicate(timeout=120)[1].count("verified") == 1
+    assert first.returncode == 0
+    grounds.check()
+    _settle(grounds, rng)
+
+
+@pytest.mark.parametrize("kill", [True, False], ids=["kill -9", "restart"])
+def test_a_server_that_restarts_during_a_backup(grounds: Yard, rng: random.Random, kill: bool) -> None:
+    change(grounds.server, rng)
+    grounds.record()
+    with grounds.halted("backup", "now", match=_STORING) as process:
+        grounds.stop(kill=kill)
+        grounds.start()
+    _, err = process.communicate(timeout=120)
+    if process.returncode:
+        check_told(err)
+    else:  # all of it had been sent already
+        assert "verified" in err
+    grounds.check()
+    _settle(grounds, rng)
+
+
+def test_a_clock_that_was_set_back(grounds: Yard, rng: random.Random) -> None:
+    today = grounds.usable()[-1]
+    change(grounds.server, rng)
+    yesterday = grounds.backup(clock=-86_400)
+    assert yesterday < today
+    grounds.check()
+    if soak():
+        grounds.run("backup", "verify", clock=-90_000)
+        change(grounds.server, rng)
+        assert grounds.backup(clock=-7_200) < today
+        grounds.check_restores(today)
+    grounds.check_restores(yesterday)
+    _settle(grounds, rng)
+
+
+def test_databases_that_come_go_and_change_their_names_during_a_backup(grounds: Yard, rng: random.Random) -> None:
+    grounds.record()
+    done = threading.Event()
+
+    def work() -> None:
+        with grounds.server.connect() as connection:
+            while not done.is_set():
+                connection.execute("CREATE DATABASE passing")
+                connection.execute("ALTER DATABASE passing RENAME TO passed")
+                connection.execute("DROP DATABASE passed WITH (FORCE)")
+                connection.execute("CREATE TABLE passing (a int)")
+                connection.execute("DROP TABLE passing")
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        grounds.run("backup", "now")
+    finally:
+        done.set()
+        worker.join(60)
+    name = sorted(grounds.usable())[-1]
+    grounds.recorded[name] = grounds.now
+    grounds.check_restores(name, passing=True)
+    _settle(grounds, rng)
+
+
+def test_no_room_for_the_restore_test_leaves_a_good_backup_that_is_not_proven(
+    grounds: Yard, rng: random.Random
+) -> None:
+    grounds.record()
+    with disk(grounds.environment.state.root / "temporary", 30 << 20):
+        grounds.refused("backup", "now")
+    found = grounds.check()
+    assert list(found.values())[-1]["state"] == "complete", "no room says nothing of the backup"
+    _settle(grounds, rng)
+
+
+def test_a_repository_that_is_full_or_read_only(grounds: Yard, rng: random.Random) -> None:
+    repository = grounds.folder / ".atalaia" / "backups"
+    kept = grounds.folder / "kept"
+    before = grounds.usable()
+    repository.rename(kept)
+    try:
+        with disk(repository, 200 << 10):
+            assert "No space left" in grounds.refused("backup", "now")
+            assert not [path for path in repository.rglob("*") if path.is_file()]
+            subprocess.run(["mount", "-o", "remount,ro", repository], check=True)
+            assert "Read-only" in grounds.refused("backup", "now")
+            grounds.refused("backup", "restore", before[-1])
+    finally:
+        repository.rmdir()
+        kept.rename(repository)
+    assert grounds.usable() == before
+    _settle(grounds, rng)
+
+
+def test_a_catalogue_that_another_process_holds(grounds: Yard, rng: random.Random) -> None:
+    grounds.record()
+    holder = sqlite3.connect(grounds.environment.state.backup_catalogue, isolation_level=None, check_same_thread=False)
+    with contextlib.closing(holder):
+        with grounds.halted("backup", "now", match=_STORING) as process:
+            holder.execute("BEGIN EXCLUSIVE")
+            letting_go = threading.Timer(40 if soak() else 3, holder.execute, ["ROLLBACK"])
+            letting_go.start()
+        _, err = process.communicate(timeout=120)
+        letting_go.join()
+    if soak():
+        check_told(err)
+        assert "another process" in err
+        assert "rebuild" not in err
+    else:
+        assert process.returncode == 0, err
+    grounds.check()
+    _settle(grounds, rng)
