@@ -75,7 +75,7 @@ def _barman(name: str, cluster: Cluster, place: Path) -> Rival:
     address = f"host={cluster.host} port={cluster.port} user=postgres dbname=postgres"
     config.write_text(
         f"[barman]\nbarman_user = {user or 'root'}\nbarman_home = {place}\nbarman_lock_directory = {place}\n"
-        f"log_file = {place}/barman.log\nconfiguration_files_directory = {place}/none\n"
+        f"log_file = {place}/barman.log\nconfiguration_files_directory = {place}/barman.d\n"
         f"[bench]\ndescription = bench\nconninfo = {address}\nstreaming_conninfo = {address}\n"
         f"backup_method = postgres\nstreaming_archiver = on\nslot_name = barman\ncreate_slot = auto\n"
         f"path_prefix = {cluster.installation.bindir}\nbackup_compression = zstd\nbackup_compression_level = 3\n"

@@ -26,6 +26,7 @@ from atalaia.postgres import control, init
 from atalaia.postgres.cluster import Cluster
 from atalaia.runtime.process import Process
 from atalaia.supervisor import layout
+from tests.integration.logs_support import free_port
 from tests.scenario.backup_oracle import Content, Server, content, differences
 
 DYING = Path(__file__).with_name("backup_dying.py")
@@ -44,7 +45,7 @@ class Yard:
         (folder / "temp").mkdir()
         (folder / "temp").chmod(0o711)
         (folder / "atalaia.toml").write_text(
-            f'[servers.postgres_a]\nversion = {major}\n[backups]\nkind = "{kind}"\n{more}\n[collection]\ntargets = []\n'
+            f'[servers.postgres_a]\nversion = {major}\nport = {free_port()}\n[backups]\nkind = "{kind}"\n{more}\n[collection]\ntargets = []\n'
         )
         self.environment = load(folder / "atalaia.toml")
         decided = layout.decide(self.environment)
@@ -66,8 +67,12 @@ class Yard:
             if kill:
                 family = psutil.Process(process.pid).children(recursive=True)
                 os.kill(process.pid, signal.SIGKILL)
+                assert process.wait(10)
                 process.reap()
-                psutil.wait_procs(family, timeout=20)
+                _, left = psutil.wait_procs(family, timeout=10)
+                for child in left:  # such as a walsender that waits for a receiver that has halted
+                    child.kill()
+                psutil.wait_procs(left, timeout=10)
             else:
                 assert control.stop(process, 30)
 

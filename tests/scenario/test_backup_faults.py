@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import shutil
 import signal
@@ -20,7 +21,7 @@ from tests.conftest import soak
 from tests.scenario.backup_chaos import Yard, check_told, disk, yard
 from tests.scenario.backup_work import begin, change
 
-KIND = "logical" if "logical" in KINDS else "plain"
+KIND = os.environ.get("ATALAIA_KIND") or ("logical" if "logical" in KINDS else "plain")
 _ROWS = 150_000  # of one table: more than a chunk, so that something is stored while more is read
 _STORING = r"open .*(\.pack|\.zst|\.sealed)\..*partial"  # the first chunk is there
 
