@@ -85,8 +85,10 @@ def fill(cluster: Cluster, rows: int = 2000) -> None:
 
 
 def _fill_database(connection: Any, rows: int) -> None:
+    offered = connection.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'").fetchone()
     for statement in _OBJECTS:
-        connection.execute(statement.encode())
+        if offered or "vector" not in statement:
+            connection.execute(statement.encode())
     body = sql.Literal(CRLF_BODY)
     connection.execute(sql.SQL("CREATE FUNCTION shop.crlf() RETURNS text LANGUAGE plpgsql AS {}").format(body))
     connection.execute(

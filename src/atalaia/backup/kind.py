@@ -15,11 +15,12 @@ from atalaia.postgres.cluster import Cluster
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What making a backup found: see Backup for `contents` and `details`; `said` are warnings, one a line."""
+    """What making a backup found: see Backup for the fields; `said` are warnings, one a line."""
 
     contents: dict[str, Any]
     details: dict[str, Any] = field(default_factory=dict)
     said: str = ""
+    parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

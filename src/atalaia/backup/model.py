@@ -59,6 +59,10 @@ class Wanted:
     jobs: int = 2
 
 
+ALL = Wanted()
+"""All of a backup, as it was when it was made."""
+
+
 class State(Enum):
     """What a backup is. Only complete and verified ones can be restored."""
 

@@ -19,8 +19,8 @@ from atalaia.backup.copies import copy_backup
 from atalaia.backup.keeping.guard import using
 from atalaia.backup.keeping.prune import prune
 from atalaia.backup.kind import Kind
-from atalaia.backup.kinds import KINDS
-from atalaia.backup.model import Backup, Progress, Restored, State, logfmt
+from atalaia.backup.kinds import maker_of
+from atalaia.backup.model import ALL, Backup, Progress, Restored, State, Wanted, logfmt
 from atalaia.backup.rebuild import told_older
 from atalaia.backup.restore import restore_to
 from atalaia.backup.site import Site
@@ -39,6 +39,8 @@ _NEEDED_SETTINGS = (
     *("shared_preload_libraries", "session_preload_libraries", "local_preload_libraries"),
     *("max_locks_per_transaction", "lc_monetary"),
 )
+# Recovery and what runs after it: a copy of the files needs them as they were.
+_NEEDED_BY_FILES = (*_NEEDED_SETTINGS, "max_prepared_transactions", "max_connections", "max_worker_processes")
 
 
 def quiet(line: str) -> None:
@@ -46,14 +48,22 @@ def quiet(line: str) -> None:
 
 
 def backup_now(
-    cluster: Cluster, site: Site, progress: Progress = quiet, *, kind: str | None = None, verify: bool = True
+    cluster: Cluster,
+    site: Site,
+    progress: Progress = quiet,
+    *,
+    kind: str | None = None,
+    incremental: bool = False,
+    verify: bool = True,
 ) -> Backup:
     """Back up a running server into the repository, then prove that it restores; the backup, verified.
+
+    `incremental` builds on the newest physical backup that can be built on; where there is none, a full one is made.
 
     Raises AtalaiaError when the server cannot be backed up or the backup does not restore (the row then says
     failed), and Untested when it is complete but no restore test was possible.
     """
-    maker = KINDS[kind or site.settings.kind]
+    maker = maker_of(kind or site.settings.kind, incremental=incremental)
     sealing = site.sealing()
     with underway.lock(site, cluster.name):
         underway.recover(site, progress, held=cluster.name)
@@ -84,6 +94,7 @@ def backup_now(
                     finished=datetime.now(UTC),
                     contents=made.contents,
                     details=made.details,
+                    parent=made.parent,
                     messages="\n".join(part for part in (backup.messages, made.said) if part),
                 )
                 backup = rows.sealed(backup, writer)
@@ -92,7 +103,8 @@ def backup_now(
             _failed(site, backup, error)
             raise
     _log.info(logfmt("backup_complete", backup=backup.id, server=cluster.name, bytes=backup.size, rows=backup.rows))
-    progress(f"{backup.id}: complete, {backup.rows} rows in {backup.size} bytes")
+    held = f"{backup.rows} rows" if backup.rows else f"{backup.raw_size} bytes"
+    progress(f"{backup.id}: complete, {held} in {backup.size} bytes")
     for message in backup.messages.splitlines():
         progress(f"{backup.id}: {message}")
     try:
@@ -153,6 +165,7 @@ def restore(
     progress: Progress = quiet,
     *,
     keep_running: bool = False,
+    wanted: Wanted = ALL,
 ) -> Restored:
     """Restore a backup into a new server: `target`, or restored/<id> beside the servers.
 
@@ -160,8 +173,9 @@ def restore(
     restore_to).
     """
     list_backups(site, progress)
-    with using(site, catalogue.get(site.catalogue, identifier).server, progress):
-        return restore_to(site, catalogue.get(site.catalogue, identifier), target, keep_running, progress)
+    backup = catalogue.get(site.catalogue, identifier)
+    with using(site, backup.server, progress):
+        return restore_to(site, backup, target, keep_running, progress, wanted)
 
 
 def _begin(cluster: Cluster, site: Site, maker: Kind) -> Backup:
@@ -173,9 +187,9 @@ def _begin(cluster: Cluster, site: Site, maker: Kind) -> Backup:
             needed = connection.execute(
                 "SELECT name, setting FROM pg_settings WHERE name = ANY(%s) AND setting NOT IN "
                 "('', boot_val, 'C.UTF-8')",
-                (list(_NEEDED_SETTINGS),),
+                (list(_NEEDED_BY_FILES if maker.name == "physical" else _NEEDED_SETTINGS),),
             ).fetchall()
-            remarks = [row[0] for row in connection.execute(_REMARKS).fetchall()]
+            remarks = [row[0] for row in connection.execute(_REMARKS.get(maker.name, _NONE)).fetchall()]
     except psycopg.Error as error:
         said = str(error).strip().splitlines()[-1]
         remedy = control.lasting_refusal(cluster, said)
@@ -200,7 +214,7 @@ def _begin(cluster: Cluster, site: Site, maker: Kind) -> Backup:
         server_version=version,
         client_version=client,
         settings=dict(needed),
-        messages="\n".join(remarks) if maker.name != "physical" else "",
+        messages="\n".join(remarks),
     )
     process = Process.of(os.getpid())
     assert process
@@ -208,15 +222,20 @@ def _begin(cluster: Cluster, site: Site, maker: Kind) -> Backup:
     return backup
 
 
-# What pg_dumpall leaves out without a word.
-_REMARKS = """
+_NONE = "SELECT WHERE false"
+_CLOSED = """
 SELECT format('database %I allows no connections and is not in the dump', datname)
   FROM pg_database WHERE NOT datallowconn AND datname <> 'template0'
-UNION ALL
+"""
+# What is left out without a word.
+_REMARKS = {
+    "logical": _CLOSED,
+    "plain": f"""{_CLOSED} UNION ALL
 SELECT format('settings and privileges of the database %I itself are not in the dump (its contents are)',
 datname) FROM pg_database d WHERE datname IN ('postgres', 'template1') AND (EXISTS (SELECT FROM
 pg_db_role_setting WHERE setdatabase = d.oid AND setrole = 0) OR datname = 'postgres' AND datacl IS NOT NULL)
-"""
+""",
+}
 
 
 def _client_version(cluster: Cluster, program: str) -> str:

@@ -15,6 +15,7 @@ from atalaia.backup import catalogue
 from atalaia.backup.keeping.guard import using
 from atalaia.backup.model import Backup, Progress, State, logfmt
 from atalaia.backup.site import Site
+from atalaia.backup.staging import sweep
 from atalaia.backup.vault.local import LocalPlace
 from atalaia.backup.vault.place import PlaceError
 from atalaia.environment.errors import AtalaiaError
@@ -62,6 +63,8 @@ def recover(site: Site, progress: Progress, held: str | None = None) -> list[Bac
 
     A server whose lock is free, or `held` by the caller, has no backup under way, whatever the catalogue says.
     """
+    for folder in sweep(site.temporary):
+        progress(f"removed {folder.name}, left by a backup or a restore that was killed")
     marked = []
     running = [b for b in catalogue.list_backups(site.catalogue) if b.state is State.RUNNING]
     for server in sorted({backup.server for backup in running}):

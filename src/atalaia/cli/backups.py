@@ -1,4 +1,4 @@
-"""backup now, list, verify, restore."""
+"""backup now, list, verify; the group's other commands are in modules of their own."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atalaia.cli import backup_stores
+from atalaia.cli import backup_inspect, backup_keeping, backup_restore, backup_stores, backup_wal
 from atalaia.cli.common import FileOption, JsonOption, command_name, console, environment_of, print_json, table
+from atalaia.cli.telling import Teller
 from atalaia.environment.errors import InputError
 from atalaia.environment.load import Environment
 from atalaia.environment.units import show_size
@@ -24,9 +25,10 @@ _COLOURS = {"verified": "green", "complete": "yellow", "running": "yellow", "fai
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
     group = typer.Typer(no_args_is_help=True, help="Back up, prove that it restores, restore.")
-    for name, command in (("now", now), ("list", list_), ("verify", verify), ("restore", restore)):
+    for name, command in (("now", now), ("list", list_), ("verify", verify)):
         group.command(name)(command)
-    backup_stores.add(group)
+    for module in (backup_restore, backup_keeping, backup_stores, backup_wal, backup_inspect):
+        module.add(group)
     app.add_typer(group, name="backup")
 
 
@@ -45,12 +47,19 @@ def prepare(file: Path | None) -> Environment:
     return environment
 
 
-def _clusters(environment: Environment, servers: list[str] | None) -> list[Cluster]:
-    from atalaia.supervisor.layout import recall
-
+def servers_of(environment: Environment, servers: list[str] | None) -> list[str]:
+    """The names that are given, or all. Raises InputError for one that there is not."""
     for server in servers or ():
         if server not in environment.settings.servers:
             raise InputError(f"there is no server {server!r}", f"there are: {', '.join(environment.settings.servers)}")
+    return servers or list(environment.settings.servers)
+
+
+def clusters_of(environment: Environment, servers: list[str] | None) -> list[Cluster]:
+    """The servers that are given, or all. Raises InputError when there is none such, or nothing was ever started."""
+    from atalaia.supervisor.layout import recall
+
+    servers_of(environment, servers)
     layout = recall(environment)
     if layout is None:
         raise InputError("this environment was never started", f"run `{command_name()} up`")
@@ -59,6 +68,10 @@ def _clusters(environment: Environment, servers: list[str] | None) -> list[Clust
 
 def now(
     servers: Annotated[list[str] | None, typer.Argument(help="Servers (default: all).", show_default=False)] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option("--kind", help="plain, logical or physical (default: as configured).", show_default=False),
+    ] = None,
     as_json: JsonOption = False,
     file: FileOption = None,
 ) -> None:
@@ -67,11 +80,15 @@ def now(
     Each backup is restored into a temporary server and compared.
     """
     from atalaia.backup import service, site
+    from atalaia.backup.kinds import KINDS
 
+    if kind and kind not in KINDS:
+        raise InputError(f"there is no kind of backup {kind!r}", f"there are: {', '.join(KINDS)}")
     environment = prepare(file)
-    clusters = _clusters(environment, servers)
+    clusters = clusters_of(environment, servers)
     place = site.of(environment)
-    made = [service.backup_now(cluster, place, tell) for cluster in clusters]
+    with Teller() as teller:
+        made = [service.backup_now(cluster, place, teller, kind=kind) for cluster in clusters]
     print_backups(made, as_json)
     if any(copy.problem for backup in made for copy in backup.copies):
         raise typer.Exit(1)
@@ -114,51 +131,13 @@ def verify(
     if fast or origin:
         backup_stores.verify_places(site.of(environment), backups or (), origin, fast=fast, as_json=as_json)
         return
-    checked = service.verify(site.of(environment), backups or (), tell)
+    with Teller() as teller:
+        checked = service.verify(site.of(environment), backups or (), teller)
     if not checked and not as_json:
         raise InputError("there is no backup to verify", f"`{command_name()} backup now` makes one")
     print_backups(checked, as_json)
     if any(backup.state is not State.VERIFIED for backup in checked):
         raise typer.Exit(1)
-
-
-def restore(
-    backup: Annotated[str, typer.Argument(help="Which backup, as `backup list` names it.")],
-    to: Annotated[
-        Path | None,
-        typer.Option(
-            "--to", help="The new server's directory (default: .atalaia/restored/BACKUP).", show_default=False
-        ),
-    ] = None,
-    start: Annotated[bool, typer.Option("--start", help="Leave the restored server running.")] = False,
-    as_json: JsonOption = False,
-    file: FileOption = None,
-) -> None:
-    """Restore a backup into a new server.
-
-    Beside the existing ones; nothing is overwritten.
-    """
-    from atalaia.backup import service, site
-    from atalaia.postgres import connect
-
-    environment = prepare(file)
-    done = service.restore(site.of(environment), backup, to.resolve() if to else None, tell, keep_running=start)
-    if as_json:
-        data: dict[str, Any] = {
-            "backup": done.backup.id,
-            "directory": str(done.cluster.directory),
-            "port": done.cluster.port,
-            "dsn": connect.dsn(done.cluster),
-            "password_file": str(done.cluster.password_file),
-            "seconds": round(done.seconds, 3),
-            "running": done.process is not None,
-            "commands": list(done.commands),
-        }
-        print_json(data)
-        return
-    print(f"restored {done.backup.id} to {done.cluster.directory} in {done.seconds:.1f} s")
-    for command in done.commands:
-        print(f"  {command}")
 
 
 def as_dict(backup: Backup) -> dict[str, Any]:
@@ -178,6 +157,7 @@ def as_dict(backup: Backup) -> dict[str, Any]:
         "raw_size": backup.raw_size,
         "rows": backup.rows,
         "sha256": backup.sha256,
+        "keep": backup.keep,
         "error": backup.error,
         "copies": backup_stores.copies_of(backup),
         "verifications": [

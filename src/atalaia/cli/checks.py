@@ -172,4 +172,14 @@ def store_check(environment: Environment) -> Check:
 
 
 def _backups(environment: Environment) -> Check:
-    return Check("backups", True, f"kept in {environment.repositories[0]}")
+    from atalaia.backup.keeping.gather import check, gather
+    from atalaia.backup.keeping.promise import judge
+
+    facts = gather(environment)
+    if facts.problem is None:
+        facts = gather(environment, check(environment, facts.backups))
+    if red := judge(facts):
+        said = "; ".join(f"{reason.server + ': ' if reason.server else ''}{reason.text}" for reason in red)
+        return Check("backups", False, said, "; ".join(dict.fromkeys(reason.remedy for reason in red)))
+    said = "as promised" if facts.watched else "nothing is promised"
+    return Check("backups", True, f"kept in {environment.repositories[0]}; {said}")

@@ -219,33 +219,34 @@ def down(file: FileOption = None) -> None:
 def status(file: FileOption = None, as_json: JsonOption = False) -> None:
     """Show every service.
 
-    State, version, address and data directory. Exit code 1 unless all are ready.
+    State, version, address and data directory. Exit code 1 unless all are ready, and backups as promised.
     """
+    from atalaia.cli.backup_state import as_data, look
     from atalaia.cli.checks import store_check
     from atalaia.cli.collected import lag_lines, with_lag
     from atalaia.supervisor import launch
 
     environment = environment_of(file)
     report = launch.report(environment)
+    facts, red = look(environment)
     if as_json:
-        print_json(with_lag(environment, report))
+        print_json({**with_lag(environment, report), "backups": as_data(facts, red)})
     elif not report["services"]:
         print(f"this environment was never started; `{command_name()} up` starts it")
     else:
         screen = console()
         screen.print(table(("SERVICE", "STATE", "VERSION", "ADDRESS", "DATA DIRECTORY"), _rows(report)))
         for s in report["services"]:
-            if s["message"]:
-                screen.print(f"{s['name']}: {s['message']}", markup=False)
+            screen.print(f"{s['name']}: {s['message']}\n" if s["message"] else "", end="", markup=False)
             if s["restarts"]:
                 screen.print(f"{s['name']}: restarted {s['restarts']} times", markup=False)
         if not report["supervisor"]:
             screen.print(f"no supervisor runs; `{command_name()} up` starts one")
         if not (store := store_check(environment)).good:
             screen.print(f"store: {store.found}; {store.remedy}", markup=False)
-        for line in lag_lines(environment, report):
+        for line in (*lag_lines(environment, report), *(f"backups: {reason}" for reason in red)):
             screen.print(line, markup=False)
-    if not report["services"] or any(s["state"] != "ready" for s in report["services"]):
+    if red or not report["services"] or any(s["state"] != "ready" for s in report["services"]):
         raise typer.Exit(1)
 
 

@@ -42,13 +42,14 @@ def _cron(text: str) -> str:
 
 PlaceText = Annotated[str, AfterValidator(_place)]
 CronText = Annotated[str, AfterValidator(_cron)]
+Truth = Annotated[bool, Field(strict=True)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class WalSettings(Section):
     """`[backups.wal]`: continuous archiving by streaming. `keep` bounds what a server keeps for a receiver away."""
 
-    stream: bool = False
+    stream: Truth = False
     keep: SizeText = "4GiB"
     spool: SizeText = "4GiB"
 
@@ -116,10 +117,10 @@ class BackupsSettings(Section):
     kind: Literal["logical", "plain", "physical"] = "plain"
     compression: Literal["zstd", "lz4", "none"] = "zstd"
     level: Annotated[int, Field(ge=1, le=19, strict=True)] = 1
-    encryption: bool = False
+    encryption: Truth = False
     key_file: Path | None = None
     jobs: Annotated[int, Field(ge=1, le=64, strict=True)] = 2
-    passwords: bool = True
+    passwords: Truth = True
     databases: tuple[Name, ...] = ()
     exclude_databases: tuple[Name, ...] = ()
     schemas: tuple[Name, ...] = ()
@@ -144,3 +145,45 @@ class BackupsSettings(Section):
         if self.repository in self.copies or len(set(self.copies)) != len(self.copies):
             raise ValueError("a repository is named twice")
         return self
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "wal": WalSettings,
+    "schedule": ScheduleSettings,
+    "retention": RetentionSettings,
+    "promise": PromiseSettings,
+    "check": CheckSettings,
+}
+"""The tables below `[backups]`."""
+
+_CRON = 'give a cron expression in local time, such as "0 3 * * *", every night at three'
+_NAMES = 'give a list of names, such as ["one", "two"]'
+_DURATION = "give a duration such as 30d"
+_COUNT = "give a number such as 7, without quotes"
+REMEDIES = {
+    "copies": 'give a list of folders or addresses, such as ["s3://bucket/prefix"]',
+    "options": 'give a table of the store\'s settings, such as { region = "eu-central-1" }',
+    "kind": 'give "logical", "physical" or "plain"',
+    "compression": 'give "zstd", "lz4" or "none"',
+    "level": "give a number from 1, the fastest, to 19",
+    "encryption": "give true or false; `atalaia backup key new` makes the key",
+    "passwords": "give true or false",
+    "jobs": "give a number from 1 to 64",
+    "port": "give a free port from 1 to 65535, or leave it out to take the next free one",
+    "wal.stream": "give true or false",
+    "wal.keep": "give a size such as 4GiB",
+    "wal.spool": "give a size such as 4GiB",
+    "schedule.jitter": "give a duration such as 10m",
+    "retention.age": _DURATION,
+    "retention.wal": "give a duration such as 7d",
+    "promise.verified": "give a duration such as 25h",
+    "promise.wal": "give a duration such as 10m",
+    "promise.change": "give a number of percent such as 50, or 0 for any change",
+    "check": "write [[backups.check]], and below it sql",
+    **dict.fromkeys((f"schedule.{name}" for name in ScheduleSettings.model_fields if name != "jitter"), _CRON),
+    **dict.fromkeys((f"retention.{name}" for name in ("last", "daily", "weekly", "monthly", "yearly")), _COUNT),
+    **dict.fromkeys((f"{less}{of}" for less in ("", "exclude_") for of in ("databases", "schemas", "tables")), _NAMES),
+    "exclude_data": _NAMES,
+    **{name: f"write [backups.{name}] and its keys below" for name in ("wal", "schedule", "retention", "promise")},
+}
+"""What to do about a wrong value, by its key below `backups.`."""

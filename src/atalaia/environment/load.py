@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from atalaia.environment import backing
 from atalaia.environment.alerting import AlertsSettings
 from atalaia.environment.backing import BackupsSettings, remote
 from atalaia.environment.errors import ConfigurationError, InputError, Problem
@@ -207,7 +208,7 @@ def _problem(item: dict[str, Any], path: Path, lines: dict[tuple[str, ...], int]
             'use "process", which needs no Docker',
         )
     message = str(item["msg"]).removeprefix("Value error, ")
-    if dotted == "logs" and isinstance(item["input"], dict):  # it may hold a secret
+    if dotted in ("logs", "backups") and isinstance(item["input"], dict):  # it may hold a secret
         return Problem(path, line, f"{dotted}: {message}", _remedy(dotted))
     return Problem(path, line, f"{dotted} = {item['input']!r}: {message[0].lower()}{message[1:]}", _remedy(dotted))
 
@@ -223,6 +224,7 @@ def _known(location: tuple[str | int, ...]) -> list[str]:
         ("logs", "tls"): TlsSettings,
         ("logs", "http"): HttpSettings,
         ("collection", "postgres"): PostgresSource,
+        **{("backups", name): section for name, section in backing.SECTIONS.items()},
     }
     deep = inner.get(location[:2]) if len(location) > 2 else None
     section = deep or _SECTIONS[str(location[0])]
@@ -236,6 +238,8 @@ def _remedy(dotted: str) -> str:
         return f"give a value such as {default!r}, or leave it out for that default"
     if section == "collection.postgres" and last in _OF_POSTGRES:
         return _OF_POSTGRES[last]
+    if section.split(".")[0] == "backups" and (remedy := backing.REMEDIES.get(dotted.removeprefix("backups."))):
+        return remedy
     return {
         "port": "give a free port from 1 to 65535, or leave it out to take the next free one",
         "version": "give a major version such as 16, without quotes",

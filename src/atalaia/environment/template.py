@@ -80,6 +80,24 @@ targets = ["/var/log/*log"]        # the servers' own logs are always collected
 
 [backups]
 # repository = ".atalaia/backups"
+# port = 3120                      # of the metrics, on 127.0.0.1; without it: the next free port from 3120, remembered
+
+[backups.schedule]                 # cron expressions in local time; docs/backup-keeping.md says more about these three
+# plain = "0 3 * * *"              # every server, every night at three; so too logical, physical, incremental
+# verify = "0 5 * * 0"             # prove the last backup of each server again
+# prune = "0 6 * * *"              # retention is applied after each backup, too
+# jitter = "0"                     # starts are spread over as long, such as 10m
+
+[backups.retention]                # what any of these keeps, stays; without any, nothing is ever removed
+# last = 7                         # backups of each server and kind
+# age = "30d"                      # younger ones
+# daily = 7                        # one a day, of so many days; so too weekly, monthly, yearly
+# wal = "7d"                       # how far back a moment can be recovered to
+
+[backups.promise]                  # red in status, doctor and metrics when it is not kept
+# verified = "2d"                  # age of the newest verified backup; without it: two intervals of the schedule
+# wal = "10m"                      # age of the newest archived WAL
+# change = 50                      # percent by which a backup's data may shrink or grow against those before it; 0: any
 
 [runtime]
 kind = "process"

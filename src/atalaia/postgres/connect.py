@@ -36,11 +36,17 @@ class Readiness:
 
 
 def connect(
-    cluster: Cluster, dbname: str = "postgres", *, autocommit: bool = False, seconds: int = 10
+    cluster: Cluster,
+    dbname: str = "postgres",
+    *,
+    autocommit: bool = False,
+    seconds: int = 10,
+    replication: bool = False,
 ) -> psycopg.Connection:
     """Connect as superuser. Raises psycopg.OperationalError.
 
-    Every parameter that a PG* variable of the user's shell could set is given.
+    Every parameter that a PG* variable of the user's shell could set is given. `replication` connects to a
+    walsender, which takes replication commands in place of SQL.
     """
     parameters: dict[str, Any] = {
         "host": cluster.host,
@@ -54,6 +60,7 @@ def connect(
         "sslmode": "prefer",
         "channel_binding": "prefer",
         "target_session_attrs": "any",
+        "replication": "true" if replication else "false",
     }
     if not cluster.socket:
         parameters |= {"hostaddr": cluster.host, "password": cluster.password_file.read_text().strip()}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from atalaia.environment.errors import AtalaiaError
 from atalaia.postgres import connect, init, settings
-from atalaia.postgres.cluster import Cluster
+from atalaia.postgres.cluster import Cluster, Setting
 from atalaia.postgres.places import make
 from atalaia.postgres.tools import variables
 from atalaia.runtime import process as processes
@@ -18,10 +19,11 @@ from atalaia.runtime.process import Process
 STOP_STEPS = ((signal.SIGINT, 60.0), (signal.SIGQUIT, 15.0))
 
 
-def start(cluster: Cluster, *, unfinished: bool = False) -> Process:
+def start(cluster: Cluster, *, unfinished: bool = False, overriding: Mapping[str, Setting] | None = None) -> Process:
     """Write the settings and start the server; it is not ready yet (see wait_ready).
 
-    `unfinished` is for whoever is preparing the directory and has marked it so.
+    `unfinished` is for whoever is preparing the directory and has marked it so; `overriding` settings win over
+    those of every file.
     Raises AtalaiaError when the data directory is not ready for this version, or the program cannot be
     started.
     """
@@ -30,7 +32,7 @@ def start(cluster: Cluster, *, unfinished: bool = False) -> Process:
     make(cluster.log, cluster.account)
     settings.write(cluster)
     return processes.start(
-        settings.command(cluster), output=cluster.stderr, account=cluster.account, variables=variables()
+        settings.command(cluster, overriding), output=cluster.stderr, account=cluster.account, variables=variables()
     )
 
 

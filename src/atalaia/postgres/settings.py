@@ -6,6 +6,7 @@ import ipaddress
 import os
 import pwd
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
 from atalaia.environment.state import sync_directory
@@ -58,10 +59,10 @@ def managed(cluster: Cluster) -> dict[str, Setting]:
     }
 
 
-def command(cluster: Cluster) -> list[str]:
-    """The command line of the server in the foreground; for `cluster.account`."""
+def command(cluster: Cluster, overriding: Mapping[str, Setting] | None = None) -> list[str]:
+    """The command line of the server in the foreground; for `cluster.account`. `overriding` settings win over all."""
     arguments = [str(cluster.installation.program("postgres")), "-D", str(cluster.data.resolve())]
-    for name, value in managed(cluster).items():
+    for name, value in (managed(cluster) | dict(overriding or {})).items():
         arguments += ["-c", f"{name}={_plain(value)}"]
     return arguments
 
@@ -104,6 +105,11 @@ def hba_block(cluster: Cluster) -> str:
     return "\n".join([*lines, _END]) + "\n"
 
 
+def ident() -> str:
+    """The line of pg_ident.conf that lets our own operating-system user in as superuser through a private socket."""
+    return f'atalaia "{pwd.getpwuid(os.geteuid()).pw_name}" {SUPERUSER}\n'
+
+
 def with_block(existing: str, block: str) -> str:
     """`existing` with Atalaia's block replaced by `block`; unchanged when a user has taken the block away."""
     head, begin, rest = existing.partition(_BEGIN)
@@ -119,7 +125,7 @@ def write(cluster: Cluster) -> None:
     if cluster.socket:
         write_for(
             cluster.data / "pg_ident.conf",
-            f'atalaia "{pwd.getpwuid(os.geteuid()).pw_name}" {SUPERUSER}\n',
+            ident(),
             cluster.account,
         )
 

@@ -55,6 +55,20 @@ def temporary(
     It listens on no port: a socket that only we may use needs no password, which a restored dump would
     overwrite. `account` must be able to reach `parent`. Raises AtalaiaError when it cannot be started.
     """
+    with vacant(installation, account, parent, settings) as cluster, private(cluster) as hidden:
+        init.initialise(hidden, durable=False)
+        with running(hidden, patience=5):
+            yield hidden
+
+
+@contextlib.contextmanager
+def vacant(
+    installation: Installation,
+    account: Account | None,
+    parent: Path,
+    settings: Mapping[str, Setting] | None = None,
+) -> Iterator[Cluster]:
+    """A server without data, in a directory below `parent` that is removed at the end."""
     folder = own(parent, account)
     try:
         cluster = Cluster(
@@ -68,10 +82,7 @@ def temporary(
             password_file=folder / "password",
         )
         write_atomically(cluster.password_file, secrets.token_urlsafe(24), mode=0o600)
-        with private(cluster) as hidden:
-            init.initialise(hidden, durable=False)
-            with running(hidden, patience=5):
-                yield hidden
+        yield cluster
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

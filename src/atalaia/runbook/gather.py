@@ -24,7 +24,7 @@ from atalaia.postgres.cluster import Cluster
 from atalaia.postgres.connect import connect
 from atalaia.runbook.facts import BackupFacts, Commands, Fact, RunbookFacts, ServiceFacts, StoreFacts, Unknown
 from atalaia.supervisor.launch import report
-from atalaia.supervisor.layout import COLLECTOR, Layout
+from atalaia.supervisor.layout import BACKUP, COLLECTOR, Layout
 
 _DAY = 86_400 * 10**9
 _ALL = '{job=~".+"}'
@@ -59,7 +59,7 @@ def gather(environment: Environment, layout: Layout, language: Language, since: 
     try:
         now = time.time_ns()
         found = report(environment)
-        services = tuple(_service(s, layout, logs, now, says) for s in found["services"])
+        services = tuple(_service(s, layout, logs, now, says) for s in found["services"] if s["name"] != BACKUP)
         ports = {name: cluster.port for name, cluster in layout.clusters.items()}
         try:
             problems: Any = diagnose(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 NAME = "control.sock"
+HOLD = "hold "  # and a service's name: it stays stopped as long as the connection lasts
 
 
 @contextlib.contextmanager
@@ -76,6 +78,14 @@ def reply(connection: socket.socket, data: dict[str, Any]) -> bool:
     except OSError:
         return False
     return True
+
+
+def gone(connection: socket.socket) -> bool:
+    """Whether the client has closed its end, or said more than it should."""
+    try:
+        return bool(select.select([connection], [], [], 0)[0])
+    except (OSError, ValueError):
+        return True
 
 
 def request(connection: socket.socket) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
@@ -67,6 +68,8 @@ class Keeper:
         self._stop = threading.Event()
         self._wake, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._retry = threading.Event()
+        self._free = threading.Event()
+        self._free.set()
         self._thread = threading.Thread(target=self._run, name=service.name, daemon=True)
 
     def begin(self) -> None:
@@ -81,7 +84,21 @@ class Keeper:
         """Ask for a stop; `join` waits for it."""
         self._stop.set()
         self._retry.set()
+        self._free.set()
         os.write(self._waker, b"x")
+
+    def hold(self) -> bool:
+        """Stop the service and leave it so until `release`; its status tells when. False when it is held already."""
+        if not self._free.is_set():
+            return False
+        self._free.clear()
+        self._retry.set()
+        os.write(self._waker, b"x")
+        return True
+
+    def release(self) -> None:
+        """Start it again."""
+        self._free.set()
 
     def join(self, seconds: float) -> bool:
         """Wait for the stop; whether it is done."""
@@ -98,6 +115,9 @@ class Keeper:
         delay = _FIRST_DELAY
         while not self._stop.is_set():
             try:
+                self._stay_held()
+                if self._stop.is_set():
+                    break
                 began = time.monotonic()
                 process = self._adopt_or_start()
                 if self._wait_until_ready(process):
@@ -105,6 +125,9 @@ class Keeper:
                 if self._stop.is_set():
                     self._end(process)
                     break
+                if not self._free.is_set():
+                    self._end(process)
+                    continue
                 process.reap()
                 delay = _FIRST_DELAY if time.monotonic() - began > _STEADY else delay
                 words = self.service.last_words().splitlines()[-1:]
@@ -121,7 +144,7 @@ class Keeper:
                     restarts=self.status.restarts + 1,
                     message=f"ended; {''.join(words)[:200]}",
                 )
-                self._stop.wait(delay)
+                self._pause(delay)
                 delay = min(delay * 2, _LAST_DELAY)
             except AtalaiaError as error:
                 # It cannot be started as things are: trying again and again would not help.
@@ -135,6 +158,25 @@ class Keeper:
         if left is not None:
             self._end(left)
         self._set(State.STOPPED, pid=None, message="")
+
+    def _pause(self, seconds: float) -> None:
+        """Between restarts; a stop or a hold ends it."""
+        poller = select.poll()
+        poller.register(self._wake, select.POLLIN)
+        poller.poll(seconds * 1000)
+
+    def _stay_held(self) -> None:
+        """While it is held: stopped, whoever had started it."""
+        if self._free.is_set():
+            return
+        found = self.service.adopt()
+        if found is not None:
+            self._end(found)
+        self._set(State.STOPPED, pid=None, message="held while it is being restored")
+        self._free.wait()
+        self._retry.clear()
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake, 4096)
 
     def _adopt_or_start(self) -> Process:
         found = self.service.adopt()
@@ -152,7 +194,7 @@ class Keeper:
     def _wait_until_ready(self, process: Process) -> bool:
         began = time.monotonic()
         pause = 0.02
-        while not self._stop.is_set():
+        while not self._stop.is_set() and self._free.is_set():
             good, what = self.service.ready(process)
             if good:
                 self._set(State.READY, version=what, message="")

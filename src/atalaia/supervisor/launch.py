@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,10 +13,10 @@ from atalaia.environment.errors import AtalaiaError
 from atalaia.environment.load import Environment
 from atalaia.runtime import process as processes
 from atalaia.runtime.process import Process
-from atalaia.supervisor.control import Client
+from atalaia.supervisor.control import HOLD, Client
 from atalaia.supervisor.keeper import State, Status
 from atalaia.supervisor.layout import SUPERVISOR, Layout, process_file_of, recall
-from atalaia.supervisor.service import services_of
+from atalaia.supervisor.service import in_stopping_order, services_of
 
 Report = dict[str, Any]
 
@@ -97,6 +98,47 @@ def watch(environment: Environment, operation: str = "watch") -> Iterator[Report
         return
 
 
+@contextlib.contextmanager
+def held(environment: Environment, name: str) -> Iterator[None]:
+    """Keep one service stopped within; afterwards the supervisor starts it again, also when we are killed.
+
+    Without a supervisor it is stopped, and not started again. Raises AtalaiaError when it does not stop.
+    """
+    if running(environment):
+        with Client(environment.state.run) as client:
+            for seen in client.ask(f"{HOLD}{name}"):
+                if any(s["name"] == name and s["state"] == State.STOPPED for s in seen["services"]):
+                    break
+            else:
+                raise AtalaiaError(
+                    f"the supervisor does not stop {name}: it is held already, or going down", "wait, then try again"
+                )
+            yield
+        return
+    layout = recall(environment)
+    for service in services_of(layout) if layout else []:
+        process = service.adopt() if service.name == name else None
+        if process and not processes.stop(process, service.stop_steps):
+            raise AtalaiaError(f"{name} (PID {process.pid}) does not stop", "see its log")
+    yield
+
+
+def await_ready(environment: Environment, name: str, seconds: float = 120) -> str:
+    """Wait until a service that a supervisor keeps is ready; what is wrong when it does not get so, else empty."""
+    deadline = time.monotonic() + seconds
+    before: int | None = None
+    for seen in watch(environment):
+        for found in (s for s in seen["services"] if s["name"] == name):
+            before = found["restarts"] if before is None else before
+            if found["state"] == State.READY:
+                return ""
+            if found["state"] == State.FAILED or found["restarts"] > before + 1:
+                return str(found["message"]) or "it ends at once"
+        if time.monotonic() > deadline:
+            return f"it is not ready after {seconds:.0f} s"
+    return "the supervisor has ended"
+
+
 def bring_down(environment: Environment, tell: Callable[[Report], None]) -> None:
     """Stop everything; `tell` gets a report at every change. Without a supervisor, what it left is stopped here.
 
@@ -113,7 +155,7 @@ def bring_down(environment: Environment, tell: Callable[[Report], None]) -> None
             )
     layout: Layout | None = recall(environment)
     stuck = []
-    for service in services_of(layout) if layout else []:
+    for service in [one for group in in_stopping_order(services_of(layout)) for one in group] if layout else []:
         process = service.adopt()
         if process and not processes.stop(process, service.stop_steps):
             stuck.append(f"{service.name} (PID {process.pid})")

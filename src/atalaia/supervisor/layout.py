@@ -16,6 +16,7 @@ from atalaia.postgres.cluster import Cluster
 from atalaia.runtime.process import Process
 
 COLLECTOR = "collector"
+BACKUP = "backup"
 SUPERVISOR = "supervisor"
 
 

@@ -1,11 +1,11 @@
-"""The services that a supervisor keeps: PostgreSQL servers, the log store, the collector."""
+"""The services that a supervisor keeps: PostgreSQL servers, the log store, the collector, scheduled backups."""
 
 from __future__ import annotations
 
 import http.client
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -19,7 +19,7 @@ from atalaia.postgres.cluster import Cluster
 from atalaia.runtime import process as processes
 from atalaia.runtime.process import Process
 from atalaia.runtime.trust import client_context
-from atalaia.supervisor.layout import COLLECTOR, Layout, process_file_of
+from atalaia.supervisor.layout import BACKUP, COLLECTOR, Layout, process_file_of
 
 _STDERR_MOST = 16 << 20  # bytes
 
@@ -116,7 +116,7 @@ class ServerService:
 
 @dataclass(slots=True)
 class OwnService:
-    """The store or the collector: this program again, in a process of its own."""
+    """The store, the collector or the backup service: this program again, in a process of its own."""
 
     name: str
     kind: str
@@ -166,7 +166,7 @@ class OwnService:
             try:
                 return self.ready_file.read_text().strip() == str(process.pid), __version__
             except OSError:
-                return False, "not collecting yet"
+                return False, "not working yet"
         try:
             connection = _connect(self.http)
         except AtalaiaError as error:
@@ -196,7 +196,7 @@ def _connect(to: Connection) -> http.client.HTTPConnection:
 
 
 def services_of(layout: Layout) -> list[Service]:
-    """The services of an environment in their order: servers, store, collector."""
+    """The services of an environment in their order: servers, store, collector, backups when any are scheduled."""
     environment = layout.environment
     file = str(environment.file)
     found: list[Service] = [ServerService(cluster) for cluster in layout.clusters.values()]
@@ -225,4 +225,27 @@ def services_of(layout: Layout) -> list[Service]:
             environment,
         )
     )
+    if environment.settings.backups.service:
+        found.append(
+            OwnService(
+                BACKUP,
+                "backups",
+                "-",
+                environment.state.backups,
+                ("backup", "serve", "--environment", file),
+                environment,
+            )
+        )
     return found
+
+
+def in_stopping_order(services: Iterable[Service]) -> list[list[Service]]:
+    """What is stopped together, in order.
+
+    Backups under way need the servers. Those next, so that their last words are collected; the store last.
+    """
+    ranks = {BACKUP: 0, COLLECTOR: 2, STORE: 3}
+    groups: dict[int, list[Service]] = {}
+    for service in services:
+        groups.setdefault(1 if isinstance(service, ServerService) else ranks[service.name], []).append(service)
+    return [groups[rank] for rank in sorted(groups)]

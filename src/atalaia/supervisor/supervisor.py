@@ -16,9 +16,10 @@ from atalaia.environment.errors import AtalaiaError
 from atalaia.postgres import logfiles
 from atalaia.runtime.process import Process
 from atalaia.supervisor import control
+from atalaia.supervisor.control import HOLD
 from atalaia.supervisor.keeper import Keeper, State
-from atalaia.supervisor.layout import COLLECTOR, SUPERVISOR, Layout
-from atalaia.supervisor.service import ServerService, services_of
+from atalaia.supervisor.layout import SUPERVISOR, Layout
+from atalaia.supervisor.service import in_stopping_order, services_of
 
 log = logging.getLogger("atalaia.supervisor")
 LOG_BYTES = 256 << 20  # of a server's finished log files that are kept
@@ -87,15 +88,13 @@ class Supervisor:
             self._changes.notify_all()
 
     def _end_all(self) -> None:
-        """Servers first, so that their last words are collected; then the collector; the store last."""
-        servers = [k for k in self.keepers if isinstance(k.service, ServerService)]
-        own = [k for k in self.keepers if k not in servers]
-        collector = [k for k in own if k.service.name == COLLECTOR]
-        for group in (servers, collector, [k for k in own if k not in collector]):
-            for keeper in group:
-                keeper.end()
-            for keeper in group:
-                keeper.join(120)
+        """Backups, servers, collector, store: see in_stopping_order."""
+        keepers = {id(keeper.service): keeper for keeper in self.keepers}
+        for group in in_stopping_order(keeper.service for keeper in self.keepers):
+            for service in group:
+                keepers[id(service)].end()
+            for service in group:
+                keepers[id(service)].join(120)
 
     def _tidy(self) -> None:
         """Keep every server's log files within their bound, delivered ones first."""
@@ -138,6 +137,19 @@ class Supervisor:
             elif operation == "stop":
                 self.stop()
                 self._follow(connection)
+            elif operation.startswith(HOLD):
+                self._hold(connection, operation.removeprefix(HOLD))
+
+    def _hold(self, connection: socket.socket, name: str) -> None:
+        """Keep a service stopped for as long as the client stays connected, however it goes."""
+        for keeper in self.keepers:
+            if keeper.service.name == name and keeper.hold():
+                log.info("event=held name=%s", name)
+                try:
+                    self._follow(connection)
+                finally:
+                    keeper.release()
+                    log.info("event=released name=%s", name)
 
     def _follow(self, connection: socket.socket) -> None:
         """Send the report at every change until everything has stopped or the client goes."""
@@ -146,5 +158,5 @@ class Supervisor:
             with self._changes:
                 self._changes.wait_for(lambda seen=seen: self._version != seen, timeout=1.0)  # type: ignore[misc]  # mypy cannot infer a lambda's default
                 seen = self._version
-            if not control.reply(connection, self.report()) or self.stopped.is_set():
+            if not control.reply(connection, self.report()) or self.stopped.is_set() or control.gone(connection):
                 return

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from atalaia.backup import catalogue
 from atalaia.backup.keeping import runs
@@ -16,6 +17,10 @@ from atalaia.environment.errors import AtalaiaError
 from atalaia.environment.load import Environment
 from atalaia.runtime.process import Process
 from atalaia.runtime.zone import local_zone
+
+if TYPE_CHECKING:
+    from atalaia.backup.vault.keys import Keyring
+    from atalaia.backup.vault.place import Place
 
 SERVICE = "backup"
 """The name of the supervisor's service."""
@@ -56,39 +61,49 @@ def gather(environment: Environment, checked: Sequence[Reason] = (), now: dateti
 
 
 def check(environment: Environment, backups: Sequence[Backup]) -> list[Reason]:
-    """Whether the repository answers, and the keys open the oldest and the newest usable backup of each server."""
+    """Whether the repositories answer, and the keys open the oldest and the newest usable backup of each server."""
     from atalaia.backup.site import place_of
     from atalaia.backup.vault import keys
-    from atalaia.backup.vault.keys import WrongKey
-    from atalaia.backup.vault.place import PlaceError
-    from atalaia.backup.vault.reader import look
 
-    file = environment.backup_keys
-    found: list[Reason] = []
-    try:
-        place = place_of(environment.repositories[0], environment.settings.backups)
-        keyring = keys.load(file) if file.is_file() else None
-    except AtalaiaError as error:
-        return [Reason("key", "", error.what, error.remedy)]
     usable: dict[str, list[Backup]] = {}
     for backup in backups:
         if backup.usable:
             usable.setdefault(backup.server, []).append(backup)
-    for server, own in usable.items():
-        for backup in {one.id: one for one in (own[0], own[-1])}.values():
-            try:
-                sealed = look(place, backup.folder).encryption
-                if sealed and keyring is None:
-                    text = f"{backup.id} is encrypted, and there is no key file {file}"
-                    raise WrongKey(text, "put the copy that was kept elsewhere there: `atalaia backup key import FILE`")
-                if sealed and keyring:
-                    keyring.unwrap(sealed, backup.id)
-            except WrongKey as error:
-                found.append(Reason("key", server, error.what, error.remedy))
-            except PlaceError as error:
-                found.append(Reason("repository", server, error.what, error.remedy))
-            except AtalaiaError as error:
-                found.append(Reason("damaged", server, error.what, error.remedy))
+    ends = [one for own in usable.values() for one in {backup.id: backup for backup in (own[0], own[-1])}.values()]
+    file = environment.backup_keys
+    try:
+        keyring = keys.load(file) if file.is_file() else None
+        places = [place_of(address, environment.settings.backups) for address in environment.repositories]
+    except AtalaiaError as error:
+        return [Reason("key", "", error.what, error.remedy)]
+    return [reason for place in places for reason in _check(place, place is places[0], ends, keyring, file)]
+
+
+def _check(place: Place, first: bool, backups: Sequence[Backup], keyring: Keyring | None, file: Path) -> list[Reason]:
+    from atalaia.backup.vault.keys import WrongKey
+    from atalaia.backup.vault.place import Missing, PlaceError
+    from atalaia.backup.vault.reader import look
+
+    found = []
+    for backup in backups:
+        noted = {copy.repository: copy.problem for copy in backup.copies}
+        if noted.get(place.address, "" if first else "not there"):
+            continue  # that it is not there is known already
+        try:
+            sealed = look(place, backup.folder).encryption
+            if sealed and keyring is None:
+                text = f"{backup.id} is encrypted, and there is no key file {file}"
+                raise WrongKey(text, "put the copy that was kept elsewhere there: `atalaia backup key import FILE`")
+            if sealed and keyring:
+                keyring.unwrap(sealed, backup.id)
+        except WrongKey as error:
+            found.append(Reason("key", backup.server, error.what, error.remedy))
+        except Missing as error:
+            found.append(Reason("missing", backup.server, error.what, f"`atalaia backup verify {backup.id}` says more"))
+        except PlaceError as error:
+            return [*found, Reason("repository", "", error.what, error.remedy)]
+        except AtalaiaError as error:
+            found.append(Reason("damaged", backup.server, error.what, error.remedy))
     return found
 
 

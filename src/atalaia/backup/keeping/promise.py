@@ -127,11 +127,12 @@ def _run(task: str, server: str, said: str, remedy: str) -> Reason:
 
 
 def _copies(facts: Facts, server: str) -> Iterator[Reason]:
-    """Each further repository has the newest usable backup of each kind."""
+    """Each further repository has the newest usable backup of each kind, and none was found damaged."""
     newest = {backup.kind: backup for backup in _own(facts, server) if backup.usable}
     for backup in newest.values():
         there = {copy.repository: copy.problem for copy in backup.copies}
-        for repository in facts.copies:
+        troubled = (copy.repository for copy in backup.copies if copy.problem)
+        for repository in dict.fromkeys((*facts.copies, *troubled)):
             problem = there.get(repository, "it was not copied yet")
             if problem:
                 remedy = f"`atalaia backup copy {backup.id}` tries again"

@@ -10,17 +10,17 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from importlib import import_module
 
-from atalaia.backup import catalogue, underway
+from atalaia.backup import catalogue, evidence, underway
 from atalaia.backup.keeping import orphans
 from atalaia.backup.keeping.guard import removing
 from atalaia.backup.keeping.horizon import Horizon, horizons
 from atalaia.backup.keeping.orphans import Orphan, erase
-from atalaia.backup.keeping.retention import REMOVED, Fate, decide
+from atalaia.backup.keeping.retention import REMOVED, Fate, decide, half_gone
 from atalaia.backup.model import Backup, Progress, State, logfmt
 from atalaia.backup.site import Site
 from atalaia.backup.vault.place import Place, PlaceError
+from atalaia.backup.wal import extent
 from atalaia.environment.errors import AtalaiaError
 from atalaia.runtime.zone import local_zone
 
@@ -109,8 +109,10 @@ def _judge(site: Site, server: str, known: list[Backup], now: datetime, result: 
 
 
 def _remove(site: Site, backup: Backup, progress: Progress, result: Pruned) -> None:
-    catalogue.put(site.catalogue, replace(backup, state=State.FAILED, error=REMOVED))
     try:
+        for place in _places(site) if not half_gone(backup) else ():
+            _see(site, place, backup)
+        catalogue.put(site.catalogue, replace(backup, state=State.FAILED, error=REMOVED))
         for place in _places(site):
             erase(place, backup.folder)
     except PlaceError as error:
@@ -123,6 +125,15 @@ def _remove(site: Site, backup: Backup, progress: Progress, result: Pruned) -> N
     _log.info(
         logfmt("backup_removed", backup=backup.id, server=backup.server, bytes=backup.size, was=backup.state.value)
     )
+
+
+def _see(site: Site, place: Place, backup: Backup) -> None:
+    """Raise PlaceError when all of a repository is gone that has the backup: a disk that is not mounted now."""
+    here = bool(backup.sha256) if place is site.repository else place.address in {c.repository for c in backup.copies}
+    if here and not place.folders():
+        raise PlaceError(
+            f"the repository {place.address} is not there, or holds nothing", "see that its disk is mounted"
+        )
 
 
 def _sweep(site: Site, server: str, progress: Progress, result: Pruned) -> None:
@@ -141,10 +152,6 @@ def _sweep(site: Site, server: str, progress: Progress, result: Pruned) -> None:
 
 def _prune_wal(site: Site, server: str, progress: Progress, result: Pruned) -> None:
     """Let the archive go before its horizons."""
-    try:
-        extent = import_module("atalaia.backup.wal.extent")
-    except ModuleNotFoundError:
-        return
     for found in result.wal.get(server, ()):
         try:
             removed = extent.prune(site, server, found.system, found.lsn)
@@ -158,7 +165,9 @@ def _prune_wal(site: Site, server: str, progress: Progress, result: Pruned) -> N
 
 
 def mark(site: Site, backup: Backup, keep: str) -> Backup:
-    """Let retention leave a backup: `keep` is `forever`, a date, or empty to take the mark away."""
+    """Let retention leave a backup: `keep` is `forever`, a date, or empty to take the mark away; as it is then."""
     catalogue.mark(site.catalogue, backup, keep)
     _log.info(logfmt("backup_marked", backup=backup.id, server=backup.server, keep=keep or "none"))
-    return replace(backup, keep=keep)
+    marked = replace(backup, keep=keep)
+    evidence.publish(site, marked)
+    return marked

@@ -9,10 +9,9 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib import import_module
 
 from atalaia.backup.keeping.facts import Reason
 from atalaia.backup.keeping.gather import SERVICE, check, gather
@@ -20,8 +19,9 @@ from atalaia.backup.keeping.listening import Listening, ports_of
 from atalaia.backup.keeping.metrics import exposition
 from atalaia.backup.keeping.promise import judge
 from atalaia.backup.keeping.working import Working
-from atalaia.backup.model import Progress, logfmt
+from atalaia.backup.model import logfmt
 from atalaia.backup.site import Site
+from atalaia.backup.wal.receiving import receive
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.environment.load import Environment
 from atalaia.postgres.cluster import Cluster
@@ -31,8 +31,6 @@ _log = logging.getLogger("atalaia.backup")
 _MOST = 15.0
 _CHECK = 900.0  # seconds between two looks into the repository, for metrics
 _FIRST_DELAY, _LAST_DELAY = 1.0, 60.0  # seconds before WAL is streamed again
-
-Receive = Callable[[Cluster, Site, threading.Event, Progress], None]
 
 
 class Stop:
@@ -68,11 +66,11 @@ def serve(environment: Environment, clusters: Mapping[str, Cluster], site: Site,
     with _alone(environment):
         ready = environment.state.run / f"{SERVICE}.ready"
         working = Working(environment, clusters)
-        receive = _receiver() if environment.settings.backups.wal.stream else None
+        streams = clusters.values() if environment.settings.backups.wal.stream else ()
         listening = _listen(environment, working)
         threads = [
-            threading.Thread(target=_stream, args=(receive, cluster, site, stop), name=f"wal-{cluster.name}")
-            for cluster in (clusters.values() if receive else ())
+            threading.Thread(target=_stream, args=(cluster, site, stop), name=f"wal-{cluster.name}")
+            for cluster in streams
         ]
         for thread in threads:
             thread.start()
@@ -108,14 +106,6 @@ def _alone(environment: Environment) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _receiver() -> Receive:
-    try:
-        found: Receive = import_module("atalaia.backup.wal.receiving").receive
-    except ModuleNotFoundError as error:
-        raise InputError("[backups.wal] stream = true: this version cannot stream WAL", "leave `stream` out") from error
-    return found
-
-
 def _listen(environment: Environment, working: Working) -> Listening | None:
     """Serve metrics. That there is no port for them stops no backup."""
     last: list[Reason] = []
@@ -142,7 +132,7 @@ def _listen(environment: Environment, working: Working) -> Listening | None:
     return listening
 
 
-def _stream(receive: Receive, cluster: Cluster, site: Site, stop: Stop) -> None:
+def _stream(cluster: Cluster, site: Site, stop: Stop) -> None:
     """Stream a server's WAL until the end, whatever happens in between."""
     delay = _FIRST_DELAY
     while not stop.event.is_set():
@@ -151,7 +141,7 @@ def _stream(receive: Receive, cluster: Cluster, site: Site, stop: Stop) -> None:
             receive(cluster, site, stop.event, lambda line: _log.info(logfmt("wal", server=cluster.name, said=line)))
         except AtalaiaError as error:
             _log.error(logfmt("wal_failed", server=cluster.name, problem=error.what, remedy=error.remedy))
-        except Exception:
+        except Exception:  # noqa: BLE001 - what is wrong with one server's WAL must not end its streaming in silence
             _log.exception(logfmt("wal_failed", server=cluster.name))
         delay = _FIRST_DELAY if time.monotonic() - began > _LAST_DELAY else delay
         stop.event.wait(delay)

@@ -85,9 +85,13 @@ class Working:
         for _, process in self.running.values():
             process.send(signal.SIGINT)
         for name, (job, process) in list(self.running.items()):
-            processes.stop(process, _STOP)
-            # `stop` has reaped it.
-            self._ended(name, job, 130, datetime.now(UTC), "it was interrupted when the environment was stopped")
+            for number, seconds in _STOP:
+                process.send(number)
+                if process.wait(seconds):
+                    break
+            code = process.reap()
+            said = "" if code == 0 else "it was interrupted when the environment was stopped"
+            self._ended(name, job, 130 if code is None else code, datetime.now(UTC), said)
 
     def _busy(self, job: Job) -> bool:
         return any(other.server == job.server for other, _ in self.running.values())

@@ -19,6 +19,7 @@ _LOCATION = re.compile(rb"(CREATE TABLESPACE .* LOCATION )'(?:[^']|'')*';", re.D
 _WRITE = b"SELECT pg_catalog.lowrite(0, '\\x"
 _CREATE = b"SELECT pg_catalog.lo_create("
 CLOSING = b"-- PostgreSQL database cluster dump complete"
+CLOSING_ONE = b"-- PostgreSQL database dump complete"
 # Their text is the same in every dump. Of others only kind, name and owner are compared: the server prints an
 # expression anew from its parsed form, and a restored `CHECK (v IN ('a', 'b'))` on varchar prints
 # differently.
@@ -27,7 +28,7 @@ _EXACT = {
     *("SEQUENCE", "SEQUENCE OWNED BY", "SEQUENCE SET"),
 }
 # Counted instead: their entries are grouped differently from one version to the next.
-_COUNTED = {"TABLE DATA", "BLOB", "BLOBS", "BLOB METADATA", "MATERIALIZED VIEW DATA"}
+COUNTED = {"TABLE DATA", "BLOB", "BLOBS", "BLOB METADATA", "MATERIALIZED VIEW DATA"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Contents:
         """What the catalogue keeps as evidence (docs/backup.md); fingerprints in place of objects."""
         return {
             "roles": sorted(self.roles),
-            "shared": _digest("\n".join(sorted(self.shared)).encode()),
+            "shared": digest("\n".join(sorted(self.shared)).encode()),
             "databases": {
                 name: {
                     "tables": {table: list(counts) for table, counts in sorted(database.tables.items())},
@@ -97,14 +98,18 @@ class _Gathering:
 
 
 class Reader:
-    """Reads a dump as it streams past: feed it blocks, then ask for `contents`."""
+    """Reads a dump as it streams past: feed it blocks, then ask for `contents`.
 
-    def __init__(self) -> None:
+    `database`: of a dump of one database by pg_dump, the one it is restored into.
+    """
+
+    def __init__(self, database: str = "") -> None:
+        self._closing = CLOSING_ONE if database else CLOSING
         self._lexer = Lexer()
         self._roles: set[str] = set()
         self._shared: set[str] = set()
         self._databases: dict[str, _Gathering] = {}
-        self._current: _Gathering | None = None
+        self._current: _Gathering | None = self._databases.setdefault(database, _Gathering()) if database else None
         self._entry: tuple[str, str, str, str] | None = None
         self._closed = False
 
@@ -131,7 +136,7 @@ class Reader:
                 one.tables,
                 one.large_objects,
                 one.large_object_bytes,
-                frozenset(_line(entry, digests) for entry, digests in one.entries.items()),
+                frozenset(line_of(entry, digests) for entry, digests in one.entries.items()),
             )
             for name, one in self._databases.items()
         }
@@ -142,9 +147,9 @@ class Reader:
         if entry := _ENTRY.fullmatch(text):
             name, kind, schema, owner = (part.decode(errors="replace").strip() for part in entry.groups())
             self._entry = (kind, schema, name, owner)
-            if self._current is not None and kind not in _COUNTED:
+            if self._current is not None and kind not in COUNTED:
                 self._current.entries.setdefault(self._entry, [])
-        elif text == CLOSING:
+        elif text == self._closing:
             self._closed = True
 
     def _command(self, piece: Piece) -> None:
@@ -161,27 +166,29 @@ class Reader:
             if role := role_created(text):
                 self._roles.add(role)
             else:
-                self._shared.add(_digest(_LOCATION.sub(rb"\1", text)))
+                self._shared.add(digest(_LOCATION.sub(rb"\1", text)))
         elif text.startswith(_WRITE):
             self._current.large_object_bytes += (text.rindex(b"'") - len(_WRITE)) // 2
         elif text.startswith(_CREATE):
             self._current.large_objects += 1
         elif self._entry in self._current.entries:
             assert self._entry is not None
-            if stable := _stable(self._entry[0], text):
-                self._current.entries[self._entry].append(_digest(stable))
+            if kept := stable(self._entry[0], text):
+                self._current.entries[self._entry].append(digest(kept))
 
 
-def _line(entry: tuple[str, str, str, str], digests: list[str]) -> str:
+def line_of(entry: tuple[str, str, str, str], digests: list[str]) -> str:
+    """An object as it is compared: kind, name, owner, and the digests of its statements."""
     kind, schema, name, owner = entry
-    return f"{kind} {schema}.{name} owner {owner or '-'} {_digest(' '.join(sorted(digests)).encode())[:16]}"
+    return f"{kind} {schema}.{name} owner {owner or '-'} {digest(' '.join(sorted(digests)).encode())[:16]}"
 
 
-def _digest(text: bytes) -> str:
+def digest(text: bytes) -> str:
+    """SHA-256 in hexadecimal."""
     return hashlib.sha256(text).hexdigest()
 
 
-def _stable(kind: str, text: bytes) -> bytes:
+def stable(kind: str, text: bytes) -> bytes:
     """The part of a statement that every dump prints alike; empty when there is none."""
     if kind in _EXACT:
         return text
@@ -196,8 +203,8 @@ def _stable(kind: str, text: bytes) -> bytes:
 
 def role_created(statement: bytes) -> str:
     """The role that `CREATE ROLE …;` makes, also as `head.tolerant` writes it; else empty."""
-    if statement.startswith(b"DO $atalaia$"):
-        statement = statement[statement.index(b"CREATE ROLE ") : statement.index(b";") + 1]
+    if statement.startswith(b"DO $atalaia"):
+        statement = statement[statement.index(b"CREATE ROLE ") : statement.rindex(b" EXCEPTION WHEN ")]
     match = _ROLE.match(statement)
     return _names(match[1])[0] if match else ""
 
@@ -205,6 +212,11 @@ def role_created(statement: bytes) -> str:
 def _table(copy: bytes) -> str:
     """schema.table of a COPY statement, without quotes."""
     return ".".join(_names(copy[len(b"COPY ") :], 2))
+
+
+def identifier(text: bytes, parts: int = 1) -> str:
+    """The identifier that a text begins with, without quotes; schema.table with 2 `parts`."""
+    return ".".join(_names(text, parts))
 
 
 def _names(text: bytes, count: int = 1) -> list[str]:

@@ -15,6 +15,16 @@ _TOKEN = re.compile(rb"""'|"|;|--|/\*|\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xf
 _ESCAPED = re.compile(rb"(?:[^'\\]+|\\.|'')*+", re.DOTALL)
 _END_OF_COPY = b"\n\\.\n"
 _NOT_SPACE = re.compile(rb"\S")
+# pg_dump --inserts: one row a statement, or several, each in parentheses. Anything unusual is left to _TOKEN.
+_NAME = rb'(?:"[^"\n;]*+"|[^\s".;(\']++)'
+_INSERT = re.compile(
+    rb"\n*+(INSERT INTO "
+    + _NAME
+    + rb"(?:\."
+    + _NAME
+    + rb")?+(?: \([^';\n]*?\))?+(?: OVERRIDING SYSTEM VALUE)?+ VALUES)?+"
+    rb"\s*+\((?:[^'\"();E]++|E(?!')|'[^']*+')*+\)(?:(,)|;\n)"
+)
 
 
 class Kind(Enum):
@@ -27,9 +37,10 @@ class Kind(Enum):
 
 
 class Piece(NamedTuple):
-    """A piece of the dump from byte `start` to `end`; for ROWS `text` is the COPY statement before them.
+    """A piece of the dump from byte `start` to `end`; for ROWS `text` is the COPY statement before them, or the
+    beginning of the INSERT statements that they are.
 
-    `rows` and `size` (bytes) are of COPY data.
+    `rows` and `size` (bytes) are of COPY data or of INSERT statements.
     """
 
     kind: Kind
@@ -41,9 +52,13 @@ class Piece(NamedTuple):
 
 
 class Lexer:
-    """Feed it blocks of any size; it returns the pieces that they complete."""
+    """Feed it blocks of any size; it returns the pieces that they complete.
 
-    def __init__(self) -> None:
+    `inserts`: successive INSERT statements of one table become one piece of ROWS, several times faster.
+    """
+
+    def __init__(self, *, inserts: bool = False) -> None:
+        self._inserts = inserts
         self._buffer = b""
         self._offset = 0  # of the buffer's first byte in the dump
         self._next = 0  # where in the buffer to look for the next token
@@ -61,6 +76,33 @@ class Lexer:
     def at_rest(self) -> bool:
         """Whether nothing is unfinished: no statement, no quote, no COPY data."""
         return self._copy is None and not self._buffer.strip()
+
+    @property
+    def copying(self) -> Piece | None:
+        """The COPY data that it is in, as far as it was read."""
+        return self._copy
+
+    @property
+    def rest(self) -> bytes:
+        """What was fed and has become no piece yet."""
+        return self._buffer
+
+    @property
+    def read(self) -> int:
+        """Bytes of the dump that have become pieces, or rows of the COPY data that it is in."""
+        return self._offset
+
+    @property
+    def quoted(self) -> bool:
+        """Whether what comes next is within a quote or a comment."""
+        if self._copy:
+            return False
+        position = self._next
+        while match := _TOKEN.search(self._buffer, position):
+            position = _end(self._buffer, match)
+            if position < 0:
+                return match[0] != b"'" or not _closed(self._buffer, match.start())
+        return False
 
     def _drop(self, count: int) -> None:
         self._buffer = self._buffer[count:]
@@ -92,7 +134,15 @@ class Lexer:
         buffer = self._buffer
         begin = 0
         position = self._next
-        while match := _TOKEN.search(buffer, position):
+        while True:
+            if self._inserts and position == begin and (run := _inserts(buffer, begin)):
+                pieces.append(run._replace(start=run.start + self._offset, end=run.end + self._offset))
+                begin = position = run.end
+            match = _TOKEN.search(buffer, position)
+            if not match:
+                # A token may be cut in two at the end of the block; a dollar quote's tag has at most 63 bytes.
+                position = max(position, len(buffer) - 65)
+                break
             token = match[0]
             end = _end(buffer, match)
             if end < 0:
@@ -128,14 +178,36 @@ class Lexer:
                     )
                 )
                 begin = end
-        else:
-            # A token may be cut in two at the end of the block; a dollar quote's tag has at most 63 bytes.
-            position = max(position, len(buffer) - 65)
         self._next = position
         rest = position - begin
         self._drop(begin)
         self._next = rest
         return False
+
+
+def _inserts(buffer: bytes, begin: int) -> Piece | None:
+    """The INSERT statements of one table at `begin`, if there are any that are whole."""
+    match = _INSERT.match(buffer, begin)
+    if not match or not match[1]:
+        return None
+    head, start = match[1], match.start(1)
+    end = rows = whole = 0
+    scanner = _INSERT.scanner(buffer, begin)  # type: ignore[attr-defined] # documented nowhere, there since 2.0
+    inside = True
+    while (match := scanner.match()) and (inside if match[1] is None else match[1] == head):
+        rows += 1
+        inside = match[2] is not None
+        if not inside:
+            end, whole = match.end(), rows
+    return Piece(Kind.ROWS, start, end, head, whole, end - start) if whole else None
+
+
+def _closed(buffer: bytes, quote: int) -> bool:
+    """Whether the quote that opens at `quote` closes with the last byte of `buffer`, as far as one can see."""
+    if _is_escaped(buffer, quote):
+        closed = _ESCAPED.match(buffer, quote + 1)
+        return closed is not None and closed.end() + 1 == len(buffer)
+    return False
 
 
 def _end(buffer: bytes, match: re.Match[bytes]) -> int:

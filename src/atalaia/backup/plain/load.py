@@ -22,7 +22,7 @@ from atalaia.postgres.places import make
 from atalaia.postgres.tools import variables
 
 # The machine's trouble, not the dump's.
-_TROUBLE = re.compile(
+TROUBLE = re.compile(
     r"No space left on device|out of memory|terminating connection|server closed the connection|"
     r"connection to server .* failed|extension \".*\" is not available|could not access file"
 )
@@ -42,7 +42,7 @@ def load(text: Iterator[bytes], backup: Backup, cluster: Cluster) -> Loaded:
     Raises Untested when the machine, not the dump, is in the way.
     """
     began = time.monotonic()
-    expected, said = _psql(text, cluster)
+    expected, said = psql(text, cluster)
     seconds = time.monotonic() - began
     if said:
         return Loaded(seconds, f"psql could not restore it: {said}")
@@ -56,9 +56,9 @@ def load(text: Iterator[bytes], backup: Backup, cluster: Cluster) -> Loaded:
     return Loaded(seconds, "restored, it differs: " + "; ".join(different) if different else "")
 
 
-def contents_of(cluster: Cluster) -> Contents:
+def contents_of(cluster: Cluster, reader: Reader | None = None) -> Contents:
     """What a dump of a running server would contain. Raises AtalaiaError when it cannot be dumped."""
-    reader = Reader()
+    reader = reader or Reader()
     with dumping(cluster) as (blocks, outcome):
         for block in blocks:
             reader.feed(block)
@@ -66,9 +66,12 @@ def contents_of(cluster: Cluster) -> Contents:
     return reader.contents
 
 
-def _psql(text: Iterator[bytes], cluster: Cluster) -> tuple[Contents, str]:
-    """Feed the dump to psql; what was in it, and psql's error, empty when it succeeded."""
-    reader = Reader()
+def psql(text: Iterator[bytes], cluster: Cluster, reader: Reader | None = None) -> tuple[Contents, str]:
+    """Feed the dump to psql; what was in it, and psql's error, empty when it succeeded.
+
+    `reader` is what reads along. Raises Untested when the machine, not the dump, is in the way.
+    """
+    reader = reader or Reader()
     places: list[Path] = []
 
     def tablespace(number: int) -> str:
@@ -113,7 +116,7 @@ def _psql(text: Iterator[bytes], cluster: Cluster) -> tuple[Contents, str]:
         return reader.contents, ""
     told = [line for line in said.splitlines() if "ERROR" in line or "FATAL" in line or "error:" in line]
     first = " ".join(told[:1]) or said.strip()[-500:] or f"exit status {process.returncode}"
-    if process.returncode != 3 or _TROUBLE.search(said):
+    if process.returncode != 3 or TROUBLE.search(said):
         raise Untested(
             f"the restore could not be carried out: {first}",
             "this says nothing of the backup; correct it and try again",

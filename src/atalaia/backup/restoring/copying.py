@@ -17,7 +17,7 @@ import psycopg
 from psycopg import sql
 
 from atalaia.backup.kinds import KINDS
-from atalaia.backup.model import Backup, Progress, Wanted, advance, logfmt
+from atalaia.backup.model import Backup, Progress, Selection, Wanted, advance, logfmt
 from atalaia.backup.site import Site
 from atalaia.backup.vault.reader import Reader
 from atalaia.environment.errors import AtalaiaError, InputError
@@ -51,8 +51,9 @@ def copy_of(site: Site, backup: Backup, reader: Reader, wanted: Wanted, progress
         )
         write_atomically(cluster.password_file, secrets.token_urlsafe(24), mode=0o600)
         kind = KINDS[backup.kind]
-        if backup.kind == "plain":
-            wanted = replace(wanted, selection=type(wanted.selection)())
+        # A plain backup restores as a whole, the others by databases.
+        names = () if backup.kind == "plain" else wanted.selection.databases
+        wanted = replace(wanted, selection=Selection(names))
         kind.fill(site, backup, reader, cluster, wanted, progress)
         with private(cluster) as hidden, running(hidden, patience=5, unfinished=True):
             yield hidden
@@ -102,6 +103,12 @@ def transfer(source: Cluster, database: str, cluster: Cluster, name: str, size: 
 
     What roles own that the server does not know belongs to the superuser then. Raises AtalaiaError.
     """
+    if source.installation.major > cluster.installation.major:
+        raise InputError(
+            f"{database} is of PostgreSQL {source.installation.major}, and {cluster.name} is an older "
+            f"{cluster.installation.major}",
+            "take it into a server of the same or a newer version",
+        )
     missing = _missing_roles(source, cluster)
     quoted = [sql.Identifier(role).as_string(None) for role in missing]
     before = "".join(f"CREATE ROLE {role};\n" for role in quoted)

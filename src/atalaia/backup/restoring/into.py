@@ -16,7 +16,7 @@ from atalaia.backup.restoring.copying import copy_of, create_database, drop_data
 from atalaia.backup.restoring.landing import land
 from atalaia.backup.restoring.sources import Running
 from atalaia.backup.site import Site
-from atalaia.backup.vault.reader import open_backup
+from atalaia.backup.sources import opened
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.postgres.cluster import Cluster
 from atalaia.postgres.connect import connect
@@ -98,7 +98,7 @@ def put(site: Site, backup: Backup, wanted: Wanted, into: Into, progress: Progre
     for what is not in the backup, AtalaiaError when it cannot be done.
     """
     pairs = check(backup, wanted, into)
-    reader = open_backup(site.repository, backup.folder, site.keyring(), backup.sha256)
+    reader = opened(site, backup, progress)
     made: dict[str, bool] = {}
     tables: dict[str, int] = {}
     remarks: list[str] = []

@@ -107,6 +107,7 @@ class _Landing:
                 raise InputError(f"there is a schema {new!r} already", "give another name to --rename-schema")
             if self._there("SELECT to_regnamespace(quote_ident(%s))", old):
                 self._execute(f"ALTER SCHEMA {quoted(old)} RENAME TO {quoted(f'{_ASIDE} {old}')}")
+            self._execute(f"CREATE SCHEMA {quoted(old)}")
 
     def _step_back(self) -> None:
         for old, new in self._renamed.items():
@@ -163,7 +164,7 @@ class _Landing:
                 self._made.append(entry)
                 if entry.kind == "TABLE":
                     self._remarks.append(f"{entry.label} was made without its rows, for what was taken needs it")
-            else:
+            elif not (entry.kind == "SCHEMA" and entry.name in self._renamed):
                 self._remarks.append(f"{entry.label} is there already and was left as it is")
         made = {entry.number for entry in self._made}
         parts = {e.number for e in self._choice.parts}

@@ -55,7 +55,12 @@ def scripted(installation: Installation, folder: Path, entries: Sequence[Entry],
     with tempfile.NamedTemporaryFile("w", suffix=".list") as listed:
         listed.write("".join(f"{entry.number};\n" for entry in entries))
         listed.flush()
-        arguments: list[str | Path] = [installation.program("pg_restore"), "--file=-", f"--use-list={listed.name}"]
+        arguments: list[str | Path] = [
+            installation.program("pg_restore"),
+            "--file=-",
+            "--no-tablespaces",
+            f"--use-list={listed.name}",
+        ]
         arguments += [*([f"--section={section}"] if section else []), folder]
         # As bytes: a function's body or an enum's label may hold line ends of any sort.
         done = subprocess.run(arguments, stdin=subprocess.DEVNULL, capture_output=True, env=variables(), check=False)

@@ -14,11 +14,13 @@ from atalaia.backup.vault.place import Damaged, Missing, Object, PlaceError
 from atalaia.environment.state import sync_directory
 
 PARTIAL = ".partial"
+_AHEAD = 8 << 20  # bytes after which the disk is asked to begin, so that little is left for the sync at the end
 
 
 class _Writing:
     def __init__(self, path: Path, address: str) -> None:
         self._path = path
+        self._written = self._begun = 0
         self._partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PARTIAL}")
         try:
             _private(path.parent)
@@ -33,6 +35,11 @@ class _Writing:
             while view:
                 # A write may take only a part, when the disk has room for no more.
                 view = view[os.write(self._descriptor, view) :]
+            self._written += len(data)
+            if self._written - self._begun >= _AHEAD:
+                # Linux begins to write dirty pages that it is advised to drop, and does not wait for them.
+                os.posix_fadvise(self._descriptor, self._begun, self._written - self._begun, os.POSIX_FADV_DONTNEED)
+                self._begun = self._written
         except OSError as error:
             raise _error(f"{self._partial} cannot be written", error) from error
 

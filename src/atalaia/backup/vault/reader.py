@@ -186,10 +186,11 @@ def _first_of(places: Sequence[Place], troubles: dict[str, str], call: Callable[
         except (PlaceError, Damaged, WrongKey) as error:
             errors.append(error)
             troubles.setdefault(place.address, error.what)
-    raise min(errors, key=_rank)
+    raise min(errors, key=rank)
 
 
-def _rank(error: AtalaiaError) -> int:
+def rank(error: AtalaiaError) -> int:
+    """Which of several places' errors counts: the lower ones leave it open that another place has all of it."""
     if isinstance(error, Damaged):
         return 2
     if isinstance(error, Missing):

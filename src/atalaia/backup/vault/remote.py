@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -32,13 +33,15 @@ class _Object:
         self._small: list[bytes] = []
         self._size = 0
         self._upload: Upload | None = None
+        self._new = True
 
     def write(self, data: bytes) -> None:
+        self._size += len(data)
         if self._upload is None:
             self._small.append(bytes(data))
-            self._size += len(data)
             if self._size <= _PART:
                 return
+            self._new = self._place.size(self._name) is None
             self._upload = Upload(self._send)
             data, self._small = b"".join(self._small), []
         self._place.told(f"write {self._name}", lambda: self._writing().write(data))
@@ -47,13 +50,24 @@ class _Object:
         if self._upload is None:
             self._place.put(self._name, b"".join(self._small))
         else:
-            self._place.told(f"write {self._name}", self._upload.finish)
+            try:
+                self._place.told(f"write {self._name}", self._upload.finish)
+            except PlaceError:
+                # The store may have finished it, and only its answer got lost.
+                if not (self._new and self._there()):
+                    raise
 
     def abort(self) -> None:
         self._small = []
         if self._upload:
             self._upload.abort()
             self._upload = None
+
+    def _there(self) -> bool:
+        try:
+            return self._place.size(self._name) == self._size
+        except PlaceError:
+            return False
 
     def _writing(self) -> Upload:
         assert self._upload
@@ -88,11 +102,25 @@ class RemotePlace:
                 "correct `repository`, `copies` or their options in [backups]; docs/backup-repositories.md names them",
             ) from error
         self._away = False
+        self._patience = patience
 
     def ask(self, what: str, call: Callable[[ObjectStore], T]) -> T:
         """Do it. Raises Missing, and PlaceError that says what."""
         store = self._brief if self._away else self.store
-        return self.told(what, lambda: _interruptible(lambda: call(store)))
+        return self.told(what, lambda: _interruptible(lambda: self.again(lambda: call(store))))
+
+    def again(self, call: Callable[[], T], may: Callable[[], bool] = lambda: True) -> T:
+        """Do it, and again after an answer that was cut in its body, which obstore does not ask for again."""
+        deadline = time.monotonic() + self._patience
+        pause = 0.2
+        while True:
+            try:
+                return call()
+            except BaseError as error:
+                if "body error" not in str(error) or not may() or time.monotonic() + pause > deadline:
+                    raise
+            time.sleep(pause)
+            pause = min(pause * 2, 15.0)
 
     def told(self, what: str, call: Callable[[], T]) -> T:
         """What `call` returns, its errors as ours."""
@@ -162,10 +190,11 @@ class RemotePlace:
 
     def objects(self, prefix: str = "") -> Iterator[Object]:
         """Objects below a prefix."""
-        pages = iter(obstore.list(self._brief if self._away else self.store, prefix=prefix or None))
-        while page := self.told(f"list {prefix}", lambda: _interruptible(lambda: next(pages, None))):
-            for found in page:
-                yield Object(found["path"], found["size"], found["last_modified"])
+        what = f"list {prefix or 'all objects'}"
+        for found in self.ask(
+            what, lambda store: [one for page in obstore.list(store, prefix or None) for one in page]
+        ):
+            yield Object(found["path"], found["size"], found["last_modified"])
 
     def folders(self, prefix: str = "") -> list[str]:
         """Common prefixes directly below one."""

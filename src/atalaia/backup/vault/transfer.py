@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from atalaia.backup.vault import manifest as manifests
 from atalaia.backup.vault.manifest import NAME, Manifest, Pack
 from atalaia.backup.vault.place import Damaged, Missing, Place, PlaceError
-from atalaia.backup.vault.reader import Reader, damaged, look
+from atalaia.backup.vault.reader import Reader, damaged, look, rank
 from atalaia.environment.errors import AtalaiaError
 
 _BLOCK = 4 << 20
@@ -64,21 +64,21 @@ def _same(target: Place, folder: str, manifest: Manifest) -> bool:
 
 
 def _object(sources: Sequence[Place], target: Place, name: str, pack: Pack, count: Count) -> None:
-    error: AtalaiaError = Missing(f"{target.address}/{name} is nowhere else", "make another backup")
+    errors: list[AtalaiaError] = []
     for source in sources:
         sink = target.create(name)
         try:
             _pour(source, name, pack, sink.write, count)
         except (_SourceFailed, Damaged) as problem:
             sink.abort()
-            error = problem.error if isinstance(problem, _SourceFailed) else problem
+            errors.append(problem.error if isinstance(problem, _SourceFailed) else problem)
             continue
         except BaseException:
             sink.abort()
             raise
         sink.finish()
         return
-    raise error
+    raise min(errors, key=rank, default=Missing(f"{name} is nowhere but in {target.address}", "make another backup"))
 
 
 class _SourceFailed(Exception):

@@ -127,17 +127,20 @@ class Writer:
         self._packs.clear()
         self._size, self._digest, self.raw_size = 0, hashlib.sha256(), 0
 
-    def submit(self, raw: bytes) -> Future[Chunk]:
+    def count(self, size: int) -> None:
+        """Add to the raw bytes of the backup."""
+        with self._lock:
+            self.raw_size += size
+
+    def submit(self, raw: bytes | memoryview) -> Future[Chunk]:
         """Compress, seal and append a chunk in the background. Raises what an earlier one failed with."""
         self._room.acquire()
         if self._failure:
             self._room.release()
             raise self._failure
-        with self._lock:
-            self.raw_size += len(raw)
         return self._pool.submit(self._work, next(self._numbers), raw)
 
-    def _work(self, number: int, raw: bytes) -> Chunk:
+    def _work(self, number: int, raw: bytes | memoryview) -> Chunk:
         try:
             stored = self._codec.seal(number, raw)
             digest = xxhash.xxh3_64_intdigest(stored)
@@ -179,6 +182,7 @@ class MemberWriter:
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append. Raises PlaceError when the place fails."""
         self.size += len(data)
+        self._writer.count(len(data))
         view = memoryview(data)
         while len(view):
             taken = view[: SIZE - len(self._pending)]
@@ -186,6 +190,15 @@ class MemberWriter:
             view = view[len(taken) :]
             if len(self._pending) == SIZE:
                 self._flush()
+
+    def give(self, block: memoryview) -> Future[Chunk] | None:
+        """Append a block of at most a chunk's size without copying it; it is to be left alone until that is done."""
+        if self._pending:
+            self.write(block)
+            return None
+        self.size += len(block)
+        self._chunks.append(self._writer.submit(block))
+        return self._chunks[-1]
 
     def close(self) -> Member:
         """Wait until all of it is in packs; the member. Again, it is the same."""

@@ -27,16 +27,17 @@ _AHEAD = 6  # segments that lie ready for recovery
 _WORKERS = 2
 _FOLDER = "wal-feed"
 _ENDED = "recovery ended before configured recovery target was reached"
-# An exit status above 125 makes PostgreSQL give up (RestoreArchivedFile); 1 is the end of WAL.
+# An exit status above 125 makes PostgreSQL give up (RestoreArchivedFile); with 1 WAL ends for it there, which it takes
+# for a failure when it has a target that is not reached. It reads ahead of what it replays (recovery_prefetch): what
+# cannot be given may lie behind the target.
 _SCRIPT = """#!/bin/sh
 # Written by Atalaia for one recovery: $1 is what recovery asks for, $2 where it wants it.
 d={folder}
 give_up() {{ echo "atalaia: $1" >&2; exit 126; }}
 echo "$1" 1<>"$d/asked" || give_up "the recovery was abandoned"
-if grep -qxF -- "$1" "$d/missing"; then give_up "$1 is missing in the archive, and later WAL is there"; fi
 grep -qxF -- "$1" "$d/names" || exit 1
 while [ ! -f "$d/ready/$1" ]; do
-  if [ -f "$d/failed" ]; then give_up "$(cat "$d/failed")"; fi
+  if [ -f "$d/failed/$1" ]; then cat "$d/failed/$1" >&2; exit 1; fi
   if [ -d /proc/1 ] && [ ! -d /proc/{pid} ]; then give_up "the recovery was abandoned"; fi
   sleep 0.02
 done
@@ -47,7 +48,7 @@ cp -- "$d/ready/$1" "$2" || give_up "$1 could not be copied"
 class Feed:
     """What a recovery is given: `restore_command`, and `target` with the timeline resolved.
 
-    `end` is the position up to which there is WAL without a hole.
+    `end` is the position up to which there is WAL; `hole` is what is missing there when there is more behind it.
     """
 
     def __init__(self, archive: Archive, cluster: Cluster, timeline: int, start: int, stop: int, target: Target):
@@ -55,8 +56,8 @@ class Feed:
         self._folder = cluster.directory / _FOLDER
         size = archive.segment_size
         # Up to its stop the backup has the WAL itself; from there on nothing may be missing.
-        self._way, hole = extent.way(archive, timeline, (stop - 1) // size * size)
-        self._hole = hole
+        self._strict = segment.at(timeline, stop - 1, size)
+        self._way, self.hole = extent.way(archive, timeline, self._strict.start)
         self.end = self._way[-1].end if self._way else stop
         before, _ = extent.way(archive, timeline, start)
         # Fetched ahead in this order; what is not in it is fetched when it is asked for.
@@ -74,12 +75,14 @@ class Feed:
     def begin(self) -> None:
         """Write the script, and begin to fetch."""
         account = self._cluster.account
-        make(self._folder, None, account)
-        make(self._folder / "ready", None, account)
-        names = {each.name for each in self._archive.wholes | self._archive.partials}
+        shutil.rmtree(self._folder, ignore_errors=True)  # left by one that was killed
+        for folder in (self._folder, self._folder / "ready", self._folder / "failed"):
+            make(folder, None, account)
+        # Nothing beside the way: another timeline's segment must not take the place of one that is missing.
+        strict = self._strict.number
+        names = {each.name for each in self._archive.wholes if each.number < strict} | {e.name for e in self._order}
         names |= {f"{each:08X}{HISTORY}" for each in self._archive.histories}
         self._write("names", "".join(f"{name}\n" for name in sorted(names)).encode())
-        self._write("missing", f"{self._hole.name}\n".encode() if self._hole else b"")
         self._write("fetch", _SCRIPT.format(folder=shlex.quote(str(self._folder)), pid=os.getpid()).encode())
         pipe = self._folder / "asked"
         os.mkfifo(pipe, 0o600)
@@ -89,7 +92,7 @@ class Feed:
         self._thread = threading.Thread(target=self._listen, name="wal-feed", daemon=True)
         self._thread.start()
 
-    def end_feeding(self) -> None:
+    def close(self) -> None:
         """Remove all of it; a recovery that asks for more fails."""
         self._done.set()
         if hasattr(self, "_thread"):
@@ -103,29 +106,24 @@ class Feed:
     def finish(self) -> None:
         """Call it when recovery has ended well. Raises AtalaiaError when it has not read all that it should have."""
         self._read_asked()
+        if self.target.time or self.target.lsn or self.target.name:
+            return  # PostgreSQL itself sees to it that it was reached
         if self._error:
             raise self._error
-        wanted = self._way[-1] if self._way else None
-        if wanted and not (self.target.time or self.target.lsn or self.target.name):
-            reached = max((self._index[name] for name in self._asked if name in self._index), default=-1)
-            if reached < self._index[wanted.name]:
-                raise AtalaiaError(
-                    f"recovery ended before {wanted.name}, the last WAL that is archived",
-                    f"the WAL before it is not sound; the server's log in {self._cluster.log} says where",
-                )
+        reached = max((self._index[name] for name in self._asked if name in self._index), default=-1)
+        if self._way and reached < self._index[self._way[-1].name]:
+            raise AtalaiaError(
+                f"recovery ended before {self._way[-1].name}, the last WAL that is archived",
+                f"the WAL before it is not sound; the server's log in {self._cluster.log} says where",
+            )
 
     def explained(self, error: AtalaiaError) -> AtalaiaError:
         """What really was wrong when the recovering server failed with `error`."""
         self._read_asked()
         if isinstance(self._error, AtalaiaError):
             return self._error
-        if self._hole and self._hole.name in self._asked:
-            return AtalaiaError(
-                f"WAL is missing from {segment.show(self._hole.start)} on timeline {self._hole.timeline}: "
-                f"recovery cannot go beyond it, to {targets.describe(self.target)}",
-                f"give a target before it, or restore a physical backup made after it; `atalaia backup wal "
-                f"{self._archive.server}` shows what is missing",
-            )
+        if self.hole and self.hole.name in self._asked:
+            return _interrupted(self._archive.server, self.hole, self.target)
         logs = [*self._cluster.log.glob("*.json"), self._cluster.stderr]
         if any(path.is_file() and _ENDED in path.read_text(errors="replace") for path in logs):
             last = self._way[-1] if self._way else None
@@ -185,9 +183,13 @@ class Feed:
                 data = self._archive.read(name + PARTIAL)
                 self._write(f"ready/{name}", data + bytes(self._archive.segment_size - len(data)))
         except Exception as error:  # noqa: BLE001 - whatever it is, recovery must stop and say it
-            self._error = self._error or error
+            if (
+                segment.is_history(name)
+                or segment.parse(name, self._archive.segment_size).number >= self._strict.number
+            ):
+                self._error = self._error or error
             with suppress(OSError):
-                self._write("failed", f"{name}: {getattr(error, 'what', error)}".encode())
+                self._write(f"failed/{name}", f"atalaia: {getattr(error, 'what', error)}".encode())
 
     def _write(self, name: str, data: bytes) -> None:
         path = self._folder / name
@@ -226,10 +228,12 @@ def feeding(
     timeline = _timeline(archive, target, own, stop)
     resolved = replace(target, timeline="current" if timeline == own else str(timeline))
     feed = Feed(archive, cluster, timeline, start, stop, resolved)
+    if feed.hole and not (target.time or target.lsn or target.name):
+        raise _interrupted(server, feed.hole, target)
     if target.lsn and segment.lsn(target.lsn) > feed.end:
         raise InputError(
             f"the archived WAL of {server} ends at {segment.show(feed.end)}, before {targets.describe(target)}"
-            + (" (there is later WAL, but some between is missing)" if feed.end and _later(archive, feed.end) else ""),
+            + (" (there is later WAL, but some between is missing)" if feed.hole else ""),
             f"give an earlier target; `atalaia backup wal {server}` shows what there is",
         )
     progress(f"recovering to {targets.describe(target)}, along timeline {timeline}")
@@ -240,7 +244,7 @@ def feeding(
         except AtalaiaError as error:
             raise feed.explained(error) from error
     finally:
-        feed.end_feeding()
+        feed.close()
 
 
 def _timeline(archive: Archive, target: Target, own: int, stop: int) -> int:
@@ -255,5 +259,10 @@ def _timeline(archive: Archive, target: Target, own: int, stop: int) -> int:
     return int(target.timeline)
 
 
-def _later(archive: Archive, position: int) -> bool:
-    return any(each.start >= position for each in archive.wholes | archive.partials)
+def _interrupted(server: str, hole: Segment, target: Target) -> AtalaiaError:
+    return AtalaiaError(
+        f"WAL of {server} is missing from {segment.show(hole.start)} on timeline {hole.timeline}: recovery cannot go "
+        f"beyond it, to {targets.describe(target)}",
+        "give a target before it, or restore a physical backup that was made after it; "
+        f"`atalaia backup wal {server}` shows what is missing",
+    )

@@ -22,8 +22,8 @@ from atalaia.backup.site import Site
 from atalaia.backup.vault.place import PlaceError
 from atalaia.backup.wal import beginning, segment, slot, spool, status, stream
 from atalaia.backup.wal.archive import Archive, open_archive
-from atalaia.backup.wal.extent import gaps
 from atalaia.backup.wal.spool import Spool
+from atalaia.backup.wal.view import interruptions
 from atalaia.environment.errors import AtalaiaError
 from atalaia.environment.units import parse_size
 from atalaia.postgres.cluster import Cluster
@@ -32,6 +32,7 @@ from atalaia.postgres.connect import connect
 EVERY = 5.0
 """Seconds between two uploads of a segment that is still being received."""
 _TICK = 1.0
+_LOOK = 30.0  # seconds between two looks for what is missing
 _PAUSES = (0.5, 15.0)  # seconds before another try, the first and the longest
 _log = logging.getLogger("atalaia.backup")
 
@@ -59,6 +60,7 @@ class _Receiver:
         self._pause = _PAUSES[0]
         self._spool: Spool | None = None
         self._archive: Archive | None = None
+        self._looked = 0.0
         self._retry = 0.0  # when to ask the repository again
         self._away = ""
         self._samples: deque[tuple[float, int]] = deque()
@@ -157,7 +159,7 @@ class _Receiver:
             stored = self._spool.stored
             self._spool.carry(self._archive)
             self._spool.carry_partial(self._archive, received, now)
-            if stored != self._spool.stored or self._away:
+            if stored != self._spool.stored or self._away or time.monotonic() - self._looked > _LOOK:
                 self._holes(self._archive)
             self._away = ""
         except PlaceError as error:
@@ -180,11 +182,11 @@ class _Receiver:
         mine = [each for each in archive.wholes if each.timeline == self._status.timeline]
         if mine:
             kept.reach(max(mine).end)
-        self._holes(archive)
         return archive
 
     def _holes(self, archive: Archive) -> None:
-        found = tuple(str(gap) for gap in gaps(archive))
+        self._looked = time.monotonic()
+        found = tuple(str(gap) for gap in interruptions(self._site, archive))
         for hole in found:
             if hole not in self._status.interruptions:
                 self._tell(f"{self._cluster.name}: WAL is missing from {hole}: make a new physical backup")

@@ -1,0 +1,116 @@
+"""A logical backup -> a server of ours that is being filled: globals, databases, schema, rows, indexes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from atalaia.backup.logical import toc as tocs
+from atalaia.backup.logical.archive import Archive
+from atalaia.backup.logical.contents import OWN
+from atalaia.backup.logical.copying import Copying
+from atalaia.backup.logical.partial import absent_schemas, hanging, listing
+from atalaia.backup.logical.sessions import Refused, execute, judged, pg_restore, session
+from atalaia.backup.logical.toc import Entry, Toc
+from atalaia.backup.model import Progress, advance
+from atalaia.backup.plain.load import psql
+from atalaia.postgres.cluster import Cluster
+
+_ATTACHED = ("ACL", "COMMENT", "SECURITY LABEL")
+
+
+@dataclass(slots=True)
+class Counter:
+    """Bytes that were read of a backup, for the progress."""
+
+    progress: Progress
+    what: str
+    total: int
+    done: int = 0
+
+    def __call__(self, count: int) -> None:
+        """Some more."""
+        self.done += count
+        advance(self.progress, self.what, self.done, self.total)
+
+
+def load(
+    archive: Archive, cluster: Cluster, place: Path, progress: Progress, *, jobs: int = 2, only: tuple[str, ...] = ()
+) -> float:
+    """Restore everything, or `only` some databases, into a new, running, private server; seconds that it took.
+
+    Raises Refused when the backup does not restore, Untested when the machine is in the way, Damaged, PlaceError.
+    """
+    began = time.monotonic()
+    chosen = tuple(name for name in archive.folders if not only or name in only)
+    counter = Counter(progress, "restoring", archive.total(chosen))
+    _, said = psql(iter([archive.globals()]), cluster)
+    if said:
+        raise Refused(f"psql could not restore the roles: {said}", "restore another backup")
+    for name in chosen:
+        _database(archive, name, cluster, place / archive.folders[name], jobs, counter)
+    return time.monotonic() - began
+
+
+def _database(
+    archive: Archive, name: str, cluster: Cluster, folder: Path, jobs: int, counter: Callable[[int], None]
+) -> None:
+    data = archive.toc(name)
+    contents = tocs.parse(data)
+    folder.mkdir(mode=0o700)
+    (folder / tocs.NAME).write_bytes(data)
+    try:
+        create(cluster, name, contents, existing=name in OWN)
+    except psycopg.Error as error:
+        raise judged(error, f"the database {name} could not be made") from error
+    make_schemas(cluster, name, contents)
+    pg_restore(cluster, name, folder, "pre-data")
+    if objects := large_objects(contents):
+        (folder / "objects").write_text(listing(objects))
+        pg_restore(cluster, name, folder, "data", options=[f"--use-list={folder / 'objects'}"])
+    Copying(archive, name, contents, cluster, name, counter).load(contents.entries, jobs)
+    chosen = []
+    if left := {entry.id for entry in hanging(contents)}:
+        (folder / "list").write_text(listing(entry for entry in contents.entries if entry.id not in left))
+        chosen = [f"--use-list={folder / 'list'}"]
+    pg_restore(cluster, name, folder, "post-data", jobs, chosen)
+
+
+def create(cluster: Cluster, name: str, contents: Toc, *, existing: bool = False) -> None:
+    """Make a database with its owner, settings and privileges. Raises psycopg.Error."""
+    with session(cluster, "postgres", contents) as connection:
+        for entry in contents.entries:
+            if entry.kind == "DATABASE":
+                if not existing:
+                    execute(connection, entry.definition)
+                if entry.owner:
+                    owner = entry.owner.encode(errors="surrogateescape").decode(errors="replace")
+                    connection.execute(
+                        sql.SQL("ALTER DATABASE {} OWNER TO {}").format(sql.Identifier(name), sql.Identifier(owner))
+                    )
+            elif entry.kind == "DATABASE PROPERTIES" or (entry.kind in _ATTACHED and entry.tag.startswith("DATABASE ")):
+                execute(connection, entry.definition)
+
+
+def large_objects(contents: Toc) -> list[Entry]:
+    """What makes large objects, empty, with their owners, privileges and comments."""
+    return [
+        entry
+        for entry in contents.entries
+        if entry.kind in ("BLOB", "BLOB METADATA") or (entry.kind in _ATTACHED and entry.tag.startswith("LARGE OBJECT"))
+    ]
+
+
+def make_schemas(cluster: Cluster, name: str, contents: Toc) -> None:
+    """Make the schemas that a dump of single tables needs and does not have. Raises Refused, Untested."""
+    try:
+        with session(cluster, name, contents) as connection:
+            for schema in absent_schemas(contents):
+                execute(connection, "CREATE SCHEMA IF NOT EXISTS {}".format('"' + schema.replace('"', '""') + '"'))
+    except psycopg.Error as error:
+        raise judged(error, f"the schemas of {name} could not be made") from error

@@ -1,0 +1,91 @@
+"""backup restore --over: the old server goes on until the new one is whole, then the two change places."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from atalaia.cli.common import command_name, print_json
+from atalaia.environment.errors import AtalaiaError, InputError
+from atalaia.environment.load import Environment
+
+if TYPE_CHECKING:
+    from atalaia.backup.model import Progress
+    from atalaia.backup.restoring.plan import Plan
+    from atalaia.backup.site import Site
+    from atalaia.postgres.cluster import Cluster
+
+
+def agreed(server: Cluster, planned: Plan, typed: str | None) -> None:
+    """Raise InputError unless the server's name was typed: as an option, or now on a terminal."""
+    from atalaia.backup.restoring import over
+
+    over.check(server, planned.backup)
+    if typed is None and sys.stdin.isatty() and sys.stderr.isatty():
+        print(
+            f"{server.name} ({server.directory}) is replaced by {planned.backup.id}.\n"
+            f"What was written to it since then stays only in the directory that is moved aside.\n"
+            f"Type its name to go on: ",
+            end="",
+            file=sys.stderr,
+            flush=True,
+        )
+        typed = sys.stdin.readline().strip()
+    if typed != server.name:
+        raise InputError(
+            f"{server.name} is not replaced: its name was {'not typed' if not typed else f'typed as {typed!r}'}",
+            f"see what would happen with --preview, then add --yes-replace {server.name}",
+        )
+
+
+def replace_server(
+    environment: Environment, site: Site, planned: Plan, server: Cluster, tell: Progress, *, as_json: bool
+) -> None:
+    """Make the new server, let it take the old one's place, and see it start; otherwise the old one comes back.
+
+    Raises AtalaiaError.
+    """
+    from atalaia.backup.restoring import over
+    from atalaia.supervisor import launch
+
+    me = command_name()
+    done = over.prepare(site, planned.backup, planned.wanted, server, tell)
+    supervised = launch.running(environment) is not None
+    tell(f"stopping {server.name}")
+    with launch.held(environment, server.name):
+        aside = over.swap(server)
+    if supervised:
+        tell(f"starting {server.name}")
+        if problem := launch.await_ready(environment, server.name):
+            with launch.held(environment, server.name):
+                failed = over.swap_back(server, aside)
+            raise AtalaiaError(
+                f"the restored {server.name} did not start ({problem}), and the old one is in its place again",
+                f"the restored one lies in {failed}: see its log there",
+            )
+    back = [
+        f"{me} down",
+        f"mv {server.directory} {server.directory}.restored",
+        f"mv {aside} {server.directory}",
+        f"{me} up",
+    ]
+    if as_json:
+        print_json(
+            {
+                "backup": done.backup.id,
+                "server": server.name,
+                "directory": str(server.directory),
+                "old": str(aside) if aside.is_dir() else None,
+                "seconds": done.seconds,
+                "running": supervised,
+                "back": back if aside.is_dir() else [],
+            }
+        )
+        return
+    print(f"restored {done.backup.id} over {server.name} in {done.seconds:.1f} s")
+    if not supervised:
+        print(f"  {me} up")
+    if aside.is_dir():
+        print(f"the old server lies in {aside}; delete it when you need it no more. To go back to it:")
+        for command in back:
+            print(f"  {command}")
