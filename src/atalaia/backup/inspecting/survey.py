@@ -22,7 +22,8 @@ _LINE = re.compile(rb"^(?:" + _WORD.pattern + rb"|--)", re.M | re.I)
 _DROP = re.compile(rb"DROP (DATABASE|ROLE|USER|TABLESPACE|SCHEMA|[A-Z ]+?) (?:IF EXISTS )?(.*);\Z", re.S)
 _ALTER_DROP = re.compile(rb"ALTER (?:TABLE|DOMAIN|PUBLICATION) .* DROP (?:CONSTRAINT|DEFAULT|IDENTITY)\b.*;\Z", re.S)
 _GRANTEE = re.compile(
-    rb"\A(?:ALTER [^']*? OWNER|GRANT [^']*?|CREATE POLICY [^']*?|ALTER DEFAULT PRIVILEGES FOR ROLE (\S+).*?) TO ([^;]*)",
+    rb"\A(?:ALTER [^']*? OWNER|GRANT [^']*?|CREATE POLICY [^']*?|"
+    rb"ALTER DEFAULT PRIVILEGES FOR ROLE (\S+).*?) TO ([^;]*)",
     re.S,
 )
 _ENCODING = re.compile(rb"SET client_encoding = '([^']*)'")
