@@ -72,6 +72,9 @@ def now(
         str | None,
         typer.Option("--kind", help="plain, logical or physical (default: as configured).", show_default=False),
     ] = None,
+    incremental: Annotated[
+        bool, typer.Option("--incremental", help="Only what changed since the last physical one (PostgreSQL 17).")
+    ] = False,
     as_json: JsonOption = False,
     file: FileOption = None,
 ) -> None:
@@ -82,13 +85,15 @@ def now(
     from atalaia.backup import service, site
     from atalaia.backup.kinds import KINDS
 
+    if incremental and kind is None:
+        kind = "physical"
     if kind and kind not in KINDS:
         raise InputError(f"there is no kind of backup {kind!r}", f"there are: {', '.join(KINDS)}")
     environment = prepare(file)
     clusters = clusters_of(environment, servers)
     place = site.of(environment)
     with Teller() as teller:
-        made = [service.backup_now(cluster, place, teller, kind=kind) for cluster in clusters]
+        made = [service.backup_now(cluster, place, teller, kind=kind, incremental=incremental) for cluster in clusters]
     print_backups(made, as_json)
     if any(copy.problem for backup in made for copy in backup.copies):
         raise typer.Exit(1)
@@ -180,15 +185,16 @@ def print_backups(backups: list[Backup], as_json: bool) -> None:
             [
                 b.id,
                 b.server,
+                "incremental" if b.parent else b.kind,
                 f"[{colour}]{b.state.value}[/{colour}]",
                 f"{b.started:%Y-%m-%d %H:%M:%S}Z",
                 show_size(b.size) if b.size else "-",
-                str(b.rows) if b.contents else "-",
+                str(b.rows) if b.contents and b.kind != "physical" else "-",
                 f"in {proof.seconds:.1f} s" if proof else "-",
                 b.sha256[:12] or "-",
             ]
         )
-    columns = ("BACKUP", "SERVER", "STATE", "STARTED", "SIZE", "ROWS", "RESTORED", "SHA-256")
+    columns = ("BACKUP", "SERVER", "KIND", "STATE", "STARTED", "SIZE", "ROWS", "RESTORED", "SHA-256")
     console().print(table(columns, rows))
     for b in backups:
         if b.error:
