@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from backup_sample import ODD_DATABASES, everything, fill
 
-from atalaia.backup import catalogue, service
+from atalaia.backup import catalogue, checks, service
 from atalaia.backup.extract import extract
 from atalaia.backup.logical import follow
 from atalaia.backup.logical.archive import Archive
@@ -116,7 +116,7 @@ def with_settings(site: Site, **settings: Any) -> Site:
     return replace(site, settings=BackupsSettings(kind="logical", **settings))
 
 
-@pytest.mark.parametrize(("pipes", "jobs"), [(1, 2), (512, 1), (512, 4)])
+@pytest.mark.parametrize(("pipes", "jobs"), [(1, 3), (512, 1)])
 def test_files_that_are_no_pipes_are_taken_when_they_are_whole(
     server: Cluster, site: Site, monkeypatch: pytest.MonkeyPatch, pipes: int, jobs: int
 ) -> None:
@@ -176,14 +176,18 @@ def test_checks_of_the_user_are_asked_of_the_restored_server(server: Cluster, si
     others = CheckSettings(sql="SELECT false", servers=("another",))
     assert service.backup_now(server, with_settings(site, check=(good, others))).state is State.VERIFIED
     for text, said in (
-        ("SELECT n FROM t", "answered 7 in place of true"),
-        ("SELECT true FROM t WHERE false", "returned no row"),
-        ("DELETE FROM t RETURNING true", "read-only transaction"),
-        ("SELECT true FROM nowhere", 'relation "nowhere" does not exist'),
+        ("SELECT n FROM t", "the check 'mine' answered 7 in place of true"),
+        ("SELECT true FROM t WHERE false", "the check 'mine' returned no row in place of one"),
+        ("SELECT true FROM t, t u, generate_series(1, 2)", "the check 'mine' returned more than one row"),
+        ("DELETE FROM t RETURNING true", "the check 'mine' failed: cannot execute DELETE in a read-only transaction"),
+        ("SELECT true FROM nowhere", "the check 'mine' failed: relation \"nowhere\" does not exist"),
     ):
-        with pytest.raises(AtalaiaError, match=said):
-            service.backup_now(server, with_settings(site, check=(CheckSettings(sql=text, name="mine"),)))
-    assert "the check 'mine' failed" in catalogue.list_backups(site.catalogue)[-1].error
+        asked = with_settings(site, check=(good, CheckSettings(sql=text, name="mine")))
+        (problem,) = checks.failures(server, asked, server.name)
+        assert problem.startswith(said)
+    with pytest.raises(AtalaiaError, match="it does not restore: the check 'mine' failed"):
+        service.backup_now(server, asked)
+    assert catalogue.list_backups(site.catalogue)[-1].state is State.FAILED
 
 
 def test_pg_restore_and_psql_restore_what_is_extracted(server: Cluster, logical: Site, folder: Path) -> None:
