@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import os
 import pickle
+import select
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,6 +20,8 @@ from atalaia.backup import catalogue, checks, service
 from atalaia.backup.extract import extract
 from atalaia.backup.logical import follow
 from atalaia.backup.logical.archive import Archive
+from atalaia.backup.logical.follow import Follower
+from atalaia.backup.logical.toc import Toc
 from atalaia.backup.model import Selection, State, Wanted
 from atalaia.backup.restoring.into import Into, put
 from atalaia.backup.site import Site
@@ -116,10 +120,11 @@ def with_settings(site: Site, **settings: Any) -> Site:
     return replace(site, settings=BackupsSettings(kind="logical", **settings))
 
 
-@pytest.mark.parametrize(("pipes", "jobs"), [(1, 3), (512, 1)])
+@pytest.mark.parametrize(("pipes", "jobs", "major"), [(1, 3, 16), (512, 1, 15), (512, 2, 15)])
 def test_files_that_are_no_pipes_are_taken_when_they_are_whole(
-    server: Cluster, site: Site, monkeypatch: pytest.MonkeyPatch, pipes: int, jobs: int
+    new_server: Any, site: Site, monkeypatch: pytest.MonkeyPatch, pipes: int, jobs: int, major: int
 ) -> None:
+    server = new_server(major=major)
     monkeypatch.setattr(follow, "_PIPES", pipes)
     with connect(server, autocommit=True) as connection:
         for table in ("a", "b", "c"):
@@ -298,6 +303,37 @@ def test_a_restore_that_was_killed_goes_on_table_by_table(
     assert len(read) == 1
     with running(restored.cluster):
         assert everything(restored.cluster) == original
+
+
+def test_a_lock_that_comes_between_leader_and_worker_makes_the_dump_begin_anew(
+    server: Cluster, logical: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connect(server, autocommit=True) as connection:
+        connection.execute("CREATE TABLE a AS SELECT generate_series(1, 10) i")
+    lay = Follower._lay
+    waiting: list[threading.Thread] = []
+
+    def truncate() -> None:
+        with connect(server, autocommit=True) as other:
+            other.execute("TRUNCATE a")
+
+    def laid(self: Follower, contents: Toc, epoll: select.epoll) -> None:
+        lay(self, contents, epoll)
+        if contents.data and not waiting:
+            waiting.append(threading.Thread(target=truncate))
+            waiting[0].start()
+            with connect(server, autocommit=True) as looking:
+                queued = b"SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'"
+                while looking.execute(queued).fetchone() == (0,):
+                    time.sleep(0.005)
+
+    monkeypatch.setattr(Follower, "_lay", laid)
+    told: list[str] = []
+    backup = service.backup_now(server, logical, told.append)
+    waiting[0].join()
+    assert any("begins anew" in line and "could not obtain lock" in line for line in told), told
+    assert backup.state is State.VERIFIED
+    assert backup.contents["databases"]["postgres"]["tables"] == {"public.a": [0, 0]}
 
 
 def test_a_restored_table_with_other_values_fails_the_proof(

@@ -43,13 +43,17 @@ class Logical:
 
     def make(self, cluster: Cluster, site: Site, backup: Backup, writer: Writer, progress: Progress) -> Made:
         """Dump what the settings select."""
+        jobs = site.settings.jobs
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return _make(cluster, site, writer, progress)
-            except Crossed:
+                return _make(cluster, site, writer, jobs, progress)
+            except Crossed as error:
                 if attempt == ATTEMPTS:
                     raise
+                said = [line for line in error.what.splitlines() if "error:" in line] or [error.what]
+                progress(f"{backup.id}: begins anew: {said[0].strip()}")
                 writer.restart()
+                jobs = 1  # a single connection holds all its locks from its beginning
         raise AssertionError
 
     def prove(self, site: Site, backup: Backup, reader: Reader, progress: Progress) -> Proof:
@@ -139,10 +143,10 @@ def _fill(
     return seconds
 
 
-def _make(cluster: Cluster, site: Site, writer: Writer, progress: Progress) -> Made:
+def _make(cluster: Cluster, site: Site, writer: Writer, jobs: int, progress: Progress) -> Made:
     settings = site.settings
     names, invalid = databases(cluster)
-    plan = Plan(selected(names, settings), settings.jobs, options(settings), settings.passwords)
+    plan = Plan(selected(names, settings), jobs, options(settings), settings.passwords)
     counter = Counter(progress, "dumping", total(cluster, plan.databases))
     with staging(site.temporary) as place:
         dumped = dump(cluster, plan, place, lambda name: Kept(writer, name), counter)
