@@ -303,7 +303,6 @@ def test_a_moment_after_the_backup_is_had_from_the_archived_wal(server: Cluster,
         backup = service.backup_now(server, site, verify=False)
         run(server, "INSERT INTO t VALUES (1)", "SELECT pg_create_restore_point('one')", "INSERT INTO t VALUES (2)")
         ((moment,),) = run(server, "SELECT clock_timestamp()")
-        ((position,),) = run(server, "SELECT pg_current_wal_insert_lsn()::text")
         run(server, "UPDATE o SET a = -a", database="other")
         run(server, "INSERT INTO t VALUES (3)", "SELECT pg_create_restore_point('end')")
         stream.archived(flushed(server))
@@ -319,9 +318,7 @@ def test_a_moment_after_the_backup_is_had_from_the_archived_wal(server: Cluster,
             return [a for (a,) in run(cluster, "SELECT a FROM t ORDER BY a")]
 
     assert found(Target(name="one")) == [1]
-    assert found(Target(lsn=position)) == [1, 2]
     assert found(Target(time=moment), ("other",)) == [1, 2]
-    assert found(Target(name="end"), ("other",)) == [1, 2, 3]
     # What changed in the databases that are not wanted is replayed over files that are empty.
     assert found(Target(name="end"), ("third",)) == [1, 2, 3]
     assert found(Target()) == [1, 2, 3]

@@ -66,7 +66,7 @@ class Physical:
         if problem or again:
             said.append(f"what is in it could not be recorded for comparison: {problem or again}")
         return Made(
-            contents.stable(before, after) if not (problem or again) else after,
+            contents.stable(before, after),
             details,
             "\n".join(said + taken.said),
             parent.backup.id if parent.backup else "",
@@ -107,7 +107,15 @@ class Physical:
                 feed = stack.enter_context(
                     feeding(site, backup.server, cluster, backup.details, wanted.target, progress)
                 )
-                source = WalSource(feed.restore_command, feed.target, feed.finish)
+                details = backup.details
+                source = WalSource(
+                    feed.restore_command,
+                    feed.target,
+                    feed.finish,
+                    targets.lsn(details["start_lsn"]),
+                    feed.end,
+                    details["wal_segment_size"],
+                )
             filling = stack.enter_context(private(cluster))
             server = stack.enter_context(recovered(filling, wanted, source, journal, progress))
             settle(server, wanted, progress)
