@@ -113,7 +113,7 @@ def test_what_is_restored_is_what_was_backed_up_column_by_column(
         assert run(restored.cluster, "SELECT count(*) FROM far") == [(10000,)]
         assert run(restored.cluster, "COMMIT PREPARED 'open'", "SELECT min(a) FROM far") == [(-1,)]
         assert run(restored.cluster, "SELECT count(*) FROM quick.unlogged") == [(0,)]
-        ((where,),) = run(restored.cluster, "SELECT pg_tablespace_location(oid) FROM pg_tablespace WHERE oid > 16384")
+        ((where,),) = run(restored.cluster, "SELECT pg_tablespace_location(oid) FROM pg_tablespace WHERE oid >= 16384")
         assert Path(where).is_relative_to(restored.cluster.directory.resolve())
         # A time line of its own: nothing that it writes can be taken for the original's.
         assert run(restored.cluster, "SELECT timeline_id FROM pg_control_checkpoint()") == [(2,)]
@@ -159,7 +159,7 @@ def test_an_incremental_backup_restores_with_all_that_it_builds_on(new_server: A
     with filled(site, second) as cluster, running(cluster):
         assert everything(cluster) == original
         assert not (cluster.directory / "chain").exists()
-        ((where,),) = run(cluster, "SELECT pg_tablespace_location(oid) FROM pg_tablespace WHERE oid > 16384")
+        ((where,),) = run(cluster, "SELECT pg_tablespace_location(oid) FROM pg_tablespace WHERE oid >= 16384")
         assert Path(where).is_relative_to(cluster.directory.resolve())
 
     # What a chain needs and does not have is named.
@@ -310,7 +310,7 @@ def test_a_moment_after_the_backup_is_had_from_the_archived_wal(server: Cluster,
     def found(target: Target, databases: tuple[str, ...] = ()) -> list[int]:
         wanted = Wanted(target, Selection(databases))
         with filled(site, backup, wanted) as cluster, running(cluster):
-            names = {name for (name,) in run(cluster, "SELECT datname FROM pg_database WHERE oid > 16384")}
+            names = {name for (name,) in run(cluster, "SELECT datname FROM pg_database WHERE oid >= 16384")}
             assert names == set(databases or ("other", "third"))
             if "other" in names:
                 positive = bool(target.time or target.lsn or target.name == "one")
@@ -379,7 +379,10 @@ def test_a_server_that_allows_no_physical_backup_is_told_what_to_set(new_server:
 
 def test_a_restored_server_that_differs_is_no_proof(server: Cluster, site: Site) -> None:
     run(server, "CREATE TABLE t (a int)")
+    settings = BackupsSettings(kind="physical", databases=("postgres",), passwords=False)
+    site = replace(site, settings=settings)
     backup = service.backup_now(server, site, verify=False)
+    assert "databases, passwords of [backups] mean nothing here" in backup.messages
     assert "table public.t" in backup.contents["databases"]["postgres"]["objects"]
     backup.contents["databases"]["postgres"]["objects"]["table public.t"] = "0" * 16
     backup.contents["databases"]["postgres"]["objects"]["table public.u"] = "0" * 16
