@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -293,6 +294,42 @@ def test_a_target_is_refused_before_anything_is_done(server: Cluster, site: Site
         with pytest.raises(InputError, match="lies before the end of"):
             fill_it(site, backup, cluster, Wanted(target=Target(lsn=backup.details["start_lsn"])))
         assert not cluster.data.exists()
+
+
+def test_a_backup_of_a_server_that_is_written_to_is_of_one_moment(server: Cluster, site: Site) -> None:
+    run(server, "CREATE TABLE left_ (a bigint primary key)", "CREATE TABLE right_ (a bigint primary key)")
+    stop, failed = threading.Event(), []
+
+    def work() -> None:
+        number = 0
+        try:
+            with connect(server, autocommit=True) as connection:
+                while not stop.is_set():
+                    number += 1
+                    with connection.transaction():
+                        for table in ("left_", "right_"):
+                            connection.execute(f"INSERT INTO {table} VALUES (%s)".encode(), (number,))
+                    # Comes and goes: it may be in the backup or not.
+                    connection.execute(b"CREATE TABLE passing AS SELECT 1 AS a")
+                    connection.execute(b"DROP TABLE passing")
+        except BaseException as error:  # noqa: BLE001 - the test must hear of it
+            failed.append(error)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        backup = service.backup_now(server, site)
+    finally:
+        stop.set()
+        worker.join()
+    assert not failed
+    assert backup.state is State.VERIFIED
+    with filled(site, backup) as cluster, running(cluster):
+        ((rows, last, same),) = run(
+            cluster, "SELECT count(*), max(a), (SELECT count(*) FROM left_ JOIN right_ USING (a)) FROM left_"
+        )
+        assert rows == last == same
+        assert rows > 0
 
 
 def test_a_moment_after_the_backup_is_had_from_the_archived_wal(server: Cluster, site: Site) -> None:
