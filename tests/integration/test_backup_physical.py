@@ -93,6 +93,8 @@ def test_what_is_restored_is_what_was_backed_up_column_by_column(
     with connect(server) as connection:
         connection.execute("INSERT INTO far VALUES (-1)")
         connection.execute("PREPARE TRANSACTION 'open'")
+    with (server.data / "pg_ident.conf").open("a") as file:
+        file.write("# the original's\n")
     original = everything(server)
     told: list[str] = []
 
@@ -111,6 +113,7 @@ def test_what_is_restored_is_what_was_backed_up_column_by_column(
     try:
         assert "left out of the copy's settings: archive_command = touch /tmp/never" in told
         assert everything(restored.cluster) == original
+        assert (restored.cluster.data / "pg_ident.conf").read_text().endswith("# the original's\n")
         assert run(restored.cluster, "SELECT count(*) FROM far") == [(10000,)]
         assert run(restored.cluster, "COMMIT PREPARED 'open'", "SELECT min(a) FROM far") == [(-1,)]
         assert run(restored.cluster, "SELECT count(*) FROM quick.unlogged") == [(0,)]
