@@ -141,7 +141,6 @@ def test_a_server_that_was_recovered_goes_on_in_the_same_archive(server: Cluster
         assert archive.histories == {2}
     for start, target, expected in (
         ((base, details), Target(), [1, 22, 23, 24]),
-        ((base, details), Target(timeline="2"), [1, 22, 23, 24]),
         ((base, details), Target(timeline="current"), [1, 2, 3, 4]),
         ((folder / "second", second), Target(), [1, 22, 23, 24]),
     ):
@@ -163,10 +162,10 @@ def test_a_killed_receiver_leaves_no_hole_and_nothing_twice(server: Cluster, sit
         details = base_backup(server, folder / "base")
         sql(server, "CREATE TABLE t (n int)")
         stream.archived(flushed(server))
-    for number in range(6):
+    for number in range(20 if os.environ.get("ATALAIA_SOAK") else 3):
         process = spawn.Process(target=_stream_here, args=(server, site))
         process.start()
-        deadline = time.monotonic() + 1 + chance.random() * 2
+        deadline = time.monotonic() + 0.5 + chance.random()
         while time.monotonic() < deadline:
             sql(server, f"INSERT INTO t VALUES ({number})", *([SWITCH] if chance.random() < 0.3 else []))
         process.kill()

@@ -124,7 +124,7 @@ def _tell(line: str) -> None:
 def _as_dict(one: View) -> dict[str, Any]:
     return {
         "server": one.server,
-        "status": one.status.as_dict if one.status else None,
+        "status": one.status.as_dict() if one.status else None,
         "ranges": [
             asdict(reach) | {"since": reach.since.isoformat(), "until": reach.until.isoformat()}
             for reach in one.reaches
