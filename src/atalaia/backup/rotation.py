@@ -34,7 +34,7 @@ class KeyCheck:
 
 @dataclass(frozen=True, slots=True)
 class Rewrapped:
-    """How many manifests are under the current key now, how many were, and what could not be."""
+    """How many manifests and keys of archived WAL were put under the current key, how many were, what could not be."""
 
     changed: int
     unchanged: int
