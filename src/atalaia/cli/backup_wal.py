@@ -174,7 +174,7 @@ def _print(views: list[View]) -> None:
             print(f"{one.server}: missing: {gap}")
         for hole in one.status.interruptions if one.status else ():
             print(
-                f"{one.server}: recovery to a point in time is interrupted, from {hole}: make a physical backup now, "
+                f"{one.server}: {hole}; make a physical backup now: "
                 f"`{command_name()} backup now {one.server} --kind physical`"
             )
         if one.status and one.status.problem:
