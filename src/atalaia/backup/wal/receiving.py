@@ -21,7 +21,7 @@ from atalaia.backup.copies import copy_wal
 from atalaia.backup.model import Progress, logfmt
 from atalaia.backup.site import Site
 from atalaia.backup.vault.place import PlaceError
-from atalaia.backup.wal import beginning, segment, slot, spool, status, stream
+from atalaia.backup.wal import beginning, left, segment, slot, spool, status, stream
 from atalaia.backup.wal.archive import Archive, open_archive, systems
 from atalaia.backup.wal.spool import Spool
 from atalaia.backup.wal.view import interruptions
@@ -131,6 +131,7 @@ class _Receiver:
                 self._spool = Spool(folder, source.timeline, source.segment_size, self._every)
                 self._archive, self._retry = None, 0.0
                 self._samples.clear()
+                left.carry(self._site, self._cluster.name, folder, self._tell)
             self._set(system=source.system, timeline=source.timeline)
             self._carry(None)
             if self._full(1.0):
