@@ -17,7 +17,7 @@ from atalaia.backup.vault.keys import Key, Keyring
 from atalaia.backup.vault.manifest import NAME
 from atalaia.backup.vault.place import Missing, Place
 from atalaia.backup.vault.reader import look, open_backup
-from atalaia.backup.wal import archive
+from atalaia.backup.wal.rewrap import rewrap as rewrap_wal
 from atalaia.environment.errors import AtalaiaError, InputError
 
 _log = logging.getLogger("atalaia.backup")
@@ -93,6 +93,7 @@ def rewrap(site: Site, progress: Progress) -> Rewrapped:
         try:
             for server, folders in _servers(place):
                 with using(site, server, progress):
+                    changed += rewrap_wal(place, server, ring)
                     for folder in folders:
                         try:
                             done = _rewrap(place, folder, ring)
@@ -102,7 +103,6 @@ def rewrap(site: Site, progress: Progress) -> Rewrapped:
                             problems.append(error.what)
                             continue
                         changed, unchanged = changed + done, unchanged + (not done)
-                    changed += archive.rewrap(place, server, ring)
         except AtalaiaError as error:
             problems.append(error.what)
         progress(f"{place.address}: read")
