@@ -128,6 +128,10 @@ class RemotePlace:
         """What `call` returns, its errors as ours."""
         try:
             found = call()
+        except KeyboardInterrupt:
+            # Whoever does not want to wait for it does not want to wait for the clearing up either.
+            self._away = True
+            raise
         except (FileNotFoundError, NotFoundError) as error:
             if "NoSuchBucket" in str(error) or "ContainerNotFound" in str(error):
                 raise PlaceError(
