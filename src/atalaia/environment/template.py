@@ -79,7 +79,11 @@ targets = ["/var/log/*log"]        # the servers' own logs are always collected
 # push_rate = "0"                  # bytes a second of a tenant's pushes; 0: any
 
 [backups]
-# repository = ".atalaia/backups"
+# repository = ".atalaia/backups"  # or "s3://bucket/prefix", gs://, az://; docs/backup-repositories.md
+# copies = ["/mnt/nas/atalaia"]    # each backup is copied there too
+# options_file = "store.toml"      # the stores' options and secrets; chmod 600
+# patience = "3m"                  # for how long a store that does not answer is asked again
+# encryption = true                # after `atalaia backup key new`
 # port = 3120                      # of the metrics, on 127.0.0.1; without it: the next free port from 3120, remembered
 
 [backups.schedule]                 # cron expressions in local time; docs/backup-keeping.md says more about these three
