@@ -102,6 +102,8 @@ def test_copies_that_are_missing() -> None:
     (full,) = judge(facts(there, copies=("s3://one/x", "s3://two/x")))
     assert (full.kind, "it is full" in full.text, "backup copy a" in full.remedy) == ("copy", True, True)
     assert kinds(row("a", DAY), copies=("s3://one/x",), settings={}) == ["copy"]
+    assert kinds(row("a", DAY), copies=("s3://one/x",), busy=frozenset({"postgres_a"})) == []
+    assert kinds(there, copies=("s3://two/x",), busy=frozenset({"postgres_a"})) == ["copy"]
 
 
 def test_a_run_that_made_no_backup_at_all_is_told() -> None:

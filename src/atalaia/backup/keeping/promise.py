@@ -43,8 +43,11 @@ def newest_verified(facts: Facts, server: str) -> Backup | None:
 
 
 def show_age(age: timedelta) -> str:
-    """An age for people: `3 d 4 h`, `25 min`; never less than nothing."""
-    minutes = max(0, round(age.total_seconds() / 60))
+    """An age for people: `3 d 4 h`, `25 min`, `50 s`; never less than nothing."""
+    seconds = max(0, round(age.total_seconds()))
+    if seconds < 120:
+        return f"{seconds} s"
+    minutes = round(seconds / 60)
     hours, days = minutes // 60, minutes // 1440
     return f"{days} d {hours % 24} h" if days else f"{hours} h {minutes % 60} min" if hours else f"{minutes} min"
 
@@ -133,7 +136,8 @@ def _copies(facts: Facts, server: str) -> Iterator[Reason]:
         there = {copy.repository: copy.problem for copy in backup.copies}
         troubled = (copy.repository for copy in backup.copies if copy.problem)
         for repository in dict.fromkeys((*facts.copies, *troubled)):
-            problem = there.get(repository, "it was not copied yet")
+            # While its restore test or its copy is under way, that it is not there yet is as it should be.
+            problem = there.get(repository, "" if server in facts.busy else "it was not copied")
             if problem:
                 remedy = f"`atalaia backup copy {backup.id}` tries again"
                 yield Reason("copy", server, f"{backup.id} is not in {repository}: {problem}", remedy)
