@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import psycopg
 import pytest
 from backup_sample import everything, fill
+from wal_support import flushed, streaming
 
 from atalaia.backup import service
-from atalaia.backup.model import Selection, Wanted
+from atalaia.backup.model import Selection, Target, Wanted
 from atalaia.backup.restoring.into import Into, put
 from atalaia.backup.site import Site
 from atalaia.environment.errors import AtalaiaError, InputError
@@ -134,6 +136,33 @@ def test_a_table_lands_in_another_server_with_all_that_belongs_to_it(new_server:
         put(site, backup, wanted("shop.orders", "shop.customers", "shop.events"), Into(there), lambda _: None)
     assert "--rename-schema" in error.value.remedy
     assert everything(there) == before
+
+
+@pytest.mark.parametrize("major", [16, 18])
+def test_a_table_of_a_physical_backup_at_a_given_time_lands_in_another_server(
+    new_server: Any, site: Site, major: int
+) -> None:
+    source, there = new_server("postgres_a", major=major), new_server("postgres_b", major=major)
+    run(source, SHOP)
+    run(there, "CREATE ROLE clerk; CREATE ROLE unknown_there")
+    backup = service.backup_now(source, site, kind="physical", verify=False)
+    with streaming(source, site) as received:
+        run(source, "UPDATE shop.orders SET code = code || ' at the time'; INSERT INTO shop.events VALUES (-0, 'x')"
+            " ON CONFLICT DO NOTHING; DELETE FROM shop.orders WHERE id > 400")  # fmt: skip
+        original, events = looks(source, "postgres", "shop.orders"), looks(source, "postgres", "shop.events")
+        with connect(source, autocommit=True) as connection:
+            (moment,) = connection.execute("SELECT clock_timestamp()").fetchone() or (None,)
+        run(source, "UPDATE shop.orders SET code = 'later ' || id; DROP TABLE shop.events; DROP SCHEMA shop CASCADE")
+        received.archived(flushed(source))
+
+    back = replace(wanted("shop.orders", "shop.customers", "shop.events"), target=Target(time=moment))
+    done = put(site, backup, back, Into(there, "rescued"), lambda _: None)
+
+    assert done.databases == {"rescued": True}
+    assert done.tables == {"shop.orders": 400, "shop.customers": 10, "shop.events_1": 100, "shop.events_2": 100}
+    assert looks(there, "rescued", "shop.orders") == original
+    assert looks(there, "rescued", "shop.events") == events
+    assert list(site.temporary.iterdir()) == []
 
 
 def test_a_table_lands_beside_the_one_that_is_there_under_another_schema(new_server: Any, site: Site) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atalaia.cli import backup_inspect, backup_keeping, backup_restore, backup_stores, backup_wal
+from atalaia.cli import backup_extract, backup_inspect, backup_keeping, backup_restore, backup_stores, backup_wal
 from atalaia.cli.common import FileOption, JsonOption, command_name, console, environment_of, print_json, table
 from atalaia.cli.telling import Teller
 from atalaia.environment.errors import InputError
@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Back up, prove that it restores, restore.")
     for name, command in (("now", now), ("list", list_), ("verify", verify)):
         group.command(name)(command)
-    for module in (backup_restore, backup_keeping, backup_stores, backup_wal, backup_inspect):
+    for module in (backup_restore, backup_keeping, backup_stores, backup_wal, backup_inspect, backup_extract):
         module.add(group)
     app.add_typer(group, name="backup")
 

@@ -114,7 +114,7 @@ class BackupsSettings(Section):
     stores: dict[PlaceText, dict[Name, str | int | bool]] = Field(default_factory=dict)
     options_file: Path | None = None
     patience: DurationText = "3m"
-    kind: Literal["logical", "plain", "physical"] = "plain"
+    kind: Literal["logical", "plain", "physical"] = "logical"
     compression: Literal["zstd", "lz4", "none"] = "zstd"
     level: Annotated[int, Field(ge=1, le=19, strict=True)] = 1
     encryption: Truth = False

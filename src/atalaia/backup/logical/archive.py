@@ -48,6 +48,27 @@ class Archive:
         else:
             yield from self.reader.chunks(member.chunks, workers=1)
 
+    def files(self, database: str) -> list[str]:
+        """The files of a database."""
+        prefix = f"{self.folders[database]}/"
+        return [name.removeprefix(prefix) for name in self.reader.members if name.startswith(prefix)]
+
+    def split(self, database: str) -> Iterator[tuple[str, Iterator[bytes]]]:
+        """The files of large objects again, one after another: each must be read before the next."""
+        stream = self.stream(database, BLOBS)
+        rest = b""
+
+        def blocks(left: int) -> Iterator[bytes]:
+            nonlocal rest
+            while left:
+                rest = rest or next(stream)
+                part, rest = rest[:left], rest[left:]
+                left -= len(part)
+                yield part
+
+        for oid, size, _ in self.objects(database):
+            yield f"blob_{oid}.dat", blocks(size)
+
     def objects(self, database: str) -> list[tuple[int, int, str]]:
         """OID, size and digest of a database's large objects, in the order in which `blobs` has them."""
         member = self.reader.members.get(f"{self.folders[database]}/{BLOBS}")

@@ -11,12 +11,12 @@ from atalaia.backup.logical import toc as tocs
 from atalaia.backup.logical.dump import Dumped
 from atalaia.backup.logical.follow import Followed
 from atalaia.backup.logical.partial import hanging
-from atalaia.backup.logical.toc import Toc
+from atalaia.backup.logical.toc import Toc, full_name, moved, printable
 from atalaia.backup.plain.contents import COUNTED, Contents, Database, Reader, differences, digest, line_of, stable
 from atalaia.backup.plain.lexer import Kind, Lexer
 
 # They are the same in every dump of a version, or belong to the server that a database is restored into.
-_FRAME = {"ENCODING", "STDSTRINGS", "SEARCHPATH"}
+FRAME = {"ENCODING", "STDSTRINGS", "SEARCHPATH"}
 OWN = ("template1", "postgres")  # every server has them from its beginning
 LARGE_OBJECTS = "large objects"
 
@@ -53,14 +53,14 @@ def _database(name: str, followed: Followed) -> tuple[Database, dict[str, str]]:
     digests = {}
     for entry in contents.data:
         text = followed.texts[entry.file]
-        if entry.moved:
+        if moved(entry):
             # Which partition a row goes to may depend on the server: only their sum can be compared.
             root = entry.definition.split(" root ", 1)[1].strip().rstrip(";")
             rows, size = tables.get(root, (0, 0))
             tables[root] = (rows + text.rows, size + text.size)
         else:
-            tables[entry.name] = (text.rows, text.size)
-            digests[entry.name] = text.digest
+            tables[full_name(entry)] = (text.rows, text.size)
+            digests[full_name(entry)] = text.digest
     if followed.objects:
         whole = xxhash.xxh3_128()
         for oid, (_, one) in sorted(followed.objects.items()):
@@ -73,13 +73,13 @@ def _database(name: str, followed: Followed) -> tuple[Database, dict[str, str]]:
 def objects(contents: Toc, database: str) -> frozenset[str]:
     """The schema of a database, one line an object."""
     found: dict[tuple[str, str, str, str], list[str]] = {}
-    left = {entry.id for entry in hanging(contents)}
+    left = {entry.number for entry in hanging(contents)}
     for entry in contents.entries:
-        if entry.kind in COUNTED or entry.kind in _FRAME or (entry.kind == "DATABASE" and database in OWN):
+        if entry.kind in COUNTED or entry.kind in FRAME or (entry.kind == "DATABASE" and database in OWN):
             continue
-        if entry.id in left:
+        if entry.number in left:
             continue
-        kept = found.setdefault((entry.kind, entry.schema, entry.tag, entry.owner), [])
+        kept = found.setdefault((entry.kind, entry.schema, entry.name, entry.owner), [])
         for piece in Lexer().feed(entry.definition.encode(errors="surrogateescape") + b"\n"):
             if piece.kind is Kind.STATEMENT and (part := stable(entry.kind, piece.text)):
                 kept.append(digest(part))
@@ -87,7 +87,7 @@ def objects(contents: Toc, database: str) -> frozenset[str]:
 
 
 def _clean(key: tuple[str, str, str, str]) -> tuple[str, str, str, str]:
-    kind, schema, name, owner = (part.encode(errors="surrogateescape").decode(errors="replace") for part in key)
+    kind, schema, name, owner = (printable(part) for part in key)
     return kind, schema, name, owner
 
 

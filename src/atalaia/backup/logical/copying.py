@@ -10,10 +10,10 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 import psycopg
 
 from atalaia.backup.logical.archive import Archive
-from atalaia.backup.logical.follow import BLOBS
 from atalaia.backup.logical.sessions import execute, judged, session
 from atalaia.backup.logical.streams import END
-from atalaia.backup.logical.toc import Entry, Toc
+from atalaia.backup.logical.toc import Toc, moved
+from atalaia.backup.restoring.toc import Entry, quoted
 from atalaia.postgres.cluster import Cluster
 
 _STDIN = " FROM stdin;"
@@ -39,7 +39,7 @@ class Copying:
         self._archive, self._database, self._contents = archive, database, contents
         self._cluster, self._into, self._advance = cluster, into, advance
         self._stop = threading.Event()
-        self._created = {(e.schema, e.tag) for e in contents.entries if e.kind == "TABLE"}
+        self._created = {(e.schema, e.name) for e in contents.entries if e.kind == "TABLE"}
 
     def load(self, entries: Sequence[Entry], jobs: int, *, objects: bool = True) -> None:
         """Load rows, sequences' values, and with `objects` the large objects.
@@ -88,13 +88,13 @@ class Copying:
     def _table(self, connection: psycopg.Connection, entry: Entry) -> None:
         # In a table that was made or emptied in this transaction rows are appended in their order, frozen, and with
         # wal_level = minimal without WAL. What an extension or partitions' root holds may have rows already.
-        own = (entry.schema, entry.tag) in self._created and not entry.moved
+        own = (entry.schema, entry.name) in self._created and not moved(entry)
         statement = entry.copy.rstrip()
         assert statement.endswith(_STDIN)
         statement = statement.removesuffix(_STDIN) + " FROM STDIN" + (" WITH (FREEZE)" if own else "")
         with connection.transaction():
             if own:
-                execute(connection, f"TRUNCATE TABLE ONLY {_quoted(entry.schema)}.{_quoted(entry.tag)}")
+                execute(connection, f"TRUNCATE TABLE ONLY {quoted(entry.schema)}.{quoted(entry.name)}")
             with connection.cursor().copy(statement.encode(errors="surrogateescape")) as copy:
                 for block in self._rows(entry):
                     copy.write(block)
@@ -110,21 +110,15 @@ class Copying:
 
     def _objects(self, connection: psycopg.Connection) -> None:
         """Write large objects, which the schema's restore has made, part by part."""
-        stream = self._archive.stream(self._database, BLOBS)
-        block = b""
         with connection.transaction(), connection.cursor() as cursor:
-            for oid, size, _ in self._archive.objects(self._database):
+            sizes = self._archive.objects(self._database)
+            for (oid, _, _), (_, blocks) in zip(sizes, self._archive.split(self._database), strict=True):
                 at = 0
-                while at < size:
-                    if not block:
-                        if self._stop.is_set():
-                            raise _Stopped
-                        block = next(stream)
-                        self._advance(len(block))
-                    part, block = block[: min(_PART, size - at)], block[min(_PART, size - at) :]
-                    cursor.execute("SELECT pg_catalog.lo_put(%s::oid, %s::bigint, %b)", (oid, at, part))
-                    at += len(part)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+                for block in blocks:
+                    if self._stop.is_set():
+                        raise _Stopped
+                    for start in range(0, len(block), _PART):
+                        part = block[start : start + _PART]
+                        cursor.execute("SELECT pg_catalog.lo_put(%s::oid, %s::bigint, %b)", (oid, at, part))
+                        at += len(part)
+                    self._advance(len(block))

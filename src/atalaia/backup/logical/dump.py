@@ -173,7 +173,7 @@ def _database(
 def _check(name: str, followed: Followed) -> None:
     """Raise AtalaiaError unless all that the contents promise has come."""
     contents = tocs.parse(followed.toc)
-    missing = [entry.name for entry in contents.data if entry.file not in followed.texts]
+    missing = [tocs.full_name(entry) for entry in contents.data if entry.file not in followed.texts]
     if missing:
         raise AtalaiaError(
             f"the dump of the database {name} is not whole: rows of {missing[0]} are missing",

@@ -13,7 +13,7 @@ from atalaia.backup.logical.load import Counter, load
 from atalaia.backup.logical.partial import hanging, options, selected
 from atalaia.backup.logical.sessions import Refused
 from atalaia.backup.logical.streams import Kept
-from atalaia.backup.logical.toc import parse
+from atalaia.backup.logical.toc import parse, printable
 from atalaia.backup.model import Backup, Progress, Untested, Wanted
 from atalaia.backup.site import Site
 from atalaia.backup.staging import staging
@@ -146,7 +146,7 @@ def _left_out(taken: tuple[str, ...], names: tuple[str, ...]) -> list[str]:
 
 def _keys(dumped: Dumped) -> list[str]:
     return [
-        f"{name}: the foreign key {entry.tag} is left out, for the rows that it leads to are not in the backup"
+        f"{name}: the foreign key {printable(entry.name)} is left out: the rows that it leads to are not in the backup"
         for name, followed in dumped.databases.items()
         for entry in hanging(parse(followed.toc))
     ]

@@ -12,13 +12,14 @@ from psycopg import sql
 
 from atalaia.backup.logical import toc as tocs
 from atalaia.backup.logical.archive import Archive
-from atalaia.backup.logical.contents import OWN
+from atalaia.backup.logical.contents import FRAME, OWN
 from atalaia.backup.logical.copying import Copying
 from atalaia.backup.logical.partial import absent_schemas, hanging, listing
 from atalaia.backup.logical.sessions import Refused, execute, judged, pg_restore, session
-from atalaia.backup.logical.toc import Entry, Toc
+from atalaia.backup.logical.toc import Toc, printable
 from atalaia.backup.model import Progress, advance
 from atalaia.backup.plain.load import psql
+from atalaia.backup.restoring.toc import Entry, quoted
 from atalaia.postgres.cluster import Cluster
 
 _ATTACHED = ("ACL", "COMMENT", "SECURITY LABEL")
@@ -68,6 +69,8 @@ def _database(
         create(cluster, name, contents, existing=name in OWN)
     except psycopg.Error as error:
         raise judged(error, f"the database {name} could not be made") from error
+    if not any(_inside(entry) for entry in contents.entries):
+        return
     make_schemas(cluster, name, contents)
     pg_restore(cluster, name, folder, "pre-data")
     if objects := large_objects(contents):
@@ -75,10 +78,14 @@ def _database(
         pg_restore(cluster, name, folder, "data", options=[f"--use-list={folder / 'objects'}"])
     Copying(archive, name, contents, cluster, name, counter).load(contents.entries, jobs)
     chosen = []
-    if left := {entry.id for entry in hanging(contents)}:
-        (folder / "list").write_text(listing(entry for entry in contents.entries if entry.id not in left))
+    if left := {entry.number for entry in hanging(contents)}:
+        (folder / "list").write_text(listing(entry for entry in contents.entries if entry.number not in left))
         chosen = [f"--use-list={folder / 'list'}"]
     pg_restore(cluster, name, folder, "post-data", jobs, chosen)
+
+
+def _attached(entry: Entry, what: str) -> bool:
+    return entry.kind in _ATTACHED and entry.name.startswith(what)
 
 
 def create(cluster: Cluster, name: str, contents: Toc, *, existing: bool = False) -> None:
@@ -89,12 +96,19 @@ def create(cluster: Cluster, name: str, contents: Toc, *, existing: bool = False
                 if not existing:
                     execute(connection, entry.definition)
                 if entry.owner:
-                    owner = entry.owner.encode(errors="surrogateescape").decode(errors="replace")
+                    owner = printable(entry.owner)
                     connection.execute(
                         sql.SQL("ALTER DATABASE {} OWNER TO {}").format(sql.Identifier(name), sql.Identifier(owner))
                     )
-            elif entry.kind == "DATABASE PROPERTIES" or (entry.kind in _ATTACHED and entry.tag.startswith("DATABASE ")):
+            elif entry.kind == "DATABASE PROPERTIES" or (
+                entry.kind in _ATTACHED and entry.name.startswith("DATABASE ")
+            ):
                 execute(connection, entry.definition)
+
+
+def _inside(entry: Entry) -> bool:
+    """Whether it is an object of the database, not the database itself."""
+    return not (entry.kind in FRAME or entry.kind.startswith("DATABASE") or _attached(entry, "DATABASE "))
 
 
 def large_objects(contents: Toc) -> list[Entry]:
@@ -102,7 +116,8 @@ def large_objects(contents: Toc) -> list[Entry]:
     return [
         entry
         for entry in contents.entries
-        if entry.kind in ("BLOB", "BLOB METADATA") or (entry.kind in _ATTACHED and entry.tag.startswith("LARGE OBJECT"))
+        if entry.kind in ("BLOB", "BLOB METADATA")
+        or (entry.kind in _ATTACHED and entry.name.startswith("LARGE OBJECT"))
     ]
 
 
@@ -111,6 +126,6 @@ def make_schemas(cluster: Cluster, name: str, contents: Toc) -> None:
     try:
         with session(cluster, name, contents) as connection:
             for schema in absent_schemas(contents):
-                execute(connection, "CREATE SCHEMA IF NOT EXISTS {}".format('"' + schema.replace('"', '""') + '"'))
+                execute(connection, f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}")
     except psycopg.Error as error:
         raise judged(error, f"the schemas of {name} could not be made") from error

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from atalaia.backup.logical.toc import Entry, Toc
+from atalaia.backup.logical.toc import Toc
+from atalaia.backup.restoring.toc import Entry, unquoted
 from atalaia.environment.backing import BackupsSettings
 from atalaia.environment.errors import InputError
 
@@ -56,8 +57,8 @@ def selected(names: Iterable[str], settings: BackupsSettings) -> tuple[str, ...]
 
 def hanging(contents: Toc) -> tuple[Entry, ...]:
     """Foreign keys to tables that, or whose rows, are not in the dump: they cannot be made of it."""
-    made = {(e.schema, e.tag): "PARTITION BY" in e.definition for e in contents.entries if e.kind == "TABLE"}
-    filled = {(e.schema, e.tag) for e in contents.data}
+    made = {(e.schema, e.name): "PARTITION BY" in e.definition for e in contents.entries if e.kind == "TABLE"}
+    filled = {(e.schema, e.name) for e in contents.data}
     return tuple(
         entry
         for entry in contents.entries
@@ -70,23 +71,19 @@ def hanging(contents: Toc) -> tuple[Entry, ...]:
 def referenced(entry: Entry) -> tuple[str, str] | None:
     """Schema and name of the table that a foreign key leads to."""
     match = _REFERENCES.search(entry.definition)
-    return (_plain(match[1]), _plain(match[2])) if match else None
+    return (unquoted(match[1]), unquoted(match[2])) if match else None
 
 
 def absent_schemas(contents: Toc) -> list[str]:
     """Schemas that objects of the dump need and the dump does not make; they may exist without it."""
-    made = {entry.tag for entry in contents.entries if entry.kind == "SCHEMA"}
+    made = {entry.name for entry in contents.entries if entry.kind == "SCHEMA"}
     needed = {entry.schema for entry in contents.entries if entry.schema}
     for entry in contents.entries:
         if entry.kind == "EXTENSION" and (match := _EXTENSION.search(entry.definition)):
-            needed.add(_plain(match[1]))
+            needed.add(unquoted(match[1]))
     return sorted(needed - made)
 
 
 def listing(entries: Iterable[Entry]) -> str:
     """A list for `pg_restore --use-list`, which reads only the number of each line."""
-    return "".join(f"{entry.id}; 0 0 {entry.kind}\n" for entry in entries)
-
-
-def _plain(name: str) -> str:
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name
+    return "".join(f"{entry.number}; 0 0 {entry.kind}\n" for entry in entries)

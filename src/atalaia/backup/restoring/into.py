@@ -5,18 +5,23 @@ from __future__ import annotations
 import contextlib
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import psycopg
 
+from atalaia.backup.logical.archive import open_archive
+from atalaia.backup.logical.source import Stored
 from atalaia.backup.model import Backup, Progress, Selection, Wanted, logfmt
 from atalaia.backup.restoring.copying import copy_of, create_database, drop_database, transfer
-from atalaia.backup.restoring.landing import land
+from atalaia.backup.restoring.landing import Landed, land
 from atalaia.backup.restoring.sources import Running
 from atalaia.backup.site import Site
 from atalaia.backup.sources import opened
+from atalaia.backup.staging import staging
+from atalaia.backup.vault.reader import Reader
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.postgres.cluster import Cluster
 from atalaia.postgres.connect import connect
@@ -102,10 +107,17 @@ def put(site: Site, backup: Backup, wanted: Wanted, into: Into, progress: Progre
     made: dict[str, bool] = {}
     tables: dict[str, int] = {}
     remarks: list[str] = []
+    if backup.kind == "logical" and (wanted.selection.schemas or wanted.selection.tables):
+        progress(f"{backup.id}: taking {describe(wanted.selection)} out of it")
+        (pair,) = pairs
+        created, landed = _from_members(site, backup, reader, wanted.selection, pair, into, progress)
+        made, tables, remarks = {pair[1]: created}, dict(landed.tables), list(landed.remarks)
+        return _told(Put(backup, made, tables, tuple(dict.fromkeys(remarks))), into)
     progress(f"{backup.id}: taking {describe(wanted.selection)} out of it, through a temporary server")
     with copy_of(site, backup, reader, wanted, progress) as source:
         for old, new in pairs:
-            with _database(source, old, into.cluster, new) as created:
+            make = partial(create_database, source, old, into.cluster, new)
+            with _database(make, into.cluster, new) as created:
                 made[new] = created
                 if wanted.selection.schemas or wanted.selection.tables:
                     with tempfile.TemporaryDirectory(prefix="atalaia-") as folder:
@@ -115,10 +127,30 @@ def put(site: Site, backup: Backup, wanted: Wanted, into: Into, progress: Progre
                     remarks += landed.remarks
                 else:
                     remarks += transfer(source, old, into.cluster, new, _size(source, old), progress)
-    _log.info(
-        logfmt("backup_put", backup=backup.id, server=into.cluster.name, databases=" ".join(made), tables=len(tables))
-    )
-    return Put(backup, made, tables, tuple(dict.fromkeys(remarks)))
+    return _told(Put(backup, made, tables, tuple(dict.fromkeys(remarks))), into)
+
+
+def _told(put: Put, into: Into) -> Put:
+    databases, tables = " ".join(put.databases), len(put.tables)
+    _log.info(logfmt("backup_put", backup=put.backup.id, server=into.cluster.name, databases=databases, tables=tables))
+    return put
+
+
+def _from_members(
+    site: Site,
+    backup: Backup,
+    reader: Reader,
+    selection: Selection,
+    pair: tuple[str, str],
+    into: Into,
+    progress: Progress,
+) -> tuple[bool, Landed]:
+    """Schemas and tables of a logical backup: only their own members are read, and no server is started."""
+    old, new = pair
+    with staging(site.temporary) as folder:
+        source = Stored(open_archive(reader), old, site.installation(backup.major), folder / "schema")
+        with _database(partial(source.create, into.cluster, new), into.cluster, new) as created:
+            return created, land(source, into.cluster, new, selection, progress, into.renamed)
 
 
 def describe(selection: Selection) -> str:
@@ -128,14 +160,14 @@ def describe(selection: Selection) -> str:
 
 
 @contextlib.contextmanager
-def _database(source: Cluster, old: str, cluster: Cluster, new: str) -> Iterator[bool]:
+def _database(make: Callable[[], None], cluster: Cluster, new: str) -> Iterator[bool]:
     """The database that takes it, made when there is none of that name, and removed again when that fails."""
     with connect(cluster, autocommit=True) as connection:
         there = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (new,)).fetchone()
     if there:
         yield False
         return
-    create_database(source, old, cluster, new)
+    make()
     try:
         yield True
     except BaseException:

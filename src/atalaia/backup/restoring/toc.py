@@ -21,7 +21,8 @@ _QUALIFIED = re.compile(rf"({_IDENTIFIER})\.({_IDENTIFIER})")
 class Entry:
     """One object of a dump. `kind` is pg_dump's word (TABLE, FK CONSTRAINT); `copy` the COPY statement of its rows.
 
-    `file` is the data file of TABLE DATA in the directory.
+    `file` is the data file of TABLE DATA in the directory, `oid` that of the table. Text that is not UTF-8 is kept
+    with surrogate escapes.
     """
 
     number: int
@@ -33,6 +34,7 @@ class Entry:
     copy: str = ""
     file: str = ""
     depends: tuple[int, ...] = ()
+    oid: int = 0
 
     @property
     def label(self) -> str:
@@ -111,7 +113,8 @@ def _read(source: _Bytes, where: str) -> list[Entry]:
 def _entry(source: _Bytes, version: tuple[int, int]) -> Entry:
     number = source.number()
     source.number()  # has a dumper
-    source.text(), source.text()  # OIDs of its catalogue and of itself
+    source.text()  # OID of its catalogue
+    oid = source.text()
     name, kind = source.text() or "", source.text() or ""
     source.number()  # section
     definition, _, copy = source.text() or "", source.text(), source.text() or ""
@@ -124,4 +127,5 @@ def _entry(source: _Bytes, version: tuple[int, int]) -> Entry:
     depends = []
     while (one := source.text()) is not None:
         depends.append(int(one))
-    return Entry(number, kind, schema, name, owner, definition, copy, source.text() or "", tuple(depends))
+    file = source.text() or ""
+    return Entry(number, kind, schema, name, owner, definition, copy, file, tuple(depends), int(oid or 0))

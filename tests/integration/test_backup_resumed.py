@@ -1,0 +1,128 @@
+"""Restores that were interrupted go on where they were; what is in the way of one is told before it begins."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import pytest
+from backup_sample import everything
+
+from atalaia.backup import service
+from atalaia.backup.model import Selection, Target, Wanted
+from atalaia.backup.restore import JOURNAL, RESTORING
+from atalaia.backup.restoring import plan as plans
+from atalaia.backup.site import Site
+from atalaia.backup.vault.local import LocalPlace
+from atalaia.backup.vault.place import PlaceError
+from atalaia.backup.vault.reader import open_backup
+from atalaia.environment.errors import AtalaiaError, InputError
+from atalaia.postgres.connect import connect
+from atalaia.postgres.temporary import running
+from atalaia.runtime.process import Process
+
+
+@dataclass
+class Failing:
+    """A place that goes away after so many bytes of packs."""
+
+    inner: LocalPlace
+    error: BaseException
+    left: int
+    read_bytes: list[int] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        if name.endswith(".pack"):
+            self.left -= length or 0
+            if self.left < 0:
+                raise self.error
+            self.read_bytes.append(length or 0)
+        return self.inner.read(name, offset, length)
+
+
+@pytest.mark.parametrize("error", [PlaceError("it is away", "wait"), KeyboardInterrupt()], ids=["away", "Ctrl-C"])
+def test_an_interrupted_restore_goes_on(new_server: Any, site: Site, error: BaseException) -> None:
+    server = new_server()
+    with connect(server, autocommit=True) as connection:
+        # Random text, so that the backup has many chunks of some size.
+        connection.execute(
+            "CREATE TABLE many AS SELECT i, encode(sha512((i || 'x')::bytea), 'hex') FROM generate_series(1, 200000) i"
+        )
+    original = everything(server)
+    backup = service.backup_now(server, site, kind="physical", verify=False)
+    assert isinstance(site.repository, LocalPlace)
+    # It is read twice: for the checksums, then for the files.
+    away = Failing(site.repository, error, backup.size + backup.size * 2 // 3)
+    target = site.restored / "here"
+    away_site = replace(site, repository=cast("Any", away))
+    with pytest.raises(type(error)):
+        service.restore(away_site, backup.id, target, wanted=Wanted(jobs=1))
+    noted = json.loads((target / JOURNAL).read_text())["done"]
+    chunks = sum(last - first + 1 for ranges in noted.values() for first, last in ranges)
+    assert chunks > 0
+    password = (target / "secret" / "password").read_text()
+
+    counted = Failing(site.repository, error, 1 << 40)
+    told: list[str] = []
+    done = service.restore(replace(site, repository=cast("Any", counted)), backup.id, target, told.append)
+    assert any("going on" in line for line in told)
+    members = open_backup(site.repository, backup.folder, None).members.values()
+    assert len(counted.read_bytes) <= sum(len(member.chunks) for member in members) - chunks
+    assert done.cluster.password_file.read_text() == password
+    with running(done.cluster):
+        assert everything(done.cluster) == original
+    assert {path.name for path in target.iterdir()} == {"data", "log", "secret", "stderr.log", "tablespaces"}
+
+
+def test_what_another_restore_left_is_removed_and_one_under_way_is_not_touched(new_server: Any, site: Site) -> None:
+    server = new_server()
+    backup = service.backup_now(server, site, kind="physical", verify=False)
+    target = site.restored / "here"
+    target.mkdir()
+    own = Process.of(os.getpid())
+    assert own
+    own.save(target / RESTORING)
+    (target / "half").write_text("a file")
+    with pytest.raises(InputError, match=f"is under way .process {os.getpid()}"):
+        service.restore(site, backup.id, target)
+    assert (target / "half").exists()
+
+    (target / RESTORING).write_text("")
+    (target / JOURNAL).write_text("{}")
+    (target / "order.json").write_text(json.dumps({"backup": "another"}))
+    told: list[str] = []
+    service.restore(site, backup.id, target, told.append)
+    assert any(line.startswith("removed what an interrupted restore had left") for line in told)
+    assert not (target / "half").exists()
+
+
+def test_a_restore_that_does_not_fit_is_refused_before_it_begins(
+    new_server: Any, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = new_server()
+    backup = service.backup_now(server, site, kind="physical", verify=False)
+    usage = plans.shutil.disk_usage("/")
+    monkeypatch.setattr(plans.shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
+    with pytest.raises(AtalaiaError, match=r"needs about .* MB in .*, where 1\.0 MB are free") as error:
+        service.restore(site, backup.id)
+    assert "--to" in error.value.remedy
+    assert list(site.restored.iterdir()) == []
+
+
+def test_a_moment_before_the_backup_or_without_wal_is_refused(new_server: Any, site: Site) -> None:
+    server = new_server()
+    backup = service.backup_now(server, site, kind="physical", verify=False)
+    for wanted, said in (
+        (Wanted(Target(lsn="0/1")), "end"),
+        (Wanted(Target()), "no WAL of postgres_a"),
+        (Wanted(selection=Selection(("nothing",))), "no database 'nothing'"),
+        (Wanted(selection=Selection(("postgres",), (), ("public.t",))), "into a server that exists"),
+    ):
+        with pytest.raises(InputError, match=said):
+            service.restore(site, backup.id, wanted=wanted)
+        assert list(site.restored.iterdir()) == []
