@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 from atalaia.backup.keeping.facts import Facts, Reason, Streaming
-from atalaia.backup.keeping.retention import half_gone
+from atalaia.backup.keeping.retention import FAILED_FOR, half_gone
+from atalaia.backup.keeping.schedule import BACKUPS
 from atalaia.backup.model import Backup, State
 from atalaia.environment.units import parse_duration, show_size
 
@@ -74,10 +75,14 @@ def _age(facts: Facts, server: str) -> Iterator[Reason]:
 
 
 def _ended(facts: Facts, server: str) -> Iterator[Reason]:
-    """The newest of each kind that has ended must not have failed."""
+    """The newest of each kind that has ended must not have failed; for a while also of a kind that is made no more."""
+    scheduled = {
+        "physical" if task == "incremental" else task for task in BACKUPS if getattr(facts.settings.schedule, task)
+    }
+    used = scheduled or {facts.settings.kind}
     newest = {b.kind: b for b in _own(facts, server) if b.state is not State.RUNNING and not half_gone(b)}
     for backup in newest.values():
-        if backup.state is State.FAILED:
+        if backup.state is State.FAILED and (backup.kind in used or facts.now - backup.started <= FAILED_FOR):
             remedy = f"put it right, then `atalaia backup now {server}`"
             yield Reason(
                 "failed", server, f"the last {backup.kind} backup, {backup.id}, failed: {backup.error}", remedy
