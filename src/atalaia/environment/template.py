@@ -87,7 +87,7 @@ targets = ["/var/log/*log"]        # the servers' own logs are always collected
 # port = 3120                      # of the metrics, on 127.0.0.1; without it: the next free port from 3120, remembered
 
 [backups.schedule]                 # cron expressions in local time; docs/backup-keeping.md says more about these three
-# plain = "0 3 * * *"              # every server, every night at three; so too logical, physical, incremental
+# logical = "0 3 * * *"            # every server, every night at three; so too plain, physical, incremental
 # verify = "0 5 * * 0"             # prove the last backup of each server again
 # prune = "0 6 * * *"              # retention is applied after each backup, too
 # jitter = "0"                     # starts are spread over as long, such as 10m
