@@ -126,9 +126,8 @@ class Machine:
         assert row
 
         def there() -> bool:
-            shown = json.loads(self.home.run("backup", "wal", "postgres_a", "--json", code=None).stdout)
-            ends = [reach["end"] for one in shown for reach in one["ranges"]]
-            return any(_lsn(end) > _lsn(row[0]) for end in ends)
+            seen = json.loads((self.home.state / "run" / "wal-postgres_a.json").read_text())
+            return _lsn(seen["archived_lsn"] or "0/0") > _lsn(row[0])
 
         wait_for(there, f"WAL up to {row[0]} is archived")
 
@@ -241,11 +240,14 @@ def _corrupt_page(machine: Machine, number: str) -> None:
     before = machine.state()
     with machine.home.connect("postgres_a", dbname="shop") as connection:
         connection.execute("CHECKPOINT")
-        path = connection.execute("SELECT pg_relation_filepath('orders')").fetchone()
-    assert path
+        found = connection.execute(
+            "SELECT pg_relation_filepath('orders'), split_part(trim('(' FROM ctid::text), ',', 1)::int FROM orders"
+            " ORDER BY id DESC LIMIT 1"
+        ).fetchone()
+    assert found
     machine.shell("atalaia down")
-    with (machine.home.state / "servers/postgres_a/data" / path[0]).open("r+b") as file:
-        file.seek(8192 + 100)
+    with (machine.home.state / "servers/postgres_a/data" / found[0]).open("r+b") as file:
+        file.seek(8192 * found[1] + 100)
         file.write(os.urandom(64))
     machine.shell("atalaia up")
     with pytest.raises(psycopg.errors.DataCorrupted):
