@@ -120,14 +120,17 @@ class Machine:
     def archived(self) -> None:
         """Until the archive has all that was written so far, and something after it."""
         with self.home.connect("postgres_a") as connection:
-            row = connection.execute("SELECT pg_current_wal_lsn()::text, pg_switch_wal()::text").fetchone()
+            row = connection.execute(
+                "SELECT pg_current_wal_lsn()::text, timeline_id, pg_switch_wal()::text FROM pg_control_checkpoint()"
+            ).fetchone()
             connection.execute("CREATE TABLE IF NOT EXISTS public.tick (at timestamptz)")
             connection.execute("INSERT INTO public.tick VALUES (now())")
         assert row
 
         def there() -> bool:
             seen = json.loads((self.home.state / "run" / "wal-postgres_a.json").read_text())
-            return _lsn(seen["archived_lsn"] or "0/0") > _lsn(row[0])
+            # What was noted before the server went back to an earlier moment does not count.
+            return seen["timeline"] == row[1] and _lsn(seen["archived_lsn"] or "0/0") > _lsn(row[0])
 
         wait_for(there, f"WAL up to {row[0]} is archived")
 
