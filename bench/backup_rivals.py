@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from atalaia.environment.errors import AtalaiaError
 from atalaia.postgres.cluster import Cluster
 from atalaia.postgres.connect import environment_variables
 from bench import usage
@@ -75,7 +77,7 @@ def _barman(name: str, cluster: Cluster, place: Path) -> Rival:
     address = f"host={cluster.host} port={cluster.port} user=postgres dbname=postgres"
     config.write_text(
         f"[barman]\nbarman_user = {user or 'root'}\nbarman_home = {place}\nbarman_lock_directory = {place}\n"
-        f"log_file = {place}/barman.log\nconfiguration_files_directory = {place}/none\n"
+        f"log_file = {place}/barman.log\nconfiguration_files_directory = {place}/barman.d\n"
         f"[bench]\ndescription = bench\nconninfo = {address}\nstreaming_conninfo = {address}\n"
         f"backup_method = postgres\nstreaming_archiver = on\nslot_name = barman\ncreate_slot = auto\n"
         f"path_prefix = {cluster.installation.bindir}\nbackup_compression = zstd\nbackup_compression_level = 3\n"
@@ -89,7 +91,10 @@ def _barman(name: str, cluster: Cluster, place: Path) -> Rival:
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            usage.run([*command, "switch-wal", "--force", "--archive", "bench"], variables, user=user)
+            _wait(lambda: any((place / "bench" / "streaming").glob("*.partial")))
+            usage.run([*command, "switch-wal", "--force", "bench"], variables, user=user)
+            # It makes no backup before WAL has come once.
+            _wait(lambda: usage.run([*command, "archive-wal", "bench"], variables, user=user) and _archived(place))
             made = [usage.run([*command, "backup", "bench"], variables, user=user) for _ in range(2)]
         finally:
             receiver.terminate()
@@ -101,6 +106,18 @@ def _barman(name: str, cluster: Cluster, place: Path) -> Rival:
         restored.append(usage.run([*command, "recover", "bench", "latest", place / "restored"], variables, user=user))
         shutil.rmtree(place / "restored")
     return Rival(name, _best(made), _best(restored), stored)
+
+
+def _archived(place: Path) -> bool:
+    return any(path.is_file() and len(path.name) == 24 for path in (place / "bench" / "wals").rglob("*"))
+
+
+def _wait(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AtalaiaError("Barman received no WAL within a minute", "see its log; or uninstall it")
+        time.sleep(0.2)
 
 
 @contextmanager

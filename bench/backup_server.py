@@ -80,7 +80,9 @@ def _fill(cluster: Cluster) -> None:
 
 @contextlib.contextmanager
 def started(cluster: Cluster) -> Iterator[Cluster]:
-    """A cluster running; stopped at the end."""
+    """A cluster running; stopped at the end. One that a killed bench has left running is stopped first."""
+    if left := control.postmaster(cluster):
+        control.stop(left)
     process = control.start(cluster)
     try:
         control.wait_ready(cluster, process)

@@ -158,6 +158,35 @@ def test_damage_is_not_copied_and_mended_from_where_it_is_whole(three: Site) -> 
     assert verify.check(three, now(three, backup), told.append) == {}
 
 
+HARMS: dict[str, Callable[[bytes], bytes | None]] = {
+    "flipped": lambda data: data[:-9] + bytes([data[-9] ^ 4]) + data[-8:],
+    "cut": lambda data: data[:-9],
+    "empty": lambda data: b"",
+    "removed": lambda data: None,
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_harm_to_any_object_anywhere_is_told_and_mended(three: Site, harm: str) -> None:
+    backup = make(three, size=30_000)
+    copies.copy_backups(three, lambda _: None)
+    names = [name for name in objects(three.repository) if not name.endswith("proof.json")]
+    assert len(names) == 4
+    for place in (three.repository, three.copies[1]):
+        for name in names:
+            whole_one = place.read(name)
+            harmed = HARMS[harm](whole_one)
+            place.delete(name) if harmed is None else place.put(name, harmed)
+            assert list(verify.check(three, now(three, backup), lambda _: None)) == [place.address]
+            assert now(three, backup).state is State.COMPLETE
+            reader = sources.opened(three, now(three, backup), lambda _: None)
+            assert reader.damage() == []
+            assert len(reader.read("second")) == 30_000
+            copies.copy_backups(three, lambda _: None)
+            assert place.read(name) == whole_one
+            assert verify.check(three, now(three, backup), lambda _: None) == {}
+
+
 def test_a_backup_is_read_from_a_copy_when_it_must_be(three: Site, folder: Path) -> None:
     backup = make(three)
     copies.copy_backups(three, lambda _: None)
@@ -317,7 +346,11 @@ def test_wal_is_copied(three: Site) -> None:
     assert copies.copy_wal(three, "postgres_a", lambda _: None) == {}
     assert objects(three.copies[1]) == objects(three.repository)
     three.repository.put("postgres_a/wal/2", os.urandom(102))
-    three.repository.put("postgres_a/wal/3", b"")
+    three.repository.put("postgres_a/wal/3.open", b"")
+    assert copies.copy_wal(three, "postgres_a", lambda _: None) == {}
+    assert objects(three.copies[1]) == objects(three.repository)
+    three.repository.delete("postgres_a/wal/3.open")
+    three.repository.put("postgres_a/wal/3", b"whole")
     assert copies.copy_wal(three, "postgres_a", lambda _: None) == {}
     assert objects(three.copies[1]) == objects(three.repository)
 

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,8 @@ from atalaia.postgres import control, init
 from atalaia.postgres.cluster import Cluster
 from atalaia.runtime.process import Process
 from atalaia.supervisor import layout
+from tests.integration.logs_support import free_port
+from tests.integration.object_store import Store
 from tests.scenario.backup_oracle import Content, Server, content, differences
 
 DYING = Path(__file__).with_name("backup_dying.py")
@@ -43,9 +46,11 @@ class Yard:
         folder.chmod(0o755)
         (folder / "temp").mkdir()
         (folder / "temp").chmod(0o711)
-        (folder / "atalaia.toml").write_text(
-            f'[servers.postgres_a]\nversion = {major}\n[backups]\nkind = "{kind}"\n{more}\n[collection]\ntargets = []\n'
+        self._text = (
+            f"[collection]\ntargets = []\n[servers.postgres_a]\nversion = {major}\nport = {free_port()}\n"
+            f'[backups]\nkind = "{kind}"\n{more}\n'
         )
+        self._write()
         self.environment = load(folder / "atalaia.toml")
         decided = layout.decide(self.environment)
         self.cluster: Cluster = replace(decided.clusters["postgres_a"], settings={"fsync": False})
@@ -53,6 +58,20 @@ class Yard:
         self.start()
         self.recorded: dict[str, Content] = {}
         self.pruned: set[str] = set()
+        self.retained = 0
+
+    def _write(self, more: str = "") -> None:
+        (self.folder / "atalaia.toml").write_text(f"{self._text}{more}\n")
+
+    @contextlib.contextmanager
+    def retaining(self, last: int) -> Iterator[None]:
+        """Only the last backups are to be kept, as long as the block lasts."""
+        self._write(f"[backups.retention]\nlast = {last}\n")
+        self.retained = last
+        try:
+            yield
+        finally:
+            self._write()
 
     # The server
 
@@ -66,8 +85,12 @@ class Yard:
             if kill:
                 family = psutil.Process(process.pid).children(recursive=True)
                 os.kill(process.pid, signal.SIGKILL)
+                assert process.wait(10)
                 process.reap()
-                psutil.wait_procs(family, timeout=20)
+                _, left = psutil.wait_procs(family, timeout=10)
+                for child in left:  # such as a walsender that waits for a receiver that has halted
+                    child.kill()
+                psutil.wait_procs(left, timeout=10)
             else:
                 assert control.stop(process, 30)
 
@@ -159,22 +182,32 @@ class Yard:
                 self.recorded.setdefault(name, self.now)
 
     def check(self, *, pruning: bool = False) -> dict[str, Row]:
-        """After whatever happened: nothing good is lost, nothing is half there, the next command tidies up."""
+        """After whatever happened: nothing good is lost, nothing is half there; the rows of all backups.
+
+        `pruning`: what retention lets go may be gone, or marked as going, but neither more nor half of it.
+        """
         found = self.backups()
         self.note(found)
-        lost = {name for name in self.recorded if found.get(name, {"state": "gone"})["state"] not in USABLE}
-        assert pruning or lost <= self.pruned, f"good backups are lost: {lost - self.pruned}"
+        good = [name for name, row in found.items() if row["state"] in USABLE]
+        lost = {name for name in self.recorded if name not in good} - self.pruned
         if pruning:
-            assert all(name not in found for name in lost - self.pruned), "a pruned backup is failed, not gone"
+            kept = sorted(self.recorded.keys() - self.pruned)[-self.retained :]
+            assert not lost & set(kept), f"retention keeps these, and they are lost: {lost & set(kept)}"
             self.pruned |= lost
+        else:
+            assert not lost, f"good backups are lost: {lost}"
         assert not [name for name, row in found.items() if row["state"] == "running"]
+        repository = self.environment.state.root / "backups"
+        if repository.is_dir():
+            missing = [name for name in good if not (repository / "postgres_a" / name / "manifest.json").is_file()]
+            assert not missing, f"listed as good, and not there: {missing}"
         return found
 
     def check_tidy(self) -> None:
         """Nothing is left of commands that were killed: objects, partial files, servers, processes, sockets, locks."""
         wait_until(lambda: not self.strays(), lambda: f"processes are left: {self.strays()}")
         usable = set(self.usable())
-        repository = self.folder / ".atalaia" / "backups"
+        repository = self.environment.state.root / "backups"
         if repository.is_dir():
             wanted = {f"postgres_a/{name}" for name in usable} | {"postgres_a/wal"}
             there = {
@@ -279,6 +312,12 @@ def check_told(err: str) -> None:
     last = err.rstrip().splitlines()[-1:]
     assert re.search(r"^atalaia: \S", err, re.MULTILINE), f"no message: {err!r}"
     assert last[0].startswith("  "), f"no remedy: {err!r}"
+
+
+def objects(store: Store) -> list[str]:
+    """Names of all objects of a bucket."""
+    with urllib.request.urlopen(f"{store.direct}/{store.bucket}?list-type=2") as answer:
+        return re.findall(r"<Key>([^<]*)</Key>", answer.read().decode())
 
 
 def wait_until(condition: Any, told: Any, seconds: float = 30) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import shutil
 import signal
@@ -17,10 +18,11 @@ import pytest
 
 from atalaia.backup.kinds import KINDS
 from tests.conftest import soak
-from tests.scenario.backup_chaos import Yard, check_told, disk, yard
+from tests.integration.object_store import Fault, Store, bucket, moto
+from tests.scenario.backup_chaos import Yard, check_told, disk, objects, yard
 from tests.scenario.backup_work import begin, change
 
-KIND = "logical" if "logical" in KINDS else "plain"
+KIND = os.environ.get("ATALAIA_KIND") or ("logical" if "logical" in KINDS else "plain")
 _ROWS = 150_000  # of one table: more than a chunk, so that something is stored while more is read
 _STORING = r"open .*(\.pack|\.zst|\.sealed)\..*partial"  # the first chunk is there
 
@@ -38,30 +40,43 @@ def grounds(request: pytest.FixtureRequest) -> Iterator[Yard]:
 
 
 _STEPS = 60  # about as many as each of these commands takes; a few of these kills come too late
-_ACTIONS = ("now", "restore", "verify", "now")
+_ACTIONS = ("now", "restore", "prune", "verify", "now")
 
 
 @pytest.mark.timeout(7200 if soak() else 300)
 @pytest.mark.parametrize("grounds", sorted(KINDS) if soak() else [KIND], indirect=True)
 def test_killed_at_random_points(grounds: Yard, rng: random.Random) -> None:
     killed = 0
-    for number in range(100 if soak() else 4):
+    for number in range(100 if soak() else 5):
         change(grounds.server, rng)
         grounds.record()
         action = _ACTIONS[number % len(_ACTIONS)]
-        name = rng.choice(sorted(grounds.recorded))
-        arguments = {"now": (), "verify": (name,), "restore": (name, "--to", str(grounds.folder / "restored"))}[action]
-        killed += _killed(grounds, rng, action, *arguments)
-        grounds.check()
-        if action == "restore" and (grounds.folder / "restored").exists():
-            # The same command again clears what the killed one has left, or says that all of it is there.
-            grounds.run("backup", action, *arguments, code=None)
-            assert (grounds.folder / "restored" / "data" / "PG_VERSION").is_file()
-            shutil.rmtree(grounds.folder / "restored")
+        killed += _action(grounds, rng, action)
         if soak():
             _goes_on(grounds, rng)
     assert killed >= (50 if soak() else 1)
-    _settle(grounds, rng)
+
+
+def _action(grounds: Yard, rng: random.Random, action: str) -> bool:
+    """Kill a command somewhere, and see that the next one ends or clears what it began; whether it was killed."""
+    if action == "prune":
+        with grounds.retaining(2):
+            killed = _killed(grounds, rng, "prune")
+            grounds.check(pruning=True)
+            grounds.run("backup", "prune")
+            assert len(grounds.check(pruning=True).keys() & grounds.recorded.keys()) <= 2
+        return killed
+    name = rng.choice(sorted(grounds.recorded.keys() - grounds.pruned))
+    target = grounds.folder / "restored"
+    arguments = {"now": (), "verify": (name,), "restore": (name, "--to", str(target))}[action]
+    killed = _killed(grounds, rng, action, *arguments)
+    grounds.check()
+    if action == "restore" and killed and target.exists():
+        if (target / "restoring").exists():
+            grounds.run("backup", action, *arguments)
+        assert (target / "data" / "PG_VERSION").is_file()
+    shutil.rmtree(target, ignore_errors=True)
+    return killed
 
 
 def _killed(grounds: Yard, rng: random.Random, *arguments: str) -> bool:
@@ -73,12 +88,56 @@ def _killed(grounds: Yard, rng: random.Random, *arguments: str) -> bool:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(rng.uniform(0.5, 6))
         process.kill()
+    return _ended(grounds, process, arguments[0])
+
+
+def _ended(grounds: Yard, process: subprocess.Popen[str], action: str) -> bool:
     out, err = process.communicate(timeout=300)
     point = grounds.steps()[1] if (grounds.folder / "steps").exists() else "a moment"
-    print(f"{arguments[0]}: {process.returncode} at {point}")
+    print(f"{action}: {process.returncode} at {point}")
     assert "Traceback" not in out + err
     assert process.returncode in (0, -signal.SIGKILL), err
     return process.returncode != 0
+
+
+@pytest.mark.timeout(7200 if soak() else 300)
+def test_killed_while_it_uploads(rng: random.Random) -> None:
+    with contextlib.ExitStack() as stack:
+        store = stack.enter_context(bucket(stack.enter_context(moto())))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="atalaia-test-")))
+        folder.chmod(0o755)
+        options = ", ".join(f'{key} = "{value}"' for key, value in store.options.items())
+        more = f'repository = "{store.address}"\noptions = {{ {options} }}'
+        grounds = stack.enter_context(yard(folder / "env", KIND, more=more))
+        begin(grounds.server, _ROWS)
+        grounds.backup()
+        length = len(store.requests)
+        for _ in range(40 if soak() else 2):
+            change(grounds.server, rng)
+            grounds.record()
+            _kill_at_request(grounds, store, rng.randrange(1, length + 1))
+            grounds.check()
+        grounds.backup()
+        there = {path.split("/")[2] for path in objects(store)}
+        assert there == set(grounds.usable()), "objects of killed backups are left"
+        for name in sorted(grounds.recorded) if soak() else [rng.choice(sorted(grounds.recorded))]:
+            grounds.check_restores(name)
+
+
+def _kill_at_request(grounds: Yard, store: Store, number: int) -> None:
+    """Kill a backup when the store gets its n-th request, before it is answered."""
+    began, process = len(store.requests), grounds.command("backup", "now")
+
+    def fault(method: str, path: str, count: int) -> Fault | None:
+        if len(store.requests) - began >= number:
+            process.kill()
+        return None
+
+    store.fault = fault
+    try:
+        _ended(grounds, process, f"now, {number} requests")
+    finally:
+        store.fault = lambda method, path, count: None
 
 
 def _settle(grounds: Yard, rng: random.Random) -> None:
@@ -209,4 +268,26 @@ def test_a_catalogue_that_another_process_holds(grounds: Yard, rng: random.Rando
     else:
         assert process.returncode == 0, err
     grounds.check()
+    _settle(grounds, rng)
+
+
+def test_what_uses_backups_and_what_removes_them_at_once(grounds: Yard, rng: random.Random) -> None:
+    change(grounds.server, rng)
+    oldest = grounds.usable()[0]
+    for _ in range(2):
+        grounds.backup()
+    target = grounds.folder / "restored"
+    for action in ("verify", "restore"):
+        arguments = (action, oldest, *(("--to", str(target)) if action == "restore" else ()))
+        with grounds.retaining(2):
+            with grounds.halted("backup", *arguments, match="subprocess.Popen .*(initdb|bin/postgres)") as process:
+                _, told = grounds.run("backup", "prune")
+                assert "in use" in told
+                assert oldest in grounds.usable()
+            assert process.communicate(timeout=120)
+            assert process.returncode == 0, "it lost what it worked with"
+    shutil.rmtree(target)
+    with grounds.retaining(2):
+        grounds.run("backup", "prune")
+        assert oldest not in grounds.check(pruning=True)
     _settle(grounds, rng)

@@ -14,6 +14,7 @@ from atalaia.backup.site import Site
 from atalaia.backup.sources import opened
 from atalaia.backup.vault.place import Missing, Place, PlaceError
 from atalaia.backup.vault.transfer import give, mirror
+from atalaia.backup.wal import archive
 from atalaia.environment.errors import AtalaiaError
 from atalaia.environment.units import show_size
 
@@ -76,7 +77,7 @@ def copy_wal(site: Site, server: str, tell: Progress) -> dict[str, str]:
     problems = {}
     for target in site.copies:
         try:
-            copied = mirror(site.repository, target, f"{server}/wal/")
+            copied = mirror(site.repository, target, f"{archive.folder_of(server)}/", archive.OPEN)
         except AtalaiaError as error:
             problems[target.address] = error.what
             _log.error(logfmt("copy_failed", server=server, wal=True, repository=target.address, problem=error.what))

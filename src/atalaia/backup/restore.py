@@ -181,7 +181,7 @@ def _fill(
     settings.write_for(cluster.data / "pg_ident.conf", "", cluster.account)
     progress(f"{backup.id}: making it durable")
     initdb = cluster.installation.program("initdb")
-    done = run([initdb, "--sync-only", f"--pgdata={cluster.data}"], account=cluster.account, seconds=86_400)
+    done = run([initdb, "--sync-only", f"--pgdata={cluster.data.resolve()}"], account=cluster.account, seconds=86_400)
     if done.returncode:
         raise AtalaiaError(f"{cluster.data} could not be synced to disk: {done.stderr.strip()}", "check the disk")
     init.unmark(cluster)

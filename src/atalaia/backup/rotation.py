@@ -17,6 +17,7 @@ from atalaia.backup.vault.keys import Key, Keyring
 from atalaia.backup.vault.manifest import NAME
 from atalaia.backup.vault.place import Missing, Place
 from atalaia.backup.vault.reader import look, open_backup
+from atalaia.backup.wal.rewrap import rewrap as rewrap_wal
 from atalaia.environment.errors import AtalaiaError, InputError
 
 _log = logging.getLogger("atalaia.backup")
@@ -33,7 +34,7 @@ class KeyCheck:
 
 @dataclass(frozen=True, slots=True)
 class Rewrapped:
-    """How many manifests are under the current key now, how many were, and what could not be."""
+    """How many manifests and keys of archived WAL were put under the current key, how many were, what could not be."""
 
     changed: int
     unchanged: int
@@ -92,6 +93,7 @@ def rewrap(site: Site, progress: Progress) -> Rewrapped:
         try:
             for server, folders in _servers(place):
                 with using(site, server, progress):
+                    changed += rewrap_wal(place, server, ring)
                     for folder in folders:
                         try:
                             done = _rewrap(place, folder, ring)

@@ -65,19 +65,20 @@ def inspect(
         progress = _Progress(meter)
         inspected = inspecting.inspect(dump, progress)
     report = inspected.report
+    if not as_json:
+        _print(report)
+        sys.stdout.flush()
     size = inspecting.write_repaired(inspected, repair) if repair else 0
+    if repair and not as_json:
+        print(f"\nrepaired copy: {repair} ({show_size(size)}, mode 0600)")
+        for change in inspected.changes or ("nothing had to be changed",):
+            print(f"  {change}")
     proof = proving.prove(inspected, progress) if prove else None
+    if proof and not as_json:
+        _print_proof(proof)
     if as_json:
         copy: dict[str, Any] = {"path": str(repair), "size": size, "changes": list(inspected.changes)}
         print_json(report.as_dict() | {"repaired": copy if repair else None, "proof": _proof(proof)})
-    else:
-        _print(report)
-        if repair:
-            print(f"\nrepaired copy: {repair} ({show_size(size)}, mode 0600)")
-            for change in inspected.changes or ("nothing had to be changed",):
-                print(f"  {change}")
-        if proof:
-            _print_proof(proof)
     good = report.effect < (Effect.PARTIAL if repair or prove else Effect.REPAIR)
     if not good or (proof and proof.problem):
         raise typer.Exit(1)

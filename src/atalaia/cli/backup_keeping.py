@@ -27,7 +27,6 @@ from atalaia.environment.units import show_size
 if TYPE_CHECKING:
     from atalaia.backup.keeping.orphans import Orphan
     from atalaia.backup.keeping.prune import Pruned
-    from atalaia.environment.load import Environment
 
 MarkOption = Annotated[
     str | None, typer.Option("--until", help="A date such as 2027-12-31: kept through its end.", show_default=False)
@@ -41,20 +40,6 @@ def add(group: typer.Typer) -> None:
     group.command(hidden=True)(serve)
 
 
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _prepare(file: Path | None) -> Environment:
-    """The environment, with what happens to backups written to its logs."""
-    from atalaia.runtime.logs import configure
-
-    environment = environment_of(file)
-    if environment.state.root.is_dir():
-        configure("backup", environment.state.own_logs / "backup.log")
-    return environment
-
-
 def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what stays, what goes, and why.")] = False,
     as_json: JsonOption = False,
@@ -66,8 +51,9 @@ def prune(
     """
     from atalaia.backup import site
     from atalaia.backup.keeping import prune as pruning
+    from atalaia.cli.backups import prepare, tell
 
-    done = pruning.prune(site.of(_prepare(file)), _tell, dry_run=dry_run)
+    done = pruning.prune(site.of(prepare(file)), tell, dry_run=dry_run)
     if as_json:
         print_json(_pruned(done, dry_run))
     else:
@@ -160,8 +146,9 @@ def _mark(identifier: str, mark: str, file: Path | None) -> None:
     from atalaia.backup import catalogue, site
     from atalaia.backup.keeping.prune import mark as set_mark
     from atalaia.backup.keeping.retention import half_gone
+    from atalaia.cli.backups import prepare
 
-    place = site.of(_prepare(file))
+    place = site.of(prepare(file))
     backup = catalogue.get(place.catalogue, identifier)
     if half_gone(backup):
         raise InputError(f"{identifier} is being removed", f"`{command_name()} backup prune` ends that")
@@ -189,7 +176,7 @@ def schedule(as_json: JsonOption = False, file: FileOption = None) -> None:
                 "finished": run.finished.isoformat() if run.finished else None,
                 "attempt": run.attempt,
                 "exit_code": run.code,
-                "said": run.said,
+                "problem": run.problem,
             }
         at = due.at.astimezone(zone) if due else None
         found.append({"task": job.task, "server": job.server or None, "cron": job.cron, "next": at, "last": last})
@@ -212,7 +199,7 @@ def _result(last: dict[str, Any] | None) -> str:
         return "-"
     began = f"{datetime.fromisoformat(last['started']):%Y-%m-%d %H:%M}Z"
     if last["finished"] is None:
-        return f"{began} [yellow]running[/yellow]"
+        return f"{began} [yellow]running[/yellow]" + (" (the one before it failed)" if last["problem"] else "")
     code = last["exit_code"]
     if code is None:
         return f"{began} nobody saw how it ended"

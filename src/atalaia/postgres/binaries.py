@@ -96,6 +96,15 @@ def inspect(bindir: Path, origin: str) -> Installation | None:
     return Installation(int(match[2]), match[1], bindir, origin) if match else None
 
 
+def available() -> dict[int, Installation]:
+    """The best installation of each major version that can be used without being configured."""
+    found: dict[int, Installation] = {}
+    for installation in _installations():
+        if installation.major >= OLDEST:
+            found.setdefault(installation.major, installation)
+    return found
+
+
 def _installations() -> Iterator[Installation]:
     """All installations that are found without being configured, best first."""
     for bindir, origin in _candidates():

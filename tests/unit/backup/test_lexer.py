@@ -76,3 +76,37 @@ def test_block_size_changes_nothing(parts: list[tuple[bytes, int]], size: int) -
     whole = pieces(text)
     assert pieces(text, size) == whole
     assert [piece.rows if piece.kind is Kind.ROWS else -1 for piece in whole] == [rows for _, rows in parts]
+
+
+_VALUES = st.lists(
+    st.one_of(_QUOTED, st.sampled_from([b"1", b"NULL", b"-1.5e3", b"B'01'", b"E'\\'x'"])), min_size=1, max_size=3
+)
+_INSERT = st.tuples(
+    st.sampled_from([b"t", b'public."odd ""t"', b"s.t (a, b)"]), st.lists(_VALUES, min_size=1, max_size=3)
+).map(
+    lambda one: (
+        b"INSERT INTO " + one[0] + b" VALUES " + b",\n\t".join(b"(" + b", ".join(v) + b")" for v in one[1]) + b";\n",
+        len(one[1]),
+    )
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.one_of(_INSERT, _INSERT, _INSERT, _STATEMENT), max_size=8), st.integers(1, 400))
+def test_runs_of_inserts_are_the_same_text_as_their_statements(parts: list[tuple[bytes, int]], size: int) -> None:
+    text = b"".join(part for part, _ in parts)
+    lexer = Lexer(inserts=True)
+    found = [piece for start in range(0, len(text), size) for piece in lexer.feed(text[start : start + size])]
+    assert lexer.at_rest
+    assert b"".join(text[piece.start : piece.end].rstrip(b"\n") for piece in found).replace(b"\n", b"") == text.replace(
+        b"\n", b""
+    )
+    for piece in found:
+        if piece.kind is Kind.ROWS:
+            inside = pieces(text[piece.start : piece.end])
+            assert all(one.text.startswith(piece.text) for one in inside)
+            rows = sum(
+                rows for part, rows in parts if text.find(part) >= 0 and part[:-1] in [one.text for one in inside]
+            )
+            assert piece.rows >= len(inside)
+            assert piece.rows <= max(rows, 1) * len(inside)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from atalaia.backup.model import Backup, State, Target
 from atalaia.backup.physical import copied, files, journal, manifest, targets
 from atalaia.backup.physical.tar import File, Follower, Layout
+from atalaia.backup.vault.chunks import Codec
 from atalaia.backup.vault.place import Damaged
 from atalaia.environment.errors import InputError
 from atalaia.postgres.binaries import Installation
@@ -279,3 +280,17 @@ def test_only_what_nobody_reads_of_other_databases_is_left_out(tmp_path: Path) -
     assert not room.left_out("global/1262")
     assert not room.left_out("pg_wal/000000010000000000016390")
     assert not replace(room, without=frozenset()).left_out("base/16390/2619")
+
+
+@given(st.binary(max_size=5000), st.sampled_from(["zstd", "lz4", "none"]), st.booleans())
+def test_a_chunk_is_opened_into_a_buffer_used_before(raw: bytes, compression: Any, encrypted: bool) -> None:
+    codec = Codec(compression, 1, b"k" * 32 if encrypted else None, "id")
+    buffer = bytearray(b"?" * 6000)
+    stored = codec.seal(7, raw)
+    codec.open_into(7, stored, len(raw), buffer)
+    assert buffer == raw + b"?" * (6000 - len(raw))
+    with pytest.raises(Damaged, match="chunk 7 of id"):
+        codec.open_into(7, stored, len(raw) + 1, buffer)
+    if encrypted:
+        with pytest.raises(Damaged, match="chunk 8 of id is damaged"):
+            codec.open_into(8, stored, len(raw), buffer)

@@ -110,6 +110,9 @@ def test_a_run_that_made_no_backup_at_all_is_told() -> None:
     assert (told.kind, told.server, "takes no connection" in told.text) == ("run", "postgres_a", True)
     assert kinds(row("a", DAY), runs={"prune": run}) == ["run"]
     assert kinds(row("a", DAY), runs={"prune": replace(run, code=0)}) == []
+    again = replace(run, finished=None, code=None)
+    assert kinds(row("a", DAY), runs={"prune": again}) == []
+    assert kinds(row("a", DAY), runs={"prune": replace(again, before=run.problem)}) == ["run"], "it is not over yet"
     assert kinds(row("a", DAY), runs={"verify": run}) == [], "it is scheduled no more"
     failed = row("b", DAY - timedelta(minutes=1), State.FAILED, error="x")
     assert kinds(row("a", 1.5 * DAY), failed, runs={"logical/postgres_a": run}) == ["failed"], "told once"

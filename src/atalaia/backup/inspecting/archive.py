@@ -14,11 +14,10 @@ from pathlib import Path
 from atalaia.backup.inspecting.recognise import ARCHIVE
 from atalaia.backup.inspecting.source import BLOCK, Source
 from atalaia.environment.errors import AtalaiaError, InputError
-from atalaia.postgres.binaries import OLDEST, Installation, find
+from atalaia.postgres.binaries import Installation, available
 from atalaia.postgres.tools import run, variables
 
 _MESSAGE = re.compile(rb"pg_dump: (?:warning|error|detail|hint|info): [\x20-\x7e\x80-\xff]{1,2000}\n")
-_NEWEST = 40
 ENOUGH = 8  # line ends; that so many bytes 10 all follow a 13 by chance has the probability 256^-8
 # No fault of the archive: this pg_restore was built without the library.
 _UNABLE = re.compile(r"does not support|not supported by this build|unsupported version|requires? .* support")
@@ -98,13 +97,10 @@ def _clean(data: bytes, damage: Damage, head: int) -> tuple[bytes, int]:
 
 def installations(client_version: str) -> list[Installation]:
     """The installations whose pg_restore may read it: that of its own major first, then the newest."""
-    found = []
     digits = re.match(r"\d+", client_version)
     first = int(digits[0]) if digits else 0
-    for major in sorted(range(OLDEST, _NEWEST), key=lambda major: (major != first, -major)):
-        with contextlib.suppress(AtalaiaError):
-            found.append(find(major))
-    return found
+    found = available()
+    return [found[major] for major in sorted(found, key=lambda major: (major != first, -major))]
 
 
 def versions(head: bytes) -> tuple[str, str]:

@@ -134,5 +134,5 @@ class Normaliser:
         stripped = len(block) - len(plain)
         self.stripped += stripped
         self.bare += ends - stripped
-        self.doubled += plain.count(b"\r\n")
+        self.doubled += plain.count(b"\r\n") if b"\r" in plain else 0
         return plain

@@ -16,15 +16,14 @@ from atalaia.backup.model import Progress
 from atalaia.backup.plain.contents import Contents, Database, Reader, differences, identifier
 from atalaia.backup.plain.lexer import Lexer
 from atalaia.backup.plain.load import contents_of, psql
-from atalaia.environment.errors import AtalaiaError, InputError
-from atalaia.postgres.binaries import OLDEST, Installation, find
+from atalaia.environment.errors import InputError
+from atalaia.postgres.binaries import OLDEST, Installation, available
 from atalaia.postgres.cluster import SUPERUSER, Cluster
 from atalaia.postgres.connect import connect
 from atalaia.postgres.places import reachable
 from atalaia.postgres.temporary import temporary
 from atalaia.runtime.accounts import server_account
 
-_NEWEST = 40
 _OF_DATABASE = re.compile(
     rb"(?:CREATE|ALTER|COMMENT ON) DATABASE |SELECT pg_catalog\.set_config\(|(?:GRANT|REVOKE) .* ON DATABASE "
 )
@@ -65,11 +64,9 @@ def fitting(version: str) -> Installation:
     """The installation of a version's major, or of the oldest newer one. Raises InputError when there is none."""
     digits = version.split(".")[0]
     first = max(int(digits) if digits.isdigit() else OLDEST, OLDEST)
-    for major in range(first, _NEWEST):
-        try:
-            return find(major)
-        except AtalaiaError:
-            continue
+    found = available()
+    if majors := [major for major in found if major >= first]:
+        return found[min(majors)]
     raise InputError(f"there is no PostgreSQL {first} or newer here", "install one, then try again")
 
 

@@ -53,7 +53,8 @@ def form_of(head: bytes) -> str:
     if head.replace(b"\r\n", b"\n").startswith(b"toc.dat\0"):
         return "tar"
     text = normal_head(head)
-    return "text" if b"\0" not in text and stray.first_line(text) >= 0 else ""
+    other = b"\0" in text or re.match(rb"-- (?:MySQL|MariaDB) dump", text)
+    return "text" if not other and stray.first_line(text) >= 0 else ""
 
 
 def normal_head(head: bytes) -> bytes:

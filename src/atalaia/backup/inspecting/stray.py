@@ -8,16 +8,21 @@ columns decides, within quotes nothing can be taken out for certain.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
+from atalaia.backup.plain.contents import identifier
 from atalaia.backup.plain.lexer import Lexer
 
-_NEEDLES = (b"pg_dump: ", b"pg_dumpall: ", b"WARNING:  ", b"DETAIL:  ", b"HINT:  ", b"NOTICE:  ")
-_LINE_START_ONLY = frozenset(_NEEDLES[2:])
+# What libpq prints of a server's messages; two spaces stand behind the colon.
+_LEVEL = re.compile(rb"(?:\A|\n)(WARNING|NOTICE|DETAIL|HINT):\Z")
+_LONGEST_LEVEL = 10
+_MESSAGE = re.compile(rb"pg_dump(?:all)?: |(?:WARNING|NOTICE|DETAIL|HINT):  ")
 _COLUMNS = re.compile(rb'"(?:[^"]|"")*"|,')
 _PROBLEM = re.compile(rb"pg_dump(?:all)?: (?:error|fatal)|FATAL:  |ERROR:  ")
 LONGEST = 8192
+_FIRST = re.compile(
+    rb"^(?:--|/\*|SET [a-z_]+ = |\\(?:restrict|connect) |(?:CREATE|COPY|INSERT INTO|ALTER|BEGIN|DROP|SELECT) ?)", re.M
+)
 # Lines that may stand before a dump's first line or behind its last one.
 _AROUND = re.compile(
     rb"(?:pg_dump(?:all)?: |[A-Z]{4,9}:  |could not change directory|perl: warning|Password|Error|error|OCI runtime|"
@@ -47,11 +52,7 @@ def first_line(head: bytes) -> int:
 
     -1 when nothing there looks like the beginning of a dump.
     """
-    match = re.search(
-        rb"^(?:--\n-- PostgreSQL database |--\n-- (?:Roles|Name:|Data for)|SET [a-z_]+ = |\\restrict )", head, re.M
-    )
-    if not match:
-        match = re.search(rb"^(?:CREATE|COPY|INSERT INTO|ALTER|BEGIN|DROP|--|/\*|\\connect)", head, re.M)
+    match = _FIRST.search(head)
     return match.start() if match else -1
 
 
@@ -60,16 +61,30 @@ def likely(text: bytes) -> bool:
     return all(_AROUND.fullmatch(line) for line in text.split(b"\n") if line.strip())
 
 
-def candidates(block: bytes) -> Iterator[int]:
+def candidates(block: bytes) -> list[int]:
     """Where in a block words of standard error begin, in order."""
     found = []
-    for needle in _NEEDLES:
-        at = block.find(needle)
-        while at >= 0:
-            if needle not in _LINE_START_ONLY or at == 0 or block[at - 1] == 10:
-                found.append(at)
-            at = block.find(needle, at + 1)
-    return iter(sorted(found))
+    at = block.find(b"pg_dump")
+    while at >= 0:
+        if block.startswith((b": ", b"all: "), at + len(b"pg_dump")):
+            found.append(at)
+        at = block.find(b"pg_dump", at + 1)
+    at = block.find(b":  ")
+    while at >= 0:
+        if level := _LEVEL.search(block, max(0, at - _LONGEST_LEVEL), at + 1):
+            found.append(level.start(1))
+        at = block.find(b":  ", at + 1)
+    return sorted(found)
+
+
+def behind(block: bytes, end: int) -> bytes:
+    """The line at `end`, or the first one behind it that is no message itself."""
+    while True:
+        newline = block.find(b"\n", end, end + LONGEST)
+        line = block[end : newline if newline >= 0 else end + LONGEST]
+        if newline < 0 or not _MESSAGE.match(line):
+            return line
+        end = newline + 1
 
 
 def problem(text: bytes) -> bool:
@@ -77,15 +92,17 @@ def problem(text: bytes) -> bool:
     return _PROBLEM.match(text) is not None
 
 
-def certain(lexer: Lexer, before: bytes, message: bytes, after: bytes) -> bool | None:
+def certain(lexer: Lexer, before: bytes, message: bytes, after: bytes, *, aligned: bool) -> bool | None:
     """Whether a message is no part of the dump; None: it is data for certain.
 
     `lexer` has read all before it; `before` is what stands before it in its line, `after` the line behind it.
+    `aligned`: it stands where pg_dump has handed on a whole number of blocks, in a dump that has other messages.
     """
     if copy := lexer.copying:
         wanted = _columns(copy.text) - 1
         if wanted <= 0:
-            return False
+            # It names the very table in whose rows it stands: no table's own rows do.
+            return aligned or message == b'pg_dump: dumping contents of table "%s"' % _table(copy.text)
         tabs, behind = before.count(b"\t"), after.count(b"\t")
         whole = tabs + message.count(b"\t") == wanted
         joined = bool(before) and not after.startswith(b"\\.") and tabs + behind == wanted
@@ -94,8 +111,12 @@ def certain(lexer: Lexer, before: bytes, message: bytes, after: bytes) -> bool |
         return joined or not before
     if lexer.quoted:
         comment = lexer.rest.rfind(b"\n--") >= lexer.rest.rfind(b"\n")
-        return None if comment or before else False
+        return True if aligned else None if comment or before else False
     return True
+
+
+def _table(copy: bytes) -> bytes:
+    return identifier(copy[len(b"COPY ") :], 2).encode()
 
 
 def _columns(copy: bytes) -> int:

@@ -14,16 +14,16 @@ CLUSTER = b"-- PostgreSQL database cluster dump"
 DATABASE = b"-- PostgreSQL database dump"
 _VERSION = re.compile(rb"-- Dumped (from database|by pg_dump) version (\S+)")
 _WORD = re.compile(
-    rb"(?:CREATE|ALTER|SET|SELECT|COPY|INSERT|COMMENT|GRANT|REVOKE|DROP|DO|REFRESH|LOCK|ANALYZE|BEGIN|COMMIT|START|VALUES|"
-    rb"UPDATE|DELETE|SECURITY|IMPORT|REINDEX|CLUSTER|TRUNCATE|RESET|WITH|CALL|ROLLBACK|REASSIGN|VACUUM|CHECKPOINT|END)\b",
+    rb"(?:CREATE|ALTER|SET|SELECT|COPY|INSERT|COMMENT|GRANT|REVOKE|DROP|DO|REFRESH|LOCK|ANALYZE|BEGIN|COMMIT|START|"
+    rb"VALUES|UPDATE|DELETE|SECURITY|IMPORT|REINDEX|CLUSTER|TRUNCATE|RESET|WITH|CALL|ROLLBACK|REASSIGN|VACUUM|"
+    rb"CHECKPOINT|END)\b",
     re.I,
 )
 _LINE = re.compile(rb"^(?:" + _WORD.pattern + rb"|--)", re.M | re.I)
 _DROP = re.compile(rb"DROP (DATABASE|ROLE|USER|TABLESPACE|SCHEMA|[A-Z ]+?) (?:IF EXISTS )?(.*);\Z", re.S)
 _ALTER_DROP = re.compile(rb"ALTER (?:TABLE|DOMAIN|PUBLICATION) .* DROP (?:CONSTRAINT|DEFAULT|IDENTITY)\b.*;\Z", re.S)
 _GRANTEE = re.compile(
-    rb"\A(?:ALTER [^']*? OWNER|GRANT [^']*?|CREATE POLICY [^']*?|"
-    rb"ALTER DEFAULT PRIVILEGES FOR ROLE (\S+).*?) TO ([^;]*)",
+    rb"(?:ALTER [^']*? OWNER|GRANT [^']*?|CREATE POLICY [^']*?|ALTER DEFAULT PRIVILEGES FOR ROLE (\S+).*?) TO ([^;]*)",
     re.S,
 )
 _ENCODING = re.compile(rb"SET client_encoding = '([^']*)'")
@@ -75,6 +75,7 @@ class Survey:
     foreign: list[str] = field(default_factory=list)
     edits: list[Edit] = field(default_factory=list)
     current: str = "-"
+    base: int = 0  # where the output of the pg_dump that is read begins
     last_table: str = ""
     entries_begun: bool = False
 
@@ -103,6 +104,7 @@ class Survey:
         if text == CLUSTER:
             self._begin("cluster", piece)
         elif text == DATABASE:
+            self.base = piece.start - len(b"--\n")
             self.entries_begun = False
             if dump is None or dump.closed or dump.scope == "database":
                 self._begin("database", piece)
@@ -168,9 +170,11 @@ class Survey:
             self.rows(text[: text.find(b" VALUES")], 1, len(text))
         elif word == b"CREATE":
             self._create(piece)
+        elif role := role_created(text):
+            self.roles.setdefault(role)
         elif word.startswith(b"DROP "):
             self._drop(piece)
-        elif text.startswith((b"ALTER ", b"GRANT ")) and (granted := _GRANTEE.match(text)):
+        elif text.startswith((b"ALTER ", b"GRANT ", b"CREATE POLICY ")) and (granted := _GRANTEE.match(text)):
             for name in filter(None, granted.groups()):
                 self.wanted_roles.setdefault(identifier(name, 1))
         elif word == b"ALTER " and not self.entries_begun and _ALTER_DROP.match(text):

@@ -14,6 +14,7 @@ STATEMENT_LIMIT = 64 << 20  # bytes of one statement; more is a quote that was o
 _HEAD = 1 << 16
 _NEEDLE = 16  # longest of what is searched, which may be cut by the end of a block
 _MANY = 10_000
+_STDIO = 4096  # bytes that the C library hands on at a time to a file (setvbuf(3), st_blksize)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +102,8 @@ class TextReader:
             end = end or len(data)
             self._pass(data[done:at])
             done = at
-            after = data[end : behind if behind >= 0 else min(len(data), end + LONGEST)]
-            judged = stray.certain(self._lexer, self._line, data[at : end - 1], after)
+            after = stray.behind(data, end) if end < len(data) else b"\\."
+            judged = stray.certain(self._lexer, self._line, data[at : end - 1], after, aligned=self._aligned())
             if judged is None:
                 continue
             if len(self.strays) < _MANY:
@@ -118,6 +119,10 @@ class TextReader:
             self._pass(data[done:stop])
             done = stop
         self._pending = data[done:]
+
+    def _aligned(self) -> bool:
+        written = self._passed - self.survey.base
+        return written > 0 and written % _STDIO == 0 and any(one.certain for one in self.strays)
 
     def _pass_over(self, said: bytes) -> None:
         self.size += len(said)
@@ -157,7 +162,8 @@ class TextReader:
         dump = survey.dump
         rest = lexer.rest
         if dump and dump.closed:
-            trailing = rest.strip().decode(errors="replace")[:500]
+            trailing = rest.strip().decode(errors="replace")[:500].removeprefix("--")
+            trailing = "" if trailing == "-" else trailing  # a closing comment that is cut off
             return Ending(
                 True, keep=lexer.read + (len(rest) - len(rest.lstrip()) if trailing else len(rest)), trailing=trailing
             )

@@ -108,18 +108,18 @@ def _changed(facts: Facts, server: str) -> Iterator[Reason]:
 def _runs(facts: Facts, server: str) -> Iterator[Reason]:
     for job in facts.jobs:
         run = facts.runs.get(job.name)
-        if job.server == server and run and run.finished and run.code:
+        if job.server == server and run and run.problem:
             # A backup that failed tells so itself; here are those that never were one.
             told = any(b.started >= run.started and b.state is State.FAILED for b in _own(facts, job.server))
             if not told:
-                yield _run(job.task, server, run.said, f"put it right, then `atalaia backup now {server}`")
+                yield _run(job.task, server, run.problem, f"put it right, then `atalaia backup now {server}`")
 
 
 def _common_runs(facts: Facts) -> Iterator[Reason]:
     for job in facts.jobs:
         run = facts.runs.get(job.name)
-        if not job.server and run and run.finished and run.code:
-            yield _run(job.task, "", run.said, f"put it right, then `atalaia backup {job.task}`")
+        if not job.server and run and run.problem:
+            yield _run(job.task, "", run.problem, f"put it right, then `atalaia backup {job.task}`")
 
 
 def _run(task: str, server: str, said: str, remedy: str) -> Reason:

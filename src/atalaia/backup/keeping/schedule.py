@@ -40,7 +40,8 @@ class Job:
 class Run:
     """One run of a job, for the time `scheduled`: `code` is its exit code, None while it runs or when nobody saw it.
 
-    `pid` and `pid_started` are those of its process (Process). Times are UTC.
+    `pid` and `pid_started` are those of its process (Process). Times are UTC. `before` is what the run before it failed
+    with.
     """
 
     scheduled: datetime
@@ -51,6 +52,14 @@ class Run:
     said: str = ""
     pid: int = 0
     pid_started: int = 0
+    before: str = ""
+
+    @property
+    def problem(self) -> str:
+        """What it failed with, or, while it runs, the one before it; empty when all is well."""
+        if self.finished:
+            return (self.said or f"exit code {self.code}") if self.code else ""
+        return self.before
 
 
 @dataclass(frozen=True, slots=True)

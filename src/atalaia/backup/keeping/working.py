@@ -107,7 +107,8 @@ class Working:
         output = self._output(job)
         output.unlink(missing_ok=True)
         arguments = [sys.executable, "-m", "atalaia", "backup", *_command(job), "--file", str(self._environment.file)]
-        run = Run(due.scheduled, now, due.attempt)
+        last = self._known.last.get(job.name)
+        run = Run(due.scheduled, now, due.attempt, before=last.problem if last else "")
         try:
             process = processes.start(arguments, output=output, folder=self._environment.folder)
         except AtalaiaError as error:

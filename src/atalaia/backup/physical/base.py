@@ -19,7 +19,7 @@ from atalaia.postgres.connect import connect
 
 MANIFEST = "backup_manifest"
 BASE = "base.tar"
-_TOLD = 0.2  # seconds between two words on how far it is
+_TOLD = 8 << 20  # bytes between two words on how far it is
 _SOURCE = """
 SELECT pg_is_in_recovery(), current_setting('wal_level'), current_setting('summarize_wal', true),
   current_setting('data_checksums'), (SELECT setting::int8 FROM pg_settings WHERE name = 'wal_segment_size'),
@@ -153,10 +153,10 @@ class _Stream:
         self._writer, self._progress, self._total = writer, progress, total
         self._member: MemberWriter | None = None
         self._follower: Follower | None = None
-        self._told = 0.0
+        self._told = 0
 
     def take(self, message: memoryview) -> None:
-        """One message: `n` begins an archive, `m` the manifest, `d` is data, `p` how far the server is."""
+        """One message: `n` begins an archive, `m` the manifest, `d` is data; `p`, how far the server is, is known."""
         kind = message[0]
         if kind == 100:  # d, first because nearly all are
             data = message[1:]
@@ -165,6 +165,9 @@ class _Stream:
             assert self._member
             self._member.write(data)
             self.size += len(data)
+            if self.size >= self._told + _TOLD:
+                self._told = self.size
+                advance(self._progress, "backing up", self.size, max(self.size, self._total))
         elif kind == 110:
             self.end()
             name = bytes(message[1:]).split(b"\0", 1)[0].decode()
@@ -172,9 +175,6 @@ class _Stream:
         elif kind == 109:
             self.end()
             self._member = self._writer.member(MANIFEST)
-        elif kind == 112 and time.monotonic() > self._told + _TOLD:
-            self._told = time.monotonic()
-            advance(self._progress, "backing up", self.size, max(self.size, self._total))
 
     def end(self) -> None:
         """The member that is open has ended."""

@@ -16,6 +16,7 @@ from atalaia.backup.model import Progress, advance
 from atalaia.backup.physical.base import BASE, MANIFEST
 from atalaia.backup.physical.journal import Journal
 from atalaia.backup.physical.tar import File, Layout
+from atalaia.backup.vault.chunks import SIZE
 from atalaia.backup.vault.local import LocalPlace
 from atalaia.backup.vault.manifest import Chunk
 from atalaia.backup.vault.place import Damaged
@@ -83,15 +84,17 @@ def lay(reader: Reader, room: Room, jobs: int, journal: Journal, progress: Progr
     """
     try:
         works = list(_works(reader, room))
-        for folder in (room.data, *(room.folder(name) for name in _tars(reader) if name != BASE)):
-            _link(room, folder)
-            _give(folder, room.account)
+        folders = [room.data, *(room.folder(name) for name in _tars(reader) if name != BASE)]
         todo = [work for work in works if work.number not in journal.has(work.stream)]
         _write_all(reader, todo, jobs, journal, progress)
         manifest = room.data / MANIFEST
         manifest.write_bytes(reader.read(MANIFEST))
         manifest.chmod(0o600)
         _give(manifest, room.account)
+        for folder in folders:
+            _link(room, folder)
+            # Last: as long as we write there as root, nobody else may put a link in our way.
+            _give(folder, room.account)
     except OSError as error:
         raise AtalaiaError(
             f"{reader.manifest.identifier} could not be written to {room.data}: {error.strerror or error}",
@@ -145,13 +148,15 @@ def _write_all(reader: Reader, todo: list[_Work], jobs: int, journal: Journal, p
 
     def work_on() -> None:
         nonlocal done
+        buffer = bytearray(SIZE)
         while True:
             with lock:
                 work = next(waiting, None)
             if work is None:
                 return
             try:
-                _write(reader.chunk(work.chunk), work)
+                reader.chunk_into(work.chunk, buffer)
+                _write(buffer, work)
             except BaseException:
                 with lock:  # the others end after what they have in hand
                     for _ in waiting:
@@ -175,7 +180,7 @@ def _write_all(reader: Reader, todo: list[_Work], jobs: int, journal: Journal, p
             raise
 
 
-def _write(raw: bytes, work: _Work) -> None:
+def _write(raw: bytearray, work: _Work) -> None:
     view = memoryview(raw)
     for file, begin, stop in work.pieces():
         descriptor = os.open(work.folder / file.name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -189,7 +194,7 @@ def _write(raw: bytes, work: _Work) -> None:
             os.close(descriptor)
 
 
-def _runs(raw: bytes, begin: int, stop: int) -> Iterator[tuple[int, int]]:
+def _runs(raw: bytes | bytearray, begin: int, stop: int) -> Iterator[tuple[int, int]]:
     """What lies between blocks of zeros, which stay holes."""
     first = begin
     for at in range(begin, stop - len(_HOLE) + 1, len(_HOLE)):

@@ -9,6 +9,7 @@ from datetime import UTC
 
 import psycopg
 
+from atalaia.backup import checks
 from atalaia.backup.kind import Made, Proof
 from atalaia.backup.model import Backup, Progress, Untested, Wanted
 from atalaia.backup.physical import base, chain, contents, proof, restoring, targets
@@ -145,8 +146,9 @@ def _test(
         seconds += time.monotonic() - began
         progress(f"{backup.id}: reading every row")
         compared = proof.compare(backup, server.cluster, wanted.jobs)
-    if compared.problem:
-        return seconds, compared.problem
+        problem = compared.problem or "; ".join(checks.failures(server.cluster, site, backup.server))
+    if problem:
+        return seconds, problem
     progress(f"{backup.id}: {compared}")
     if backup.details["checksums"]:
         progress(f"{backup.id}: checking every page with pg_checksums")

@@ -72,12 +72,13 @@ def files_problem(cluster: Cluster, folders: list[Path], progress: Progress) -> 
         progress(
             f"{program} does not run here: names and sizes are compared with PostgreSQL's manifest, not its CRC-32C"
         )
+    unparsed = () if cluster.installation.program("pg_waldump").is_file() else ("--no-parse-wal",)
     for folder in folders:
         if not runs:
             if wrong := manifest.problem(folder):
                 return wrong
             continue
-        done = run([program, "--exit-on-error", "--quiet", folder], account=cluster.account, seconds=_DAY)
+        done = run([program, "--exit-on-error", "--quiet", *unparsed, folder], account=cluster.account, seconds=_DAY)
         if done.returncode:
             said = (done.stderr.strip() or done.stdout.strip()).replace("pg_verifybackup: error: ", "")
             return f"pg_verifybackup: {'; '.join(said.splitlines()[:5]) or f'exit status {done.returncode}'}"

@@ -43,6 +43,8 @@ _PRIVATE: Mapping[str, Setting] = {
     "primary_slot_name": "",
     "synchronous_standby_names": "",
     "max_logical_replication_workers": 0,
+    "wal_level": "replica",
+    "max_wal_senders": 0,
     "hot_standby": False,
     "recovery_min_apply_delay": 0,
     "ssl": False,
@@ -106,6 +108,7 @@ def recovered(
         "max_prepared_transactions": _prepared(cluster),
         "ignore_invalid_pages": not wanted.selection.everything,
         **_own_access(cluster),
+        **({"summarize_wal": False} if cluster.installation.major >= 17 else {}),
     }
     kept = {n: (cluster.data / n).read_text(errors="surrogateescape") for n in ("pg_hba.conf", "pg_ident.conf")}
     cluster.stderr.unlink(missing_ok=True)

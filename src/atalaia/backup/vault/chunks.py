@@ -56,12 +56,34 @@ class Codec:
             raise Damaged(
                 f"chunk {number} of {self.identifier} is damaged", "restore another backup, or from another repository"
             ) from error
-        if size is not None and len(raw) != size:
+        if size is not None:
+            self._check(number, len(raw), size)
+        return raw
+
+    def open_into(self, number: int, stored: bytes, size: int, buffer: bytearray) -> None:
+        """The `size` bytes of a chunk again, at the beginning of `buffer`. Raises Damaged."""
+        try:
+            if self._cipher:
+                stored = self._cipher.decrypt(_nonce(number), stored, self.identifier.encode())
+            if self.compression == "zstd":
+                found = int(cramjam.zstd.decompress_into(stored, buffer))
+            elif self.compression == "lz4":
+                found = int(cramjam.lz4.decompress_into(stored, buffer))
+            else:
+                found = len(stored)
+                buffer[:found] = stored
+        except (InvalidTag, cramjam.DecompressionError, ValueError) as error:
             raise Damaged(
-                f"chunk {number} of {self.identifier} has {len(raw)} bytes in place of {size}",
+                f"chunk {number} of {self.identifier} is damaged", "restore another backup, or from another repository"
+            ) from error
+        self._check(number, found, size)
+
+    def _check(self, number: int, found: int, size: int) -> None:
+        if found != size:
+            raise Damaged(
+                f"chunk {number} of {self.identifier} has {found} bytes in place of {size}",
                 "restore another backup, or from another repository",
             )
-        return raw
 
 
 def _nonce(number: int) -> bytes:

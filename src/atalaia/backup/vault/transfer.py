@@ -39,20 +39,26 @@ def give(reader: Reader, target: Place, count: Count = lambda _: None, *, thorou
     return copied
 
 
-def mirror(source: Place, target: Place, prefix: str, stop: Callable[[], bool] = lambda: False) -> int:
+def mirror(source: Place, target: Place, prefix: str, passing: str) -> int:
     """Let `target` have the objects below a prefix that it lacks, or has older or of another size, in order of names.
 
-    For objects that check themselves when they are read (WAL); bytes that were copied. Raises PlaceError, Damaged.
+    For objects that check themselves when they are read (WAL). Those whose names end in `passing` go from the target
+    when the source has them no more. Bytes that were copied. Raises PlaceError, Damaged.
     """
     there = {found.name: found for found in target.objects(prefix)}
     copied = 0
-    for found in sorted(source.objects(prefix), key=lambda found: found.name):
-        if stop():
-            break
+    here = sorted(source.objects(prefix), key=lambda found: found.name)
+    for found in here:
         old = there.get(found.name)
         if old is None or old.size != found.size or old.modified < found.modified:
-            target.put(found.name, source.read(found.name))
+            try:
+                target.put(found.name, source.read(found.name))
+            except Missing:
+                continue  # it went while we were at it, as what is passing does
             copied += found.size
+    for name in there.keys() - {found.name for found in here}:
+        if name.endswith(passing):
+            target.delete(name)
     return copied
 
 

@@ -19,19 +19,18 @@ def place(connection: psycopg.Connection[Any], source: Source, spool: Spool, arc
 
     Raises OtherWal when the server stands before what is archived of it, AtalaiaError when the repository is needed.
     """
-    there = [*spool.files(), *spool.partials()]
-    lines = {int(name[:8], 16) for name in there if not segment.is_history(name)}
-    if lines - {source.timeline}:
-        # The server goes on along another timeline, perhaps from long before.
+    goes_on = spool.next()
+    if goes_on and (goes_on.timeline != source.timeline or _gone(goes_on, source)):
+        # The server goes on along another timeline, or has not got any more what comes next.
         if archive is None:
             raise AtalaiaError(
-                "the server is on another timeline, and what was received of the last one is not archived yet",
+                "the server does not go on where the spool ends, and what is in the spool is not archived yet",
                 "streaming goes on when the repository answers",
             )
         spool.carry(archive)
         spool.carry_partial(archive, None, now=True)
         spool.clear()
-        lines = set()
+        goes_on = None
     if archive is None:
         return
     wanted = _wanted(connection, source, archive)
@@ -43,8 +42,13 @@ def place(connection: psycopg.Connection[Any], source: Source, spool: Spool, arc
             f"the same timeline {source.timeline}: an old copy of it was started",
             "give it another name in atalaia.toml and make a physical backup; what is archived stays as it is",
         )
-    if not lines and wanted.name in source.names:
+    if not goes_on and wanted.name in source.names:
         spool.begin_at(wanted)
+
+
+def _gone(wanted: Segment, source: Source) -> bool:
+    """Whether the server has removed a segment. One that it has not begun yet is not gone."""
+    return wanted.name not in source.names and wanted.end <= source.position
 
 
 def _wanted(connection: psycopg.Connection[Any], source: Source, archive: Archive) -> Segment | None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from atalaia.backup.model import Progress, Target
 from atalaia.backup.site import Site
-from atalaia.backup.wal import extent, segment, targets
+from atalaia.backup.wal import extent, idle, segment, targets
 from atalaia.backup.wal.archive import Archive, open_archive
 from atalaia.backup.wal.segment import HISTORY, PARTIAL, Segment
 from atalaia.environment.errors import AtalaiaError, InputError
@@ -48,7 +48,8 @@ cp -- "$d/ready/$1" "$2" || give_up "$1 could not be copied"
 class Feed:
     """What a recovery is given: `restore_command`, and `target` with the timeline resolved.
 
-    `end` is the position up to which there is WAL; `hole` is what is missing there when there is more behind it.
+    `way` are the segments from the backup's stop on, `end` is where they end; `hole` is what is missing there when there
+    is more behind it.
     """
 
     def __init__(self, archive: Archive, cluster: Cluster, timeline: int, start: int, stop: int, target: Target):
@@ -57,11 +58,11 @@ class Feed:
         size = archive.segment_size
         # Up to its stop the backup has the WAL itself; from there on nothing may be missing.
         self._strict = segment.at(timeline, stop - 1, size)
-        self._way, self.hole = extent.way(archive, timeline, self._strict.start)
-        self.end = self._way[-1].end if self._way else stop
+        self.way, self.hole = extent.way(archive, timeline, self._strict.start)
+        self.end = self.way[-1].end if self.way else stop
         before, _ = extent.way(archive, timeline, start)
         # Fetched ahead in this order; what is not in it is fetched when it is asked for.
-        self._order = before if len(before) > len(self._way) else self._way
+        self._order = before if len(before) > len(self.way) else self.way
         self._index = {each.name: number for number, each in enumerate(self._order)}
         self._files: dict[str, Future[None]] = {}
         self._asked: set[str] = set()
@@ -111,9 +112,9 @@ class Feed:
         if self._error:
             raise self._error
         reached = max((self._index[name] for name in self._asked if name in self._index), default=-1)
-        if self._way and reached < self._index[self._way[-1].name]:
+        if self.way and reached < self._index[self.way[-1].name]:
             raise AtalaiaError(
-                f"recovery ended before {self._way[-1].name}, the last WAL that is archived",
+                f"recovery ended before {self.way[-1].name}, the last WAL that is archived",
                 f"the WAL before it is not sound; the server's log in {self._cluster.log} says where",
             )
 
@@ -126,7 +127,7 @@ class Feed:
             return _interrupted(self._archive.server, self.hole, self.target)
         logs = [*self._cluster.log.glob("*.json"), self._cluster.stderr]
         if any(path.is_file() and _ENDED in path.read_text(errors="replace") for path in logs):
-            last = self._way[-1] if self._way else None
+            last = self.way[-1] if self.way else None
             name = last.name + (PARTIAL if last in self._archive.partials else "") if last else ""
             until = f", received at {self._archive.received(name).isoformat()}" if name else ""
             return AtalaiaError(
@@ -217,7 +218,7 @@ def feeding(
     target that the archive does not reach.
     """
     system = str(details["system_identifier"])
-    archive = open_archive(site.repository, server, system, site.keyring())
+    archive = open_archive(site.repository, server, system, site.keyring(), spares=site.copies)
     if archive is None or not (archive.wholes or archive.partials):
         raise InputError(
             f"no WAL of {server} (system {system}) is archived: only the end of the backup itself can be had",
@@ -228,6 +229,9 @@ def feeding(
     timeline = _timeline(archive, target, own, stop)
     resolved = replace(target, timeline="current" if timeline == own else str(timeline))
     feed = Feed(archive, cluster, timeline, start, stop, resolved)
+    if target.time and not feed.hole and idle.after(archive, feed.way, resolved, cluster):
+        progress(f"nothing was committed after {targets.describe(target)}: all of the archived WAL is recovered")
+        feed.target = target = replace(resolved, time=None, inclusive=True)
     if feed.hole and not (target.time or target.lsn or target.name):
         raise _interrupted(server, feed.hole, target)
     if target.lsn and segment.lsn(target.lsn) > feed.end:

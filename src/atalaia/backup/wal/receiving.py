@@ -17,11 +17,12 @@ from typing import Any
 
 import psycopg
 
+from atalaia.backup.copies import copy_wal
 from atalaia.backup.model import Progress, logfmt
 from atalaia.backup.site import Site
 from atalaia.backup.vault.place import PlaceError
 from atalaia.backup.wal import beginning, segment, slot, spool, status, stream
-from atalaia.backup.wal.archive import Archive, open_archive
+from atalaia.backup.wal.archive import Archive, open_archive, systems
 from atalaia.backup.wal.spool import Spool
 from atalaia.backup.wal.view import interruptions
 from atalaia.environment.errors import AtalaiaError
@@ -33,6 +34,9 @@ EVERY = 5.0
 """Seconds between two uploads of a segment that is still being received."""
 _TICK = 1.0
 _LOOK = 30.0  # seconds between two looks for what is missing
+_COPY = 60.0  # seconds between two looks for what the further repositories have not got
+_NOTE = 60.0  # seconds between two notes in the archive of what it covers
+_SAMPLES = 100_000
 _PAUSES = (0.5, 15.0)  # seconds before another try, the first and the longest
 _log = logging.getLogger("atalaia.backup")
 
@@ -44,26 +48,46 @@ def receive(cluster: Cluster, site: Site, stop: threading.Event, tell: Progress,
     """
     with _lock(site, cluster.name):
         receiver = _Receiver(cluster, site, stop, tell, every)
+        copier = threading.Thread(target=_copy, args=(cluster.name, site, stop, tell), name=f"wal-copy-{cluster.name}")
+        if site.copies:
+            copier.start()
         try:
             receiver.run()
         finally:
             receiver.close()
+            if site.copies:
+                copier.join()
+
+
+def _copy(server: str, site: Site, stop: threading.Event, tell: Progress) -> None:
+    """Let the further repositories have what is archived, beside: one that is away holds nothing up."""
+    told: dict[str, str] = {}
+    while not stop.wait(_COPY):
+        problems = copy_wal(site, server, lambda _: None)
+        for address, problem in problems.items():
+            if told.get(address) != problem:
+                tell(f"{server}: its WAL is not up to date in {address}: {problem}")
+        told = problems
 
 
 class _Receiver:
     def __init__(self, cluster: Cluster, site: Site, stop: threading.Event, tell: Progress, every: float) -> None:
         self._cluster, self._site, self._stop, self._tell, self._every = cluster, site, stop, tell, every
+        self._tick = min(_TICK, every)
         self._status = status.begin(cluster.name)
         if before := status.load(site, cluster.name):
             kept = ("archived_at", "covered_until", "archived_lsn", "system", "timeline", "interruptions")
             self._status = replace(self._status, **{name: getattr(before, name) for name in kept})
+        # What was archived must be there again: an empty place is a disk that is not mounted.
+        self._known = self._status.system if self._status.archived_at else ""
         self._pause = _PAUSES[0]
         self._spool: Spool | None = None
         self._archive: Archive | None = None
-        self._looked = 0.0
+        self._looked, self._there = 0.0, -1
         self._retry = 0.0  # when to ask the repository again
         self._away = ""
-        self._samples: deque[tuple[float, int]] = deque()
+        self._samples: deque[tuple[float, datetime, int]] = deque()
+        self._noted = -_NOTE
         self._told = ""
 
     def run(self) -> None:
@@ -96,7 +120,7 @@ class _Receiver:
             # What else goes wrong, the next session tells.
             with contextlib.suppress(AtalaiaError, OSError):
                 self._carry(None)
-            self._stop.wait(min(left, _TICK))
+            self._stop.wait(min(left, self._tick))
 
     def _session(self) -> None:
         with contextlib.closing(connect(self._cluster, autocommit=True)) as connection:
@@ -130,10 +154,10 @@ class _Receiver:
         began = time.monotonic()
         while not self._stop.is_set():
             ended = running.ended()
-            flushed, received = slot.progress_of(connection)
             asked = datetime.now(UTC)
-            self._carry(received)
-            self._measure(connection, flushed, received, asked)
+            seen = slot.positions(connection)
+            self._carry(seen.received)
+            self._measure(connection, seen, asked)
             if ended:
                 raise AtalaiaError(f"pg_receivewal ended: {running.reason}", "it is started again")
             if self._full(1.0):
@@ -144,7 +168,7 @@ class _Receiver:
                 )
             if time.monotonic() - began > _PAUSES[1]:
                 self._pause = _PAUSES[0]
-            self._stop.wait(_TICK)
+            self._stop.wait(self._tick)
 
     def _full(self, share: float) -> bool:
         return self._spool is not None and self._spool.bytes > share * parse_size(self._site.settings.wal.spool)
@@ -156,10 +180,11 @@ class _Receiver:
         try:
             if self._archive is None:
                 self._archive = self._open(self._spool)
-            stored = self._spool.stored
             self._spool.carry(self._archive)
             self._spool.carry_partial(self._archive, received, now)
-            if stored != self._spool.stored or self._away or time.monotonic() - self._looked > _LOOK:
+            there = len(self._archive.wholes) + len(self._archive.partials)
+            if there != self._there or time.monotonic() - self._looked > _LOOK:
+                self._there = there
                 self._holes(self._archive)
             self._away = ""
         except PlaceError as error:
@@ -168,10 +193,17 @@ class _Receiver:
             self._report("wal_spooling", error.what)
 
     def _open(self, kept: Spool) -> Archive:
+        name, system, place = self._cluster.name, self._status.system, self._site.repository
+        if self._known == system and system not in systems(place, name):
+            raise PlaceError(
+                f"{place.address} has no WAL of {name} any more",
+                "see that its disk is mounted; if it was removed on purpose, delete "
+                f"{status.path_of(self._site, name)} and make a physical backup",
+            )
         archive = open_archive(
-            self._site.repository,
-            self._cluster.name,
-            self._status.system,
+            place,
+            name,
+            system,
             self._site.keyring(),
             segment_size=kept.segment_size,
             sealing=self._site.sealing(),
@@ -193,32 +225,36 @@ class _Receiver:
                 _log.error(logfmt("wal_missing", server=self._cluster.name, missing=hole))
         self._set(interruptions=found)
 
-    def _measure(
-        self, connection: psycopg.Connection[Any], flushed: int, received: int | None, asked: datetime
-    ) -> None:
+    def _measure(self, connection: psycopg.Connection[Any], where: slot.Positions, asked: datetime) -> None:
         assert self._spool
         now = time.monotonic()
         archived = self._spool.archived
-        if not self._samples or flushed > self._samples[-1][1]:
-            self._samples.append((now, flushed))
-        while self._samples and archived is not None and self._samples[0][1] <= archived:
-            self._samples.popleft()
-        if len(self._samples) > 100_000:
-            del self._samples[1]
-        behind = max(0, flushed - archived) if archived is not None else None
+        self._samples.append((now, asked, where.inserted))
+        if len(self._samples) > _SAMPLES:
+            del self._samples[1]  # the oldest says how long it has been
+        covered = self._status.covered_until
+        while self._samples and archived is not None and self._samples[0][2] <= archived:
+            covered = self._samples.popleft()[1]
+        behind = max(0, where.inserted - archived) if archived is not None else None
+        if covered and not behind and self._archive and now - self._noted > _NOTE:
+            # For recoveries to a time after which nothing was committed.
+            with contextlib.suppress(PlaceError):
+                self._archive.note_covered(covered, segment.show(where.inserted), self._status.timeline)
+                self._noted = now
         seen = slot.look(connection)
+        received = where.received
         self._set(
             state="spooling" if self._away else "streaming",
             problem=self._away,
             remedy="WAL is kept in the spool until the repository answers" if self._away else "",
             slot=seen.status if seen else "missing",
             slot_safe_bytes=seen.safe if seen else None,
-            server_lsn=segment.show(flushed),
+            server_lsn=segment.show(where.flushed),
             received_lsn=segment.show(received) if received is not None else self._status.received_lsn,
             archived_lsn=segment.show(archived) if archived is not None else "",
             lag_bytes=behind,
-            lag_seconds=round(now - self._samples[0][0], 1) if self._samples and behind else 0.0,
-            covered_until=asked if behind == 0 else self._status.covered_until,
+            lag_seconds=round(now - self._samples[0][0], 1) if self._samples else 0.0,
+            covered_until=covered,
         )
 
     def _set(self, **values: Any) -> None:

@@ -15,6 +15,7 @@ from atalaia.environment.units import parse_size, show_size
 from atalaia.postgres.cluster import Cluster
 
 NAME = "atalaia"
+_PAGE = 8192
 _BOUND = "max_slot_wal_keep_size"
 _log = logging.getLogger("atalaia.backup")
 
@@ -76,14 +77,27 @@ def look(connection: psycopg.Connection[Any]) -> Slot | None:
     return Slot(row[0], row[1], segment.lsn(row[2]) if row[2] else None, row[3])
 
 
-def progress_of(connection: psycopg.Connection[Any]) -> tuple[int, int | None]:
-    """What the server has flushed, and what our receiver has confirmed to have got of it. Raises psycopg.Error."""
-    flushed, written = _one(
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """What the server has written (`inserted`), what of it is on its disk, and what our receiver confirmed to have."""
+
+    inserted: int
+    flushed: int
+    received: int | None
+
+
+def positions(connection: psycopg.Connection[Any]) -> Positions:
+    """How far the server and its receiver are. Raises psycopg.Error."""
+    inserted, flushed, received = _one(
         connection,
-        "SELECT pg_current_wal_flush_lsn()::text, (SELECT write_lsn::text FROM pg_stat_replication r JOIN "
+        "SELECT pg_current_wal_insert_lsn()::text, pg_current_wal_flush_lsn()::text, "
+        "(SELECT write_lsn::text FROM pg_stat_replication r JOIN "
         f"pg_replication_slots s ON s.active_pid = r.pid AND s.slot_name = '{NAME}')",
     )
-    return segment.lsn(flushed), segment.lsn(written) if written else None
+    # Where the next record goes, behind the header of a page that is not begun yet (24 bytes, 40 in a segment's first).
+    start = segment.lsn(inserted)
+    start -= start % _PAGE if start % _PAGE in (24, 40) else 0
+    return Positions(start, segment.lsn(flushed), segment.lsn(received) if received else None)
 
 
 def prepare(cluster: Cluster, connection: psycopg.Connection[Any], keep: str, tell: Progress) -> bool:

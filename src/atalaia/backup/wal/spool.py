@@ -31,7 +31,6 @@ class Spool:
     every: float
     archived: int | None = None
     archived_at: datetime | None = None
-    stored: int = 0
     _partial: str = ""
     _seen: tuple[int, int] = (0, 0)
     _length: int = 0
@@ -47,6 +46,12 @@ class Spool:
         """Segments being received: the newest last."""
         names = (path.name for path in self.folder.iterdir())
         return sorted((name for name in names if segment.is_partial(name)), key=lambda name: (name[:8], name))
+
+    def next(self) -> Segment | None:
+        """The segment that receiving goes on with: the newest partial one, or the one behind the newest whole one."""
+        wholes = [segment.parse(name, self.segment_size).next for name in self.files() if segment.is_segment(name)]
+        partials = [segment.parse(name.removesuffix(PARTIAL), self.segment_size) for name in self.partials()]
+        return max([*wholes, *partials], key=lambda each: (each.number, each.timeline), default=None)
 
     @property
     def bytes(self) -> int:
@@ -67,7 +72,7 @@ class Spool:
             path = self.folder / name
             raw = path.read_bytes()
             at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-            self.stored += archive.store(name, raw, at)
+            archive.store(name, raw, at)
             path.unlink()
             if segment.is_segment(name):
                 self.archived_at = at

@@ -42,6 +42,7 @@ class Stream:
     def reason(self) -> str:
         """Why it has ended, in its own words."""
         lines = [line for line in self.said.splitlines() if "error:" in line or "FATAL" in line]
+        lines = [line for line in lines if not line.endswith("error: disconnected")] or lines
         told = lines[-1] if lines else (self.said.strip().splitlines() or ["it said nothing"])[-1]
         return told.removeprefix("pg_receivewal: ").removeprefix("error: ").strip()
 
