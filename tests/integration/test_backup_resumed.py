@@ -126,3 +126,17 @@ def test_a_moment_before_the_backup_or_without_wal_is_refused(new_server: Any, s
         with pytest.raises(InputError, match=said):
             service.restore(site, backup.id, wanted=wanted)
         assert list(site.restored.iterdir()) == []
+
+
+def test_a_part_of_a_physical_backup_needs_less_room(new_server: Any, site: Site) -> None:
+    server = new_server()
+    with connect(server, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE big")
+    with connect(server, "big", autocommit=True) as connection:
+        connection.execute("CREATE TABLE t AS SELECT i, repeat('x', 500) FROM generate_series(1, 60000) i")
+    backup = service.backup_now(server, site, kind="physical", verify=False)
+    whole = plans.plan(site, backup, Wanted(), site.temporary)
+    part = plans.plan(site, backup, Wanted(selection=Selection(("postgres",))), site.temporary)
+    assert whole.needs == backup.raw_size
+    assert 20_000_000 < part.needs < whole.needs - 33_000_000
+    assert plans.plan(site, backup, Wanted(selection=Selection(("big",))), site.temporary).needs > whole.needs * 0.9
