@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import TYPE_CHECKING
 
@@ -65,8 +66,8 @@ def replace_server(
             )
     back = [
         f"{me} down",
-        f"mv {server.directory} {server.directory}.restored",
-        f"mv {aside} {server.directory}",
+        shlex.join(["mv", str(server.directory), f"{server.directory}.restored"]),
+        shlex.join(["mv", str(aside), str(server.directory)]),
         f"{me} up",
         f"{me} backup now {server.name} --kind physical",
     ]
