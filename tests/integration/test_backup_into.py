@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from atalaia.backup.site import Site
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.postgres.cluster import Cluster
 from atalaia.postgres.connect import connect
+from atalaia.runtime.process import Process
 
 SHOP = """
 CREATE ROLE clerk;
@@ -248,3 +250,24 @@ def test_what_is_not_in_the_backup_is_told(new_server: Any, site: Site) -> None:
     refused(wanted("public.orders", databases=()), "none was named")
     refused(Wanted(), "a whole server does not go into another")
     assert everything(there) == before
+
+
+def test_a_database_that_a_killed_restore_left_is_removed_by_the_next(new_server: Any, site: Site) -> None:
+    server = new_server()
+    for statement in ("CREATE TABLE orders AS SELECT 1 AS i", "CREATE DATABASE half", "CREATE DATABASE other"):
+        run(server, statement)
+    backup = service.backup_now(server, site, verify=False)
+    run(server, "COMMENT ON DATABASE half IS 'atalaia: being restored by process 4194304 1'")
+    own = Process.of(os.getpid())
+    assert own
+    run(server, f"COMMENT ON DATABASE other IS 'atalaia: being restored by process {own.pid} {own.started}'")
+    told: list[str] = []
+    put(site, backup, wanted("public.orders"), Into(server, "half"), told.append)
+    assert [line for line in told if "killed" in line] == [
+        "removed the database half of postgres_a, left by a restore that was killed"
+    ]
+    with connect(server, "half") as connection:
+        assert connection.execute("SELECT i FROM orders").fetchone() == (1,)
+        assert connection.execute(
+            "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'half'"
+        ).fetchone() == (None,)

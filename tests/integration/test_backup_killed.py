@@ -28,6 +28,7 @@ from atalaia.runtime.process import Process
 
 CHILD = """
 import base64, pickle, resource, sys
+from pathlib import Path
 from atalaia.backup import service
 cluster, site, action, argument, limit = pickle.loads(base64.b64decode(sys.argv[1]))
 tell = lambda line: print(line, flush=True)
@@ -38,6 +39,8 @@ try:
         service.backup_now(cluster, site, tell, verify=False)
     elif action == "verify":
         service.verify(site, [argument], tell)
+    elif action == "restore to":
+        service.restore(site, argument.split()[0], Path(argument.split()[1]), tell)
     else:
         service.restore(site, argument, progress=tell)
 except Exception as error:

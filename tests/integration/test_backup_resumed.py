@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
+import shutil
+import time
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from backup_sample import everything
+from test_backup_killed import child
+from tests.conftest import soak
 
 from atalaia.backup import service
 from atalaia.backup.model import Selection, Target, Wanted
@@ -126,3 +133,47 @@ def test_a_moment_before_the_backup_or_without_wal_is_refused(new_server: Any, s
         with pytest.raises(InputError, match=said):
             service.restore(site, backup.id, wanted=wanted)
         assert list(site.restored.iterdir()) == []
+
+
+def test_a_part_of_a_physical_backup_needs_less_room(new_server: Any, site: Site) -> None:
+    server = new_server()
+    with connect(server, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE big")
+    with connect(server, "big", autocommit=True) as connection:
+        connection.execute("CREATE TABLE t AS SELECT i, repeat('x', 500) FROM generate_series(1, 60000) i")
+    backup = service.backup_now(server, site, kind="physical", verify=False)
+    whole = plans.plan(site, backup, Wanted(), site.temporary)
+    part = plans.plan(site, backup, Wanted(selection=Selection(("postgres",))), site.temporary)
+    assert whole.needs == backup.raw_size
+    assert 20_000_000 < part.needs < whole.needs - 33_000_000
+    assert plans.plan(site, backup, Wanted(selection=Selection(("big",))), site.temporary).needs > whole.needs * 0.9
+
+
+def test_a_restore_that_is_killed_again_and_again_comes_to_its_end(new_server: Any, site: Site) -> None:
+    seed = int(os.environ.get("ATALAIA_SEED") or random.randrange(1 << 32))
+    print(f"ATALAIA_SEED={seed}")
+    rng = random.Random(seed)
+    server = new_server()
+    with connect(server, autocommit=True) as connection:
+        connection.execute("CREATE TABLE t AS SELECT i, md5(i::text) AS text FROM generate_series(1, 100000) i")
+    original = everything(server)
+    backup = service.backup_now(server, site, kind="physical", verify=False)
+    target = site.restored / "here"
+    killed = 0
+    for _ in range(40 if soak() else 3):
+        process = child(server, site, "restore to", f"{backup.id} {target}")
+        assert process.stdout
+        process.stdout.readline()  # it has begun
+        time.sleep(rng.random() * 1.5)
+        process.kill()
+        process.communicate()
+        killed += (target / RESTORING).exists()
+        if target.exists() and not (target / RESTORING).exists():
+            shutil.rmtree(target)  # it was quicker
+    done = service.restore(site, backup.id, target)
+    print(f"killed in the middle {killed} times")
+    with running(done.cluster):
+        assert everything(done.cluster) == original
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            assert os.fsencode(target) not in path.read_bytes(), "a server of a killed restore runs on"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import TYPE_CHECKING
 
@@ -65,9 +66,10 @@ def replace_server(
             )
     back = [
         f"{me} down",
-        f"mv {server.directory} {server.directory}.restored",
-        f"mv {aside} {server.directory}",
+        shlex.join(["mv", str(server.directory), f"{server.directory}.restored"]),
+        shlex.join(["mv", str(aside), str(server.directory)]),
         f"{me} up",
+        f"{me} backup now {server.name} --kind physical",
     ]
     if as_json:
         print_json(
@@ -85,6 +87,7 @@ def replace_server(
     print(f"restored {done.backup.id} over {server.name} in {done.seconds:.1f} s")
     if not supervised:
         print(f"  {me} up")
+    print(f"make a new backup of it: {me} backup now {server.name}")
     if aside.is_dir():
         print(f"the old server lies in {aside}; delete it when you need it no more. To go back to it:")
         for command in back:

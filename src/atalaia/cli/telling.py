@@ -40,8 +40,6 @@ class Teller:
             )
 
     def __enter__(self) -> Teller:
-        if self._bars:
-            self._bars.start()
         return self
 
     def __exit__(
@@ -66,6 +64,7 @@ class Teller:
             if work is None:
                 work = self._works[what] = _Work(now, done, now)
                 if self._bars:
+                    self._bars.start()  # not before: a question may be asked until then
                     work.task = self._bars.add_task(what, total=total or None, completed=done)
             if self._bars and work.task is not None:
                 self._bars.update(work.task, completed=done, total=total or None, visible=not total or done < total)

@@ -103,7 +103,11 @@ def test_sizes_room_and_duration(site: tuple[Site, list[Backup]], tmp_path: Path
     assert [one.id for one in chained.chain] == ["a_13_physical", "a_14_physical"]
     assert (chained.reads, chained.needs) == (1100, 4000 + 400 + 4000)
     assert "was never proven to restore" in chained.remarks[0]
-    assert plan(place, full, Wanted(selection=Selection(("y",))), tmp_path).needs == 1000
+    logical = made(4, "logical")
+    assert plan(place, logical, Wanted(), tmp_path).needs == 6000
+    assert plan(place, logical, Wanted(selection=Selection(("y",))), tmp_path).needs == 1500
+    assert plan(place, logical, Wanted(selection=Selection(("y",), ("s",))), tmp_path).needs == 1500
+    assert plan(place, logical, Wanted(selection=Selection(("y",), (), ("s.other",))), tmp_path).needs == 6
     with pytest.raises(InputError, match="builds on gone, which is gone"):
         plan(place, orphan, Wanted(), tmp_path)
     with pytest.raises(AtalaiaError, match=r"needs about 4\.0 kB in .*, where 3\.0 kB are free"):

@@ -56,9 +56,22 @@ def copy_of(site: Site, backup: Backup, reader: Reader, wanted: Wanted, progress
         wanted = replace(wanted, selection=Selection(names))
         kind.fill(site, backup, reader, cluster, wanted, progress)
         with private(cluster) as hidden, running(hidden, patience=5, unfinished=True):
+            _refuse_dropped(hidden, wanted)
             yield hidden
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _refuse_dropped(cluster: Cluster, wanted: Wanted) -> None:
+    """DROP DATABASE removes the files before it commits: just before its commit there is only its name."""
+    with connect(cluster, autocommit=True) as connection:
+        found = connection.execute("SELECT datname FROM pg_database WHERE datconnlimit = -2").fetchall()
+    for (name,) in found:
+        if name in wanted.selection.databases:
+            raise InputError(
+                f"at that moment {name} was being dropped, and its files were gone already",
+                "give a moment some transactions earlier, with --at",
+            )
 
 
 def create_database(source: Cluster, database: str, cluster: Cluster, name: str) -> None:

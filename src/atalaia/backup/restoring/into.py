@@ -15,6 +15,7 @@ import psycopg
 from atalaia.backup.logical.archive import open_archive
 from atalaia.backup.logical.source import Stored
 from atalaia.backup.model import Backup, Progress, Selection, Wanted, logfmt
+from atalaia.backup.restoring import marks
 from atalaia.backup.restoring.copying import copy_of, create_database, drop_database, transfer
 from atalaia.backup.restoring.landing import Landed, land
 from atalaia.backup.restoring.sources import Running
@@ -67,7 +68,7 @@ def check(backup: Backup, wanted: Wanted, into: Into) -> tuple[tuple[str, str], 
             "a whole server does not go into another",
             "name databases with --database, or restore into a new server (--to) or over the old one (--over)",
         )
-    if known := _databases(backup):
+    if (known := _databases(backup)) and not wanted.target:  # one made after the backup may be in the WAL
         for name in names:
             if name not in known:
                 raise InputError(f"{backup.id} has no database {name!r}", f"it has: {', '.join(known)}")
@@ -80,6 +81,7 @@ def check(backup: Backup, wanted: Wanted, into: Into) -> tuple[tuple[str, str], 
     try:
         with connect(into.cluster, autocommit=True) as connection:
             there = {row[0] for row in connection.execute("SELECT datname FROM pg_database").fetchall()}
+        there -= set(marks.abandoned(into.cluster))
     except psycopg.Error as error:
         raise AtalaiaError(
             f"{into.cluster.name} takes no connection: {str(error).strip().splitlines()[-1]}",
@@ -103,6 +105,7 @@ def put(site: Site, backup: Backup, wanted: Wanted, into: Into, progress: Progre
     for what is not in the backup, AtalaiaError when it cannot be done.
     """
     pairs = check(backup, wanted, into)
+    marks.sweep(into.cluster, progress)
     reader = opened(site, backup, progress)
     made: dict[str, bool] = {}
     tables: dict[str, int] = {}
@@ -169,7 +172,9 @@ def _database(make: Callable[[], None], cluster: Cluster, new: str) -> Iterator[
         return
     make()
     try:
+        marks.mark(cluster, new)
         yield True
+        marks.unmark(cluster, new)
     except BaseException:
         drop_database(cluster, new)
         raise

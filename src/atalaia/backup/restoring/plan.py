@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from atalaia.backup import catalogue
-from atalaia.backup.model import Backup, State, Target, Wanted
+from atalaia.backup.model import Backup, Selection, State, Target, Wanted
 from atalaia.backup.site import Site
+from atalaia.backup.sources import opened
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.environment.units import show_size
 
 # Text of rows becomes tables, indexes and WAL: what logical backups of several databases took, and some more.
 _GROWTH = 1.5
+_OF_DATABASE = re.compile(r"(?:base|PG_\d+_\d+)/(\d+)/")
+_ALWAYS = ("template0", "template1", "postgres")  # a partial restore brings them back too
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +84,13 @@ def choose(site: Site, identifier: str | None, server: str | None, wanted: Wante
 
 
 def plan(site: Site, backup: Backup, wanted: Wanted, room: Path) -> Plan:
-    """What restoring a backup to a place below `room` would do. Reads the catalogue alone. Raises InputError."""
+    """What restoring a backup to a place below `room` would do. Reads the catalogue, and an index for sizes of parts.
+
+    Raises InputError; PlaceError, Damaged, WrongKey when the index cannot be read.
+    """
     _check(backup, wanted)
     chain = chain_of(site, backup)
-    part = _share(backup, wanted)
+    part = _share(site, chain[0], wanted)
     needs = round(backup.raw_size * part * (1.0 if backup.kind == "physical" else _GROWTH))
     if len(chain) > 1:  # they lie side by side while they are combined
         needs = round(sum(one.raw_size for one in chain) * part) + round(chain[0].raw_size * part)
@@ -195,19 +202,36 @@ def _lsn(text: str) -> int:
     return int(high, 16) << 32 | int(low, 16)
 
 
-def _share(backup: Backup, wanted: Wanted) -> float:
-    """Which part of a backup's bytes a selection of databases is, as far as its evidence tells sizes."""
-    if not wanted.selection.databases or backup.kind == "plain":
+def _share(site: Site, backup: Backup, wanted: Wanted) -> float:
+    """Which part of a backup's bytes a selection is: by its files (physical), by its tables' rows (logical)."""
+    names = wanted.selection.databases
+    if not names or backup.kind == "plain":
         return 1.0
-    found = backup.contents.get("databases", {})
+    databases = backup.contents.get("databases", {})
+    if backup.kind == "physical":
+        left = {str(one.get("oid")) for name, one in databases.items() if name not in (*names, *_ALWAYS)}
+        sizes = list(_files(site, backup))
+        part = sum(size for name, size in sizes if (m := _OF_DATABASE.match(name)) is None or m[1] not in left)
+        whole = sum(size for _, size in sizes)
+    else:
+        found = {
+            (name, table): int(counts[1]) for name, one in databases.items() for table, counts in one["tables"].items()
+        }
+        whole = sum(found.values())
+        part = sum(size for (name, table), size in found.items() if name in names and _taken(table, wanted.selection))
+    return min(max(part / whole, 0.001), 1.0) if whole else 1.0
 
-    def size(name: str) -> int:
-        counts = found[name].get("tables", {}).values()
-        return int(found[name].get("size") or sum(one[1] for one in counts if isinstance(one, list) and len(one) > 1))
 
-    whole = sum(size(name) for name in found)
-    part = sum(size(name) for name in found if name in wanted.selection.databases)
-    return max(part / whole, 0.01) if whole and part else 1.0
+def _files(site: Site, backup: Backup) -> Iterator[tuple[str, int]]:
+    """Names and sizes of the files of a physical backup. Raises PlaceError, Damaged, WrongKey."""
+    for member in opened(site, backup, lambda _: None).members.values():
+        yield from zip(member.facts.get("names", ()), member.facts.get("sizes", ()), strict=True)
+
+
+def _taken(table: str, selection: Selection) -> bool:
+    if not (selection.schemas or selection.tables):
+        return True
+    return table in selection.tables or any(table.startswith(f"{schema}.") for schema in selection.schemas)
 
 
 def _evidence(site: Site, backup: Backup, part: float) -> tuple[float | None, str]:
