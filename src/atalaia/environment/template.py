@@ -84,7 +84,21 @@ targets = ["/var/log/*log"]        # the servers' own logs are always collected
 # options_file = "store.toml"      # the stores' options and secrets; chmod 600
 # patience = "3m"                  # for how long a store that does not answer is asked again
 # encryption = true                # after `atalaia backup key new`
+# kind = "logical"                 # what `backup now` makes; or "physical", "plain": docs/backup.md
+# jobs = 2                         # databases' tables, or a server's files, at a time
+# compression = "zstd"             # or "lz4", "none"; level = 1
+# passwords = true                 # false: logical backups are without the roles' passwords
+# databases = ["shop"]             # only these; so too schemas, tables, exclude_databases, exclude_tables, exclude_data
 # port = 3120                      # of the metrics, on 127.0.0.1; without it: the next free port from 3120, remembered
+
+[backups.wal]
+# stream = true                    # any moment can be had back; docs/backup-pitr.md
+# keep = "4GiB"                    # what a server keeps at most for a receiver that is away
+# spool = "4GiB"                   # what is kept here while the repository is away
+
+# [[backups.check]]                # SQL that a restored server must answer with true
+# database = "shop"
+# sql = "SELECT count(*) > 0 FROM orders"
 
 [backups.schedule]                 # cron expressions in local time; docs/backup-keeping.md says more about these three
 # logical = "0 3 * * *"            # every server, every night at three; so too plain, physical, incremental
