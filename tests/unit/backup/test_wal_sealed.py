@@ -32,7 +32,7 @@ def test_what_was_sealed_opens(raw: bytes, compression: Compression, encrypted: 
     assert sealed.head(data[: sealed.HEAD], "here")[0] == head
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=300)
 @given(st.data(), st.booleans())
 def test_no_byte_can_be_changed_unseen(data: st.DataObject, encrypted: bool) -> None:
     raw = bytes(range(256)) * 40

@@ -109,6 +109,11 @@ def head(data: bytes, where: str) -> tuple[Head, int]:
         if found.pop("format") > FORMAT:
             raise AtalaiaError(f"{where} was written by a newer Atalaia", "use that version")
         found |= {"stored": tuple(found["stored"]), "at": datetime.fromisoformat(found["at"])}
+        bytes.fromhex(found["salt"])
+        if not all(isinstance(count, int) for count in (found["size"], *found["stored"])):
+            raise ValueError("sizes that are none")
+        if min(found["size"], *found["stored"], 0) < 0 or len(found["stored"]) != -(-found["size"] // SIZE):
+            raise ValueError("sizes that cannot be")
         return Head(**found), _FRAME.size + length
     except (ValueError, KeyError, TypeError, struct.error) as error:
         raise Damaged(f"{where} is damaged: it has no header", _REMEDY) from error
