@@ -130,7 +130,7 @@ def test_one_that_does_not_start_gives_its_place_back(
     monkeypatch.setattr(launch, "running", lambda _: control.postmaster(server))
     planned = plan(site, backup, ALL, over.fresh_directory(server))
     with pytest.raises(AtalaiaError, match=r"did not start \(PANIC.*the old one is in its place again") as error:
-        backup_over.replace_server(cast("Environment", None), site, planned, server, quiet, as_json=False)
+        backup_over.replace_server(cast("Environment", None), site, planned, server, quiet)
     assert held == ["postgres_a", "postgres_a"]
     (failed,) = server.directory.parent.glob(f"{server.name}.failed-*")
     assert str(failed) in error.value.remedy
