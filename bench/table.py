@@ -22,7 +22,7 @@ class Row:
 
 def render(rows: Sequence[Row], searcher: str, against: str) -> str:
     """The table as text; `against` names the other server, if there is one."""
-    kept = [0, 1, 2, 3, *([4] if against else []), 5]
+    kept = [0, 1, 2, *([3] if any(row.raw is not None for row in rows) else []), *([4] if against else []), 5]
     head = ["", "here", "target", f"{searcher} -c", against, ""]
     cells = [head, *(_cells(row) for row in rows)]
     widths = [max(len(line[at]) for line in cells) for at in range(6)]

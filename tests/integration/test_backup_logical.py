@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import os
 import pickle
+import select
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,10 +16,12 @@ import psycopg
 import pytest
 from backup_sample import ODD_DATABASES, everything, fill
 
-from atalaia.backup import catalogue, service
+from atalaia.backup import catalogue, checks, service
 from atalaia.backup.extract import extract
 from atalaia.backup.logical import follow
 from atalaia.backup.logical.archive import Archive
+from atalaia.backup.logical.follow import Follower
+from atalaia.backup.logical.toc import Toc
 from atalaia.backup.model import Selection, State, Wanted
 from atalaia.backup.restoring.into import Into, put
 from atalaia.backup.site import Site
@@ -26,7 +30,7 @@ from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.postgres import control
 from atalaia.postgres.cluster import Cluster
 from atalaia.postgres.connect import connect, environment_variables
-from atalaia.postgres.temporary import temporary
+from atalaia.postgres.temporary import running, temporary
 from atalaia.postgres.tools import variables
 
 
@@ -116,10 +120,11 @@ def with_settings(site: Site, **settings: Any) -> Site:
     return replace(site, settings=BackupsSettings(kind="logical", **settings))
 
 
-@pytest.mark.parametrize(("pipes", "jobs"), [(1, 2), (512, 1), (512, 4)])
+@pytest.mark.parametrize(("pipes", "jobs", "major"), [(1, 3, 16), (512, 1, 15), (512, 2, 15)])
 def test_files_that_are_no_pipes_are_taken_when_they_are_whole(
-    server: Cluster, site: Site, monkeypatch: pytest.MonkeyPatch, pipes: int, jobs: int
+    new_server: Any, site: Site, monkeypatch: pytest.MonkeyPatch, pipes: int, jobs: int, major: int
 ) -> None:
+    server = new_server(major=major)
     monkeypatch.setattr(follow, "_PIPES", pipes)
     with connect(server, autocommit=True) as connection:
         for table in ("a", "b", "c"):
@@ -176,14 +181,18 @@ def test_checks_of_the_user_are_asked_of_the_restored_server(server: Cluster, si
     others = CheckSettings(sql="SELECT false", servers=("another",))
     assert service.backup_now(server, with_settings(site, check=(good, others))).state is State.VERIFIED
     for text, said in (
-        ("SELECT n FROM t", "answered 7 in place of true"),
-        ("SELECT true FROM t WHERE false", "returned no row"),
-        ("DELETE FROM t RETURNING true", "read-only transaction"),
-        ("SELECT true FROM nowhere", 'relation "nowhere" does not exist'),
+        ("SELECT n FROM t", "the check 'mine' answered 7 in place of true"),
+        ("SELECT true FROM t WHERE false", "the check 'mine' returned no row in place of one"),
+        ("SELECT true FROM t, t u, generate_series(1, 2)", "the check 'mine' returned more than one row"),
+        ("DELETE FROM t RETURNING true", "the check 'mine' failed: cannot execute DELETE in a read-only transaction"),
+        ("SELECT true FROM nowhere", "the check 'mine' failed: relation \"nowhere\" does not exist"),
     ):
-        with pytest.raises(AtalaiaError, match=said):
-            service.backup_now(server, with_settings(site, check=(CheckSettings(sql=text, name="mine"),)))
-    assert "the check 'mine' failed" in catalogue.list_backups(site.catalogue)[-1].error
+        asked = with_settings(site, check=(good, CheckSettings(sql=text, name="mine")))
+        (problem,) = checks.failures(server, asked, server.name)
+        assert problem.startswith(said)
+    with pytest.raises(AtalaiaError, match="it does not restore: the check 'mine' failed"):
+        service.backup_now(server, asked)
+    assert catalogue.list_backups(site.catalogue)[-1].state is State.FAILED
 
 
 def test_pg_restore_and_psql_restore_what_is_extracted(server: Cluster, logical: Site, folder: Path) -> None:
@@ -241,6 +250,90 @@ def test_nothing_runs_on_when_a_backup_is_killed_and_the_next_command_removes_wh
     assert list(logical.temporary.iterdir()) == []
     assert any("staging" in line for line in told)
     assert service.backup_now(server, logical).state is State.VERIFIED
+
+
+_RESTORED = """
+import sys, pickle, time
+from atalaia.backup import service
+from atalaia.backup.logical.copying import Copying
+from atalaia.backup.model import Wanted
+cluster, site, identifier = pickle.load(open(sys.argv[1], "rb"))
+table = Copying._table
+def slow(self, connection, entry):
+    if entry.name == "second":
+        self._mark.__self__.journal.enter("schema")  # noted at most once a second otherwise
+        print("second", flush=True)
+        time.sleep(600)
+    table(self, connection, entry)
+Copying._table = slow
+service.restore(site, identifier, wanted=Wanted(jobs=1))
+"""
+
+
+def test_a_restore_that_was_killed_goes_on_table_by_table(
+    server: Cluster, logical: Site, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connect(server, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE shop")
+    with connect(server, "shop", autocommit=True) as connection:
+        connection.execute("CREATE TABLE first AS SELECT i FROM generate_series(1, 20000) i")
+        connection.execute("CREATE TABLE second (i int PRIMARY KEY)")
+        connection.execute("INSERT INTO second SELECT generate_series(1, 10000)")
+    original = everything(server)
+    backup = service.backup_now(server, logical, verify=False)
+    state = folder / "state"
+    state.write_bytes(pickle.dumps((server, logical, backup.id)))
+    with subprocess.Popen([sys.executable, "-c", _RESTORED, state], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "second\n"
+        process.kill()
+
+    read: list[str] = []
+    stream = Archive.stream
+
+    def noted(self: Archive, database: str, file: str) -> Iterator[bytes]:
+        if database == "shop":
+            read.append(file)
+        return stream(self, database, file)
+
+    monkeypatch.setattr(Archive, "stream", noted)
+    told: list[str] = []
+    restored = service.restore(logical, backup.id, progress=told.append, wanted=Wanted(jobs=1))
+    assert any("going on with the restore" in line for line in told)
+    assert len(read) == 1
+    with running(restored.cluster):
+        assert everything(restored.cluster) == original
+
+
+def test_a_lock_that_comes_between_leader_and_worker_makes_the_dump_begin_anew(
+    server: Cluster, logical: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connect(server, autocommit=True) as connection:
+        connection.execute("CREATE TABLE a AS SELECT generate_series(1, 10) i")
+    lay = Follower._lay
+    waiting: list[threading.Thread] = []
+
+    def truncate() -> None:
+        with connect(server, autocommit=True) as other:
+            other.execute("TRUNCATE a")
+
+    def laid(self: Follower, contents: Toc, epoll: select.epoll) -> None:
+        lay(self, contents, epoll)
+        if contents.data and not waiting:
+            waiting.append(threading.Thread(target=truncate))
+            waiting[0].start()
+            with connect(server, autocommit=True) as looking:
+                queued = b"SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'"
+                while looking.execute(queued).fetchone() == (0,):
+                    time.sleep(0.005)
+
+    monkeypatch.setattr(Follower, "_lay", laid)
+    told: list[str] = []
+    backup = service.backup_now(server, logical, told.append)
+    waiting[0].join()
+    assert any("begins anew" in line and "could not obtain lock" in line for line in told), told
+    assert backup.state is State.VERIFIED
+    assert backup.contents["databases"]["postgres"]["tables"] == {"public.a": [0, 0]}
 
 
 def test_a_restored_table_with_other_values_fails_the_proof(

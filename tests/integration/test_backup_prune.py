@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -26,6 +27,8 @@ from atalaia.backup.vault.local import LocalPlace
 from atalaia.backup.vault.place import PlaceError
 from atalaia.backup.vault.reader import open_backup
 from atalaia.backup.vault.writer import Writer
+from atalaia.backup.wal.archive import open_archive
+from atalaia.backup.wal.segment import Segment, is_segment, show
 from atalaia.environment.backing import BackupsSettings
 from atalaia.environment.errors import InputError
 from atalaia.postgres.cluster import Cluster
@@ -91,7 +94,7 @@ def site(site: Site, folder: Path) -> Site:
     )
 
 
-def make(site: Site, age: timedelta, kind: str = "plain", parent: str = "") -> Backup:
+def make(site: Site, age: timedelta, kind: str = "plain", parent: str = "", **details: str) -> Backup:
     """A backup with real objects in all repositories and its row; what is in it is of no use to a server."""
     started = NOW - age
     backup = Backup(
@@ -104,6 +107,7 @@ def make(site: Site, age: timedelta, kind: str = "plain", parent: str = "") -> B
         server_version="16.14",
         client_version="16.14",
         parent=parent,
+        details=details,
     )
     process = Process.of(os.getpid())
     assert process
@@ -278,3 +282,38 @@ def test_a_backup_whose_removal_has_begun_is_none(site: Site) -> None:
     nothing = replace(site, settings=BackupsSettings(kind="plain"))
     assert prune(nothing, tell, now=NOW).removed == [backup.id]
     assert lying(site) == [set(), set()]
+
+
+def test_wal_that_no_physical_backup_needs_goes_with_the_backups(site: Site) -> None:
+    """In both repositories; of a server that was made anew the old WAL goes with its last backup."""
+    size = 1 << 20
+    site = replace(site, settings=BackupsSettings.model_validate({"retention": {"last": 1}}))
+    for place in (site.repository, *site.copies):
+        for system in ("7123", "7124"):
+            archive = open_archive(place, "postgres_a", system, None, segment_size=size)
+            assert archive
+            for number in range(2, 9):
+                each = Segment(1, number, size)
+                head = struct.pack("=HHIQI4xQI", 0xD113, 2, 1, each.start, 0, int(system), size)
+                archive.store(each.name, head + bytes(size - len(head)), NOW)
+
+    def base(days: int, system: str, number: int) -> Backup:
+        lsn = show(number * size + 40)
+        return make(site, timedelta(days=days), kind="physical", system_identifier=system, start_lsn=lsn)
+
+    def left() -> list[dict[str, list[int]]]:
+        found = []
+        for place in (site.repository, *site.copies):
+            names = [one.name.split("/") for one in place.objects("postgres_a/wal/") if is_segment(one.name[-24:])]
+            systems = {name[2] for name in names}
+            found.append({s: sorted(int(n[-1][-8:], 16) for n in names if n[2] == s) for s in systems})
+        return found
+
+    old, older = base(9, "7123", 4), base(8, "7123", 6)
+    assert prune(site, tell, dry_run=True, now=NOW).wal["postgres_a"][0].backup == older.id
+    assert left() == [{"7123": list(range(2, 9)), "7124": list(range(2, 9))}] * 2
+    assert prune(site, tell, now=NOW).removed == [old.id]
+    assert left() == [{"7123": [6, 7, 8], "7124": list(range(2, 9))}] * 2
+    base(1, "7124", 3)
+    assert prune(site, tell, now=NOW).removed == [older.id]
+    assert left() == [{"7124": list(range(3, 9))}] * 2

@@ -15,7 +15,7 @@ from atalaia.backup.vault import keys
 from atalaia.backup.vault.keys import Keyring, WrongKey
 from atalaia.backup.vault.local import LocalPlace
 from atalaia.backup.vault.place import Damaged, PlaceError
-from atalaia.backup.wal import segment
+from atalaia.backup.wal import left, segment, spool
 from atalaia.backup.wal.archive import Archive, OtherWal, open_archive
 from atalaia.backup.wal.extent import gaps, prune, ranges, timelines, way
 from atalaia.backup.wal.rewrap import rewrap
@@ -211,3 +211,20 @@ def test_an_archive_that_has_gone_is_not_written_to(place: LocalPlace) -> None:
     with pytest.raises(PlaceError):
         put(found, 1, 3)
     assert not place.root.exists()
+
+
+def test_what_another_server_of_the_name_had_left_goes_into_its_own_archive(site: Site) -> None:
+    old, new = (spool.folder_of(site, "a", system) for system in (SYSTEM, "9"))
+    whole, growing = Segment(2, 7, SIZE), Segment(2, 8, SIZE)
+    (old / whole.name).write_bytes(wal(whole))
+    (old / f"{growing.name}.partial").write_bytes(wal(growing)[:5000].ljust(SIZE, b"\0"))
+    told: list[str] = []
+    left.carry(site, "a", new, told.append)
+    found = open_archive(site.repository, "a", SYSTEM, None)
+    assert found
+    assert found.read(whole.name) == wal(whole)
+    assert found.read(f"{growing.name}.partial") == wal(growing)[:5000]
+    assert not old.exists()
+    left.carry(site, "a", new, told.append)
+    assert [line for line in told if "could not" in line] == []
+    assert len(told) == 1

@@ -112,7 +112,7 @@ def test_a_receiver_that_is_away_too_long_never_fills_the_servers_disk(
         assert any("was lost" in line for line in stream.told)
         assert any("make a new physical backup" in line for line in stream.told)
     (hole,) = gaps(archive_of(site, server))
-    assert seen.interruptions == (str(hole),)
+    assert [str(hole) in told for told in seen.interruptions] == [True]
 
 
 def test_a_server_that_was_recovered_goes_on_in_the_same_archive(server: Cluster, site: Site, folder: Path) -> None:
@@ -130,8 +130,10 @@ def test_a_server_that_was_recovered_goes_on_in_the_same_archive(server: Cluster
         with streaming(again, site) as stream:
             assert sql(again, "SELECT count(*) FROM t") == 1
             sql(again, "INSERT INTO t VALUES (22)", SWITCH, "INSERT INTO t VALUES (23)")
-            seen = stream.archived(flushed(again))
+            end_lsn = flushed(again)
+            seen = stream.archived(end_lsn)
             assert seen.timeline == 2
+            assert segment.lsn(seen.archived_lsn) < segment.lsn(end_lsn) + (1 << 24)
             assert not seen.interruptions
             second = base_backup(again, folder / "second")
             sql(again, "INSERT INTO t VALUES (24)")
@@ -141,7 +143,6 @@ def test_a_server_that_was_recovered_goes_on_in_the_same_archive(server: Cluster
         assert archive.histories == {2}
     for start, target, expected in (
         ((base, details), Target(), [1, 22, 23, 24]),
-        ((base, details), Target(timeline="2"), [1, 22, 23, 24]),
         ((base, details), Target(timeline="current"), [1, 2, 3, 4]),
         ((folder / "second", second), Target(), [1, 22, 23, 24]),
     ):
@@ -163,10 +164,10 @@ def test_a_killed_receiver_leaves_no_hole_and_nothing_twice(server: Cluster, sit
         details = base_backup(server, folder / "base")
         sql(server, "CREATE TABLE t (n int)")
         stream.archived(flushed(server))
-    for number in range(6):
+    for number in range(20 if os.environ.get("ATALAIA_SOAK") else 3):
         process = spawn.Process(target=_stream_here, args=(server, site))
         process.start()
-        deadline = time.monotonic() + 1 + chance.random() * 2
+        deadline = time.monotonic() + 0.5 + chance.random()
         while time.monotonic() < deadline:
             sql(server, f"INSERT INTO t VALUES ({number})", *([SWITCH] if chance.random() < 0.3 else []))
         process.kill()
@@ -199,63 +200,39 @@ def _object(site: Site, number: int) -> Path:
     return sorted(site.repository.root.rglob("0000000100000000000000*"))[number]
 
 
-def test_wal_missing_in_the_middle_is_never_passed_over(
+def test_recovery_never_gives_less_than_was_asked_for(
     server: Cluster, site: Site, folder: Path, archived: dict[str, object]
 ) -> None:
-    last = flushed(server)
-    _object(site, 3).unlink()
-    (hole,) = gaps(archive_of(site, server))
-    for target in (Target(), Target(name="r3")):
-        with pytest.raises(AtalaiaError, match="is missing from"), _try(site, server, folder, archived, target):
+    def refused(target: Target, why: str) -> None:
+        with pytest.raises(AtalaiaError, match=why), recovered(site, server, folder / "base", archived, target):
             pass
-    with (
-        pytest.raises(AtalaiaError, match="some between is missing"),
-        _try(site, server, folder, archived, Target(lsn=last)),
-    ):
-        pass
-    with _try(site, server, folder, archived, Target(name="r0")) as copy:
-        assert rows(copy, "SELECT n FROM t") == [(0,)]
-    assert hole.first == hole.last
 
-
-def test_a_flipped_object_stops_recovery_with_its_name(
-    server: Cluster, site: Site, folder: Path, archived: dict[str, object]
-) -> None:
-    path = _object(site, 3)
+    # Beyond the archive.
+    refused(Target(name="nowhere"), r"the archived WAL ends at .*'nowhere'")
+    refused(Target(lsn="FF/0"), r"ends at .* before the LSN FF/0")
+    refused(Target(timeline="7"), "timeline 7 does not go on")
+    # Damaged: recovery stops there, and reaches what lies before.
+    last = flushed(server)
+    path = _object(site, 4)
     data = bytearray(path.read_bytes())
     data[-10] ^= 1
     path.write_bytes(data)
     for target in (Target(), Target(name="r3")):
-        with (
-            pytest.raises(AtalaiaError, match=f"{path.name}.*has changed"),
-            _try(site, server, folder, archived, target),
-        ):
-            pass
+        refused(target, f"{path.name}.*has changed")
+    # Missing.
+    path.unlink()
+    (hole,) = gaps(archive_of(site, server))
+    assert hole.first == hole.last
+    refused(Target(), "is missing from")
+    refused(Target(name="r3"), "is missing from")
+    refused(Target(lsn=last), "some between is missing")
+    with recovered(site, server, folder / "base", archived, Target(name="r0")) as copy:
+        assert rows(copy, "SELECT n FROM t") == [(0,)]
+    _other_contents(server, site)
 
 
-def test_a_target_beyond_the_archive_is_an_error(
-    server: Cluster, site: Site, folder: Path, archived: dict[str, object]
-) -> None:
-    with (
-        pytest.raises(AtalaiaError, match=r"the archived WAL ends at .*'nowhere'"),
-        _try(site, server, folder, archived, Target(name="nowhere")),
-    ):
-        pass
-    with (
-        pytest.raises(AtalaiaError, match=r"ends at .* before the LSN FF/0"),
-        _try(site, server, folder, archived, Target(lsn="FF/0")),
-    ):
-        pass
-    with (
-        pytest.raises(AtalaiaError, match="timeline 7 does not go on"),
-        _try(site, server, folder, archived, Target(timeline="7")),
-    ):
-        pass
-
-
-def test_another_server_of_the_name_never_mixes_its_wal_in(
-    server: Cluster, site: Site, folder: Path, archived: dict[str, object], new_server: object
-) -> None:
+def _other_contents(server: Cluster, site: Site) -> None:
+    """Another server of the name never mixes its WAL in."""
     before = archive_of(site, server)
     name = max(before.wholes).name
     raw = before.read(name)
@@ -296,10 +273,6 @@ def test_an_old_copy_of_a_server_is_refused(
     guard.cancel()
     assert any("an old copy of it was started" in line for line in told), told
     assert ranges(archive_of(site, server)) == before
-
-
-def _try(site: Site, server: Cluster, folder: Path, details: dict[str, object], target: Target):  # type: ignore[no-untyped-def]  # a context manager of the support module
-    return recovered(site, server, folder / "base", details, target)
 
 
 def _with(site: Site, **wal: str) -> Site:

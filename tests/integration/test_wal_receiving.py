@@ -7,12 +7,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.integration.object_store import Fault, bucket, moto
 from tests.integration.wal_support import archive_of, base_backup, flushed, recovered, rows, sql, streaming
 
 from atalaia.backup.model import Target
 from atalaia.backup.site import Site
 from atalaia.backup.vault import keys
 from atalaia.backup.vault.keys import WrongKey
+from atalaia.backup.vault.remote import RemotePlace
 from atalaia.backup.wal.extent import gaps, ranges
 from atalaia.environment.backing import BackupsSettings
 from atalaia.environment.errors import AtalaiaError
@@ -32,7 +34,7 @@ def test_what_is_streamed_recovers(server: Cluster, site: Site, folder: Path) ->
     archive = archive_of(site, server)
     assert len(ranges(archive)) == 1
     assert not gaps(archive)
-    for target, expected in ((Target(), 4), (Target(name="here"), 3), (Target(lsn=middle), 2)):
+    for target, expected in ((Target(), 4), (Target(lsn=middle), 2)):
         with recovered(site, server, folder / "base", details, target) as copy:
             assert rows(copy, "SELECT n FROM t ORDER BY n") == [(n + 1,) for n in range(expected)]
 
@@ -69,3 +71,21 @@ def test_an_encrypted_archive_recovers_and_a_wrong_key_says_so(server: Cluster, 
     keys.save(site.key_file, keys.Keyring((keys.new_key(),)))
     with pytest.raises(WrongKey), recovered(site, server, folder / "base", details, Target()):
         pass
+
+
+def test_wal_goes_to_an_object_store_that_fails_now_and_then(server: Cluster, site: Site, folder: Path) -> None:
+    with moto() as s3, bucket(s3) as store:
+        site = replace(site, repository=RemotePlace(store.address, store.options, 2))
+        with streaming(server, site) as stream:
+            details = base_backup(server, folder / "base")
+            sql(server, "CREATE TABLE t AS SELECT 1 AS n")
+            stream.archived(flushed(server))
+            store.fault = lambda method, path, number: Fault(503)
+            sql(server, "INSERT INTO t VALUES (2)", "SELECT pg_switch_wal()", "INSERT INTO t VALUES (3)")
+            stream.wait(lambda seen: seen.state == "spooling" and "s3://" in seen.problem, "that it fails is told")
+            store.fault = lambda method, path, number: None
+            stream.archived(flushed(server), 60)
+        archive = archive_of(site, server)
+        assert len(ranges(archive)) == 1
+        with recovered(site, server, folder / "base", details, Target()) as copy:
+            assert rows(copy, "SELECT n FROM t ORDER BY n") == [(1,), (2,), (3,)]

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from atalaia.backup.kinds import KINDS
@@ -24,6 +25,14 @@ from tests.scenario.backup_work import begin, change
 
 KIND = os.environ.get("ATALAIA_KIND") or ("logical" if "logical" in KINDS else "plain")
 _ROWS = 150_000  # of one table: more than a chunk, so that something is stored while more is read
+_PASSING = (
+    "CREATE DATABASE passing TEMPLATE template0",
+    "ALTER DATABASE passing RENAME TO passed",
+    "DROP DATABASE IF EXISTS passed WITH (FORCE)",
+    "DROP DATABASE IF EXISTS passing WITH (FORCE)",
+    "CREATE TABLE passing (a int)",
+    "DROP TABLE passing",
+)
 _STORING = r"open .*(\.pack|\.zst|\.sealed)\..*partial"  # the first chunk is there
 
 
@@ -150,7 +159,7 @@ def _goes_on(grounds: Yard, rng: random.Random) -> None:
     """The next commands work, tidy up, and a backup of any age restores. (The fixture's end does it in any case.)"""
     grounds.backup()
     grounds.check_tidy()
-    grounds.check_restores(rng.choice(sorted(grounds.recorded)))
+    grounds.check_restores(rng.choice(sorted(grounds.recorded.keys() - grounds.pruned)))
 
 
 def test_a_second_backup_at_the_same_time_is_refused_and_the_first_goes_on(grounds: Yard, rng: random.Random) -> None:
@@ -202,11 +211,10 @@ def test_databases_that_come_go_and_change_their_names_during_a_backup(grounds: 
     def work() -> None:
         with grounds.server.connect() as connection:
             while not done.is_set():
-                connection.execute("CREATE DATABASE passing")
-                connection.execute("ALTER DATABASE passing RENAME TO passed")
-                connection.execute("DROP DATABASE passed WITH (FORCE)")
-                connection.execute("CREATE TABLE passing (a int)")
-                connection.execute("DROP TABLE passing")
+                for statement in _PASSING:
+                    # A dump that is connected to a database is in the way of this; the next round comes through.
+                    with contextlib.suppress(psycopg.errors.ObjectInUse, psycopg.errors.InvalidCatalogName):
+                        connection.execute(statement.encode())
 
     worker = threading.Thread(target=work)
     worker.start()
@@ -225,10 +233,11 @@ def test_no_room_for_the_restore_test_leaves_a_good_backup_that_is_not_proven(
     grounds: Yard, rng: random.Random
 ) -> None:
     grounds.record()
-    with disk(grounds.environment.state.root / "temporary", 30 << 20):
+    with disk(grounds.environment.state.root / "temporary", 67 << 20):  # a dump passes through it
         grounds.refused("backup", "now")
     found = grounds.check()
-    assert list(found.values())[-1]["state"] == "complete", "no room says nothing of the backup"
+    last = list(found.values())[-1]
+    assert last["state"] == "complete", f"no room says nothing of the backup: {last['error']}"
     _settle(grounds, rng)
 
 

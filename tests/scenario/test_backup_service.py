@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import sqlite3
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -91,6 +93,13 @@ def found(environment: Home, event: str, server: str) -> list[str]:
     return [entry.line for entry in environment.stored(query)]
 
 
+def documented() -> list[str]:
+    """The queries of docs/backup-keeping.md."""
+    text = (Path(__file__).parents[2] / "docs" / "backup-keeping.md").read_text()
+    (block,) = re.findall(r"```logql\n(.*?)```", text, re.S)
+    return [line for line in block.splitlines() if not line.startswith("#")]
+
+
 def test_scheduled_backups_run_are_told_and_survive_kill_9(environment: Home) -> None:
     configure(environment, OFTEN)
     environment.run("up")
@@ -125,6 +134,8 @@ def test_scheduled_backups_run_are_told_and_survive_kill_9(environment: Home) ->
     assert "postgres_b: the last plain backup" in environment.run("status", code=1).stdout
     assert "the last plain backup" in environment.run("doctor", code=1).stdout
     wait_for(lambda: "Not a directory" in "".join(found(environment, "backup_failed", "postgres_b")), "it is found")
+    for query in documented():
+        assert environment.run("query", query).stdout.strip(), query
     port = json.loads((environment.state / "backup-runs.json").read_text())["port"]
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         text = answer.read().decode()

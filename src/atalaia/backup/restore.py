@@ -178,7 +178,8 @@ def _fill(
         write_atomically(cluster.password_file, secrets.token_urlsafe(24) + "\n", mode=0o600)
     seconds = KINDS[backup.kind].fill(site, backup, reader, cluster, wanted, progress)
     settings.write(cluster)
-    settings.write_for(cluster.data / "pg_ident.conf", "", cluster.account)
+    if backup.kind != "physical":  # which has put back the original's
+        settings.write_for(cluster.data / "pg_ident.conf", "", cluster.account)
     progress(f"{backup.id}: making it durable")
     initdb = cluster.installation.program("initdb")
     done = run([initdb, "--sync-only", f"--pgdata={cluster.data.resolve()}"], account=cluster.account, seconds=86_400)

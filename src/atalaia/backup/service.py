@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 
 from atalaia.backup import catalogue, rows, underway
-from atalaia.backup.copies import copy_backup
+from atalaia.backup.copies import copy_backup, copy_wal
 from atalaia.backup.keeping.guard import using
 from atalaia.backup.keeping.prune import prune
 from atalaia.backup.kind import Kind
@@ -113,6 +113,7 @@ def backup_now(
     finally:
         # That no test was possible here is no reason to have it in one place alone.
         backup = copy_backup(site, backup, progress)
+        copy_wal(site, cluster.name, progress)
     if backup.state is State.FAILED:
         raise AtalaiaError(
             f"the backup {backup.id} was written, but it does not restore: {backup.error}",

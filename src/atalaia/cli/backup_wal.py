@@ -124,7 +124,7 @@ def _tell(line: str) -> None:
 def _as_dict(one: View) -> dict[str, Any]:
     return {
         "server": one.server,
-        "status": one.status.as_dict if one.status else None,
+        "status": one.status.as_dict() if one.status else None,
         "ranges": [
             asdict(reach) | {"since": reach.since.isoformat(), "until": reach.until.isoformat()}
             for reach in one.reaches
@@ -174,7 +174,7 @@ def _print(views: list[View]) -> None:
             print(f"{one.server}: missing: {gap}")
         for hole in one.status.interruptions if one.status else ():
             print(
-                f"{one.server}: recovery to a point in time is interrupted, from {hole}: make a physical backup now, "
+                f"{one.server}: {hole}; make a physical backup now: "
                 f"`{command_name()} backup now {one.server} --kind physical`"
             )
         if one.status and one.status.problem:

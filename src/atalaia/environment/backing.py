@@ -144,6 +144,9 @@ class BackupsSettings(Section):
     def _places_once(self) -> Self:
         if self.repository in self.copies or len(set(self.copies)) != len(self.copies):
             raise ValueError("a repository is named twice")
+        for address in self.stores:
+            if address not in (self.repository, *self.copies):
+                raise ValueError(f"options are given for {address}, which is neither `repository` nor in `copies`")
         return self
 
 

@@ -79,11 +79,29 @@ targets = ["/var/log/*log"]        # the servers' own logs are always collected
 # push_rate = "0"                  # bytes a second of a tenant's pushes; 0: any
 
 [backups]
-# repository = ".atalaia/backups"
+# repository = ".atalaia/backups"  # or "s3://bucket/prefix", gs://, az://; docs/backup-repositories.md
+# copies = ["/mnt/nas/atalaia"]    # each backup is copied there too
+# options_file = "store.toml"      # the stores' options and secrets; chmod 600
+# patience = "3m"                  # for how long a store that does not answer is asked again
+# encryption = true                # after `atalaia backup key new`
+# kind = "logical"                 # what `backup now` makes; or "physical", "plain": docs/backup.md
+# jobs = 2                         # databases' tables, or a server's files, at a time
+# compression = "zstd"             # or "lz4", "none"; level = 1
+# passwords = true                 # false: logical backups are without the roles' passwords
+# databases = ["shop"]             # only these; so too schemas, tables, exclude_databases, exclude_tables, exclude_data
 # port = 3120                      # of the metrics, on 127.0.0.1; without it: the next free port from 3120, remembered
 
+[backups.wal]
+# stream = true                    # any moment can be had back; docs/backup-pitr.md
+# keep = "4GiB"                    # what a server keeps at most for a receiver that is away
+# spool = "4GiB"                   # what is kept here while the repository is away
+
+# [[backups.check]]                # SQL that a restored server must answer with true
+# database = "shop"
+# sql = "SELECT count(*) > 0 FROM orders"
+
 [backups.schedule]                 # cron expressions in local time; docs/backup-keeping.md says more about these three
-# plain = "0 3 * * *"              # every server, every night at three; so too logical, physical, incremental
+# logical = "0 3 * * *"            # every server, every night at three; so too plain, physical, incremental
 # verify = "0 5 * * 0"             # prove the last backup of each server again
 # prune = "0 6 * * *"              # retention is applied after each backup, too
 # jitter = "0"                     # starts are spread over as long, such as 10m

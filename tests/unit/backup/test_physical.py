@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atalaia.backup.model import Backup, State, Target
-from atalaia.backup.physical import copied, files, journal, manifest, targets
+from atalaia.backup.physical import contents, copied, files, journal, manifest, targets
 from atalaia.backup.physical.tar import File, Follower, Layout
 from atalaia.backup.vault.chunks import Codec
 from atalaia.backup.vault.place import Damaged
@@ -294,3 +294,29 @@ def test_a_chunk_is_opened_into_a_buffer_used_before(raw: bytes, compression: An
     if encrypted:
         with pytest.raises(Damaged, match="chunk 8 of id is damaged"):
             codec.open_into(8, stored, len(raw), buffer)
+
+
+def content(**databases: tuple[int, dict[str, str]]) -> dict[str, Any]:
+    found = {name: {"oid": oid, "tables": {}, "objects": objects} for name, (oid, objects) in databases.items()}
+    return {"databases": found, "roles": {"role a": "1"}}
+
+
+def test_only_what_was_there_all_the_time_is_compared() -> None:
+    before = content(a=(1, {"table x": "1", "table dropped": "1", "table changed": "1"}), b=(2, {"table y": "1"}))
+    after = content(a=(1, {"table x": "1", "table changed": "2", "table new": "1"}), b=(3, {"table y": "1"}))
+    expected = contents.stable(before, after)
+    assert expected["databases"]["a"]["objects"] == {"table x": "1"}
+    assert expected["databases"]["b"]["objects"] == {}
+    assert contents.count(expected) == 2
+    # What came and went meanwhile is of no concern; what was there and is not, or otherwise, is told.
+    assert contents.differences(expected, content(a=(1, {"table x": "1", "table between": "1"}))) == []
+    found = content(a=(1, {"table x": "2"})) | {"roles": {}}
+    assert contents.differences(expected, found) == ["the role a is missing", "the table x of 'a' is different"]
+    assert contents.differences(expected, content()) == ["the database 'a' is missing"]
+
+
+def test_without_a_look_at_the_server_nothing_is_compared() -> None:
+    nothing: dict[str, Any] = {"databases": {}, "roles": {}}
+    after = content(a=(1, {"table x": "1"}))
+    assert contents.differences(contents.stable(nothing, after), nothing) == []
+    assert contents.differences(contents.stable(after, nothing), nothing) == []

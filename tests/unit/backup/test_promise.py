@@ -66,6 +66,11 @@ def test_a_failed_backup_is_told_until_the_next_good_one_of_its_kind() -> None:
     assert [(r.kind, "no room" in r.text) for r in judge(facts(row("a", DAY), failed))] == [("failed", True)]
     assert kinds(row("a", DAY), failed, row("c")) == []
     assert kinds(row("a", DAY), failed, row("c", kind="physical")) == ["failed"]
+    # A kind that is made no more is told for a while.
+    old = row("p", 13 * DAY, State.FAILED, kind="plain", error="no room")
+    assert kinds(old, row("a", DAY)) == ["failed"]
+    assert kinds(replace(old, started=NOW - 15 * DAY), row("a", DAY)) == []
+    assert kinds(replace(failed, started=NOW - 15 * DAY), row("a", DAY, kind="physical")) == ["failed"]
     # One that is being removed is none that failed.
     assert kinds(row("a", DAY), replace(failed, error=REMOVED)) == []
 
@@ -102,6 +107,8 @@ def test_copies_that_are_missing() -> None:
     (full,) = judge(facts(there, copies=("s3://one/x", "s3://two/x")))
     assert (full.kind, "it is full" in full.text, "backup copy a" in full.remedy) == ("copy", True, True)
     assert kinds(row("a", DAY), copies=("s3://one/x",), settings={}) == ["copy"]
+    assert kinds(row("a", DAY), copies=("s3://one/x",), busy=frozenset({"postgres_a"})) == []
+    assert kinds(there, copies=("s3://two/x",), busy=frozenset({"postgres_a"})) == ["copy"]
 
 
 def test_a_run_that_made_no_backup_at_all_is_told() -> None:

@@ -16,6 +16,7 @@ from atalaia.backup.keeping import runs
 from atalaia.backup.keeping.runs import Runs
 from atalaia.backup.keeping.schedule import (
     ATTEMPTS,
+    INTERRUPTED,
     Due,
     Job,
     Run,
@@ -111,9 +112,11 @@ def test_a_failed_run_is_tried_again_but_not_for_ever_and_not_what_was_asked_wro
         assert due.scheduled == starts[0]
         now = max(now, due.at)
         run = done(due, now, 1)
-    assert all(timedelta(0) < later - earlier < timedelta(hours=1) for earlier, later in pairwise(starts))
     assert run
+    now += timedelta(minutes=2)
+    assert all(timedelta(0) < later - earlier < timedelta(hours=1) for earlier, later in pairwise(starts))
     assert ask(now + timedelta(hours=2), seen, run).scheduled == at("2026-11-23T02:30+01:00")
+    assert ask(now, seen, replace(run, code=INTERRUPTED, attempt=1)).at <= now
     assert ask(now, seen, replace(run, code=2, attempt=1)).scheduled == at("2026-11-23T02:30+01:00")
 
 

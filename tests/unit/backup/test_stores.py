@@ -55,6 +55,7 @@ def test_options_of_a_store_go_before_those_of_all(tmp_path: Path) -> None:
     file.chmod(0o600)
     settings = BackupsSettings(
         options={"region": "all", "endpoint": "https://e"},
+        copies=("s3://two/x",),
         stores={"s3://two/x": {"region": "two"}},
         options_file=file,
     )
@@ -76,3 +77,8 @@ def test_options_of_a_store_go_before_those_of_all(tmp_path: Path) -> None:
     file.unlink()
     with pytest.raises(InputError, match="cannot be read"):
         options.of("s3://one/x", settings)
+
+
+def test_options_for_no_repository_are_refused() -> None:
+    with pytest.raises(ValueError, match="neither `repository` nor in `copies`"):
+        BackupsSettings(repository="s3://one/x", stores={"s3://onee/x": {"region": "eu"}})

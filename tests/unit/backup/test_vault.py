@@ -239,7 +239,7 @@ class Full(RemotePlace):
 def test_a_place_that_fails_at_any_object_leaves_nothing(good: int) -> None:
     place = Full(good)
     with pytest.raises(PlaceError, match="no room"):
-        write(place, {"a": block(1, SIZE * 2 + 1)}, KEYS, compression="none", pack_size=SIZE)
+        write(place, {"a": block(1, SIZE * 2 + 1)}, KEYS, compression="none", pack_size=SIZE, workers=1)
     assert list(place.objects()) == []
     place = Full(5)
     write(place, {"a": block(1, SIZE * 2 + 1)}, KEYS, compression="none", pack_size=SIZE)

@@ -40,6 +40,7 @@ class Streaming:
 class Facts:
     """`service`: whether the backup service runs. `runs`: the last run of each job, by the job's name.
 
+    `busy`: servers of which a backup is being made, tested, copied or restored.
     `checked` is what reading the repositories found wrong; `problem` why the catalogue cannot be read.
     """
 
@@ -51,6 +52,7 @@ class Facts:
     jobs: tuple[Job, ...] = ()
     runs: Mapping[str, Run] = field(default_factory=dict)
     service: bool = False
+    busy: frozenset[str] = frozenset()
     copies: tuple[str, ...] = ()
     wal: Mapping[str, Streaming] = field(default_factory=dict)
     checked: tuple[Reason, ...] = ()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from atalaia.backup import catalogue
 from atalaia.backup.keeping import runs
 from atalaia.backup.keeping.facts import Facts, Reason, Streaming
+from atalaia.backup.keeping.guard import busy
 from atalaia.backup.keeping.schedule import jobs
 from atalaia.backup.model import Backup
 from atalaia.environment.errors import AtalaiaError
@@ -53,6 +54,7 @@ def gather(environment: Environment, checked: Sequence[Reason] = (), now: dateti
         jobs=tuple(jobs(settings.schedule, servers)),
         runs=ran.last,
         service=Process.read(environment.state.run / f"{SERVICE}.json") is not None,
+        busy=frozenset(server for server in servers if busy(environment.state.run, server)),
         copies=copies,
         wal={server: found for server in servers if (found := _streaming(environment, server))},
         checked=tuple(checked),

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from atalaia.backup.model import Progress
 from atalaia.backup.site import Site
@@ -46,14 +47,35 @@ def removing(site: Site, server: str) -> Iterator[bool]:
     """Whether a server's backups may be removed within: nobody makes, tests, copies or restores one."""
     descriptor = _open(site, server)
     try:
-        yield _take(descriptor, fcntl.LOCK_EX)
+        # `busy` may look at this moment: once more, then.
+        taken = _take(descriptor, fcntl.LOCK_EX)
+        if not taken:
+            time.sleep(_PAUSE)
+            taken = _take(descriptor, fcntl.LOCK_EX)
+        yield taken
     finally:
         os.close(descriptor)
 
 
+def busy(locks: Path, server: str) -> bool:
+    """Whether somebody uses a server's backups, or removes some. `locks` is the site's."""
+    try:
+        descriptor = os.open(_path(locks, server), os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return not _take(descriptor, fcntl.LOCK_EX)
+    finally:
+        os.close(descriptor)
+
+
+def _path(locks: Path, server: str) -> Path:
+    return locks / f"backup-{server}.use"
+
+
 def _open(site: Site, server: str) -> int:
     site.locks.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return os.open(site.locks / f"backup-{server}.use", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    return os.open(_path(site.locks, server), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def _take(descriptor: int, how: int) -> bool:

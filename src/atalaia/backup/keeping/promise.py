@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 from atalaia.backup.keeping.facts import Facts, Reason, Streaming
-from atalaia.backup.keeping.retention import half_gone
+from atalaia.backup.keeping.retention import FAILED_FOR, half_gone
+from atalaia.backup.keeping.schedule import BACKUPS
 from atalaia.backup.model import Backup, State
 from atalaia.environment.units import parse_duration, show_size
 
@@ -43,8 +44,11 @@ def newest_verified(facts: Facts, server: str) -> Backup | None:
 
 
 def show_age(age: timedelta) -> str:
-    """An age for people: `3 d 4 h`, `25 min`; never less than nothing."""
-    minutes = max(0, round(age.total_seconds() / 60))
+    """An age for people: `3 d 4 h`, `25 min`, `50 s`; never less than nothing."""
+    seconds = max(0, round(age.total_seconds()))
+    if seconds < 120:
+        return f"{seconds} s"
+    minutes = round(seconds / 60)
     hours, days = minutes // 60, minutes // 1440
     return f"{days} d {hours % 24} h" if days else f"{hours} h {minutes % 60} min" if hours else f"{minutes} min"
 
@@ -71,10 +75,14 @@ def _age(facts: Facts, server: str) -> Iterator[Reason]:
 
 
 def _ended(facts: Facts, server: str) -> Iterator[Reason]:
-    """The newest of each kind that has ended must not have failed."""
+    """The newest of each kind that has ended must not have failed; for a while also of a kind that is made no more."""
+    scheduled = {
+        "physical" if task == "incremental" else task for task in BACKUPS if getattr(facts.settings.schedule, task)
+    }
+    used = scheduled or {facts.settings.kind}
     newest = {b.kind: b for b in _own(facts, server) if b.state is not State.RUNNING and not half_gone(b)}
     for backup in newest.values():
-        if backup.state is State.FAILED:
+        if backup.state is State.FAILED and (backup.kind in used or facts.now - backup.started <= FAILED_FOR):
             remedy = f"put it right, then `atalaia backup now {server}`"
             yield Reason(
                 "failed", server, f"the last {backup.kind} backup, {backup.id}, failed: {backup.error}", remedy
@@ -133,7 +141,8 @@ def _copies(facts: Facts, server: str) -> Iterator[Reason]:
         there = {copy.repository: copy.problem for copy in backup.copies}
         troubled = (copy.repository for copy in backup.copies if copy.problem)
         for repository in dict.fromkeys((*facts.copies, *troubled)):
-            problem = there.get(repository, "it was not copied yet")
+            # While its restore test or its copy is under way, that it is not there yet is as it should be.
+            problem = there.get(repository, "" if server in facts.busy else "it was not copied")
             if problem:
                 remedy = f"`atalaia backup copy {backup.id}` tries again"
                 yield Reason("copy", server, f"{backup.id} is not in {repository}: {problem}", remedy)

@@ -7,6 +7,7 @@ and nothing that is half gone is called a backup.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from atalaia.environment.errors import AtalaiaError
 from atalaia.runtime.zone import local_zone
 
 _log = logging.getLogger("atalaia.backup")
+_SERVER = re.compile("[a-z][a-z0-9_]*")  # as in settings
 
 
 @dataclass(slots=True)
@@ -77,11 +79,11 @@ def prune(
 
 
 def _kept_for(site: Site, result: Pruned) -> set[str]:
-    """Servers that have anything in a repository."""
+    """Servers that have anything in a repository; what has no server's name is not ours."""
     found: set[str] = set()
     for place in _places(site):
         try:
-            found |= set(place.folders())
+            found |= {name for name in place.folders() if _SERVER.fullmatch(name)}
         except PlaceError as error:
             result.problems.append(error.what)
     return found

@@ -16,6 +16,8 @@ from atalaia.environment.units import parse_duration
 BACKUPS = ("logical", "plain", "physical", "incremental")
 ATTEMPTS = 3
 """How often a failed run is tried in all, before it waits for its next time."""
+INTERRUPTED = 130
+"""The exit code of a run that was ended with everything else: it is tried again as soon as there is somebody to."""
 _RETRY = timedelta(minutes=5)
 # Smaller steps of the clock are left to pass; after a larger one back the schedule goes by the new time.
 _STEP = timedelta(minutes=5)
@@ -90,7 +92,7 @@ def next_start(job: Job, seen: datetime, run: Run | None, now: datetime, jitter:
     following = tick(job.cron, after, zone)
     start = following + _spread(job, following, jitter) if following else None
     if run and run.finished and run.code and run.code != 2 and run.attempt < ATTEMPTS and (not start or start > now):
-        again = min(run.finished, now) + _RETRY * run.attempt
+        again = min(run.finished, now) + (_RETRY * run.attempt if run.code != INTERRUPTED else timedelta())
         if not start or again < start:
             return Due(job, run.scheduled, again, run.attempt + 1)
     if following is None or start is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from atalaia.backup import catalogue
 from atalaia.backup.keeping import runs
-from atalaia.backup.keeping.schedule import Due, Job, Run, jitter_of, jobs, next_start
+from atalaia.backup.keeping.schedule import INTERRUPTED, Due, Job, Run, jitter_of, jobs, next_start
 from atalaia.backup.model import logfmt
 from atalaia.environment.errors import AtalaiaError
 from atalaia.environment.load import Environment
@@ -91,7 +91,7 @@ class Working:
                     break
             code = process.reap()
             said = "" if code == 0 else "it was interrupted when the environment was stopped"
-            self._ended(name, job, 130 if code is None else code, datetime.now(UTC), said)
+            self._ended(name, job, INTERRUPTED if code is None else code, datetime.now(UTC), said)
 
     def _busy(self, job: Job) -> bool:
         return any(other.server == job.server for other, _ in self.running.values())

@@ -39,16 +39,32 @@ class Copying:
         self._archive, self._database, self._contents = archive, database, contents
         self._cluster, self._into, self._advance = cluster, into, advance
         self._stop = threading.Event()
+        self._mark: Callable[[int], None] = lambda _: None
         self._created = {(e.schema, e.name) for e in contents.entries if e.kind == "TABLE"}
 
-    def load(self, entries: Sequence[Entry], jobs: int, *, objects: bool = True) -> None:
-        """Load rows, sequences' values, and with `objects` the large objects.
+    @property
+    def repeatable(self) -> bool:
+        """Whether loading again replaces what is there already, whichever tables that are."""
+        return all(self._own(entry) for entry in self._contents.data)
+
+    def load(
+        self,
+        entries: Sequence[Entry],
+        jobs: int,
+        *,
+        done: frozenset[int] = frozenset(),
+        mark: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """Load rows, sequences' values and large objects, but not the files whose numbers are `done`; `mark` others.
 
         Raises Refused when the server refuses them, Untested, Damaged, PlaceError.
         """
-        tables = [entry for entry in entries if entry.kind == "TABLE DATA" and entry.file]
+        self._mark = mark
+        all_tables = [entry for entry in entries if entry.kind == "TABLE DATA" and entry.file]
+        tables = [entry for entry in all_tables if _number(entry) not in done]
+        self._advance(sum(self._archive.size(self._database, e.file) for e in all_tables if _number(e) in done))
         work: deque[Callable[[psycopg.Connection], None]] = deque()
-        if objects and self._archive.objects(self._database):
+        if self._archive.objects(self._database):
             work.append(self._objects)
         for entry in sorted(tables, key=lambda entry: -self._archive.size(self._database, entry.file)):
             work.append(lambda connection, entry=entry: self._table(connection, entry))  # type: ignore[misc] # mypy has no type for a default of a lambda's argument
@@ -58,12 +74,12 @@ class Copying:
         if not work:
             return
         with ThreadPoolExecutor(min(jobs, len(work)), thread_name_prefix="copy") as pool:
-            done = [pool.submit(self._worker, work) for _ in range(min(jobs, len(work)))]
+            workers = [pool.submit(self._worker, work) for _ in range(min(jobs, len(work)))]
             try:
-                wait(done, return_when=FIRST_EXCEPTION)
+                wait(workers, return_when=FIRST_EXCEPTION)
             finally:
-                self._stop.set() if any(one.done() and one.exception() for one in done) else None
-        for one in done:
+                self._stop.set() if any(one.done() and one.exception() for one in workers) else None
+        for one in workers:
             error = one.exception()
             if error and not isinstance(error, _Stopped):
                 raise error
@@ -88,7 +104,7 @@ class Copying:
     def _table(self, connection: psycopg.Connection, entry: Entry) -> None:
         # In a table that was made or emptied in this transaction rows are appended in their order, frozen, and with
         # wal_level = minimal without WAL. What an extension or partitions' root holds may have rows already.
-        own = (entry.schema, entry.name) in self._created and not moved(entry)
+        own = self._own(entry)
         statement = entry.copy.rstrip()
         assert statement.endswith(_STDIN)
         statement = statement.removesuffix(_STDIN) + " FROM STDIN" + (" WITH (FREEZE)" if own else "")
@@ -98,6 +114,11 @@ class Copying:
             with connection.cursor().copy(statement.encode(errors="surrogateescape")) as copy:
                 for block in self._rows(entry):
                     copy.write(block)
+        self._mark(_number(entry))
+
+    def _own(self, entry: Entry) -> bool:
+        """Whether its table has no rows but those."""
+        return (entry.schema, entry.name) in self._created and not moved(entry)
 
     def _rows(self, entry: Entry) -> Iterator[bytes]:
         left = self._archive.size(self._database, entry.file) - len(END)
@@ -122,3 +143,7 @@ class Copying:
                         cursor.execute("SELECT pg_catalog.lo_put(%s::oid, %s::bigint, %b)", (oid, at, part))
                         at += len(part)
                     self._advance(len(block))
+
+
+def _number(entry: Entry) -> int:
+    return int(entry.file.partition(".")[0])

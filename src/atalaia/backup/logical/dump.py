@@ -25,6 +25,7 @@ GLOBALS = "globals.sql"
 LOCK_WAIT = 300_000  # ms; a table locked for longer fails the dump instead of letting it hang unseen
 ATTEMPTS = 10  # a DROP must come in the moment between list and lock of one database, each time anew
 _DROPPED = re.compile(
+    r"could not obtain lock on relation|"
     r'(relation|database) ".*" does not exist|could not open relation with OID|cache lookup failed for'
 )
 _NOTHING = re.compile(r"no matching (schemas|tables) were found")
@@ -63,7 +64,10 @@ class _Databases:
 
 
 class Crossed(AtalaiaError):
-    """A DROP came between pg_dump's list and its locks; another dump may succeed."""
+    """A DROP came between pg_dump's list and its locks, or a lock between those of the leader and of a worker.
+
+    Another dump may succeed; one with a single connection needs no second lock.
+    """
 
 
 def databases(cluster: Cluster) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 from atalaia.backup import checks
 from atalaia.backup.kind import Made, Proof
-from atalaia.backup.logical.archive import open_archive
+from atalaia.backup.logical.archive import Archive, open_archive
 from atalaia.backup.logical.contents import compared, evidence
 from atalaia.backup.logical.dump import ATTEMPTS, GLOBALS, Crossed, Dumped, Plan, databases, dump, total
 from atalaia.backup.logical.load import Counter, load
 from atalaia.backup.logical.partial import hanging, options, selected
+from atalaia.backup.logical.progressed import Anew
 from atalaia.backup.logical.sessions import Refused
 from atalaia.backup.logical.streams import Kept
 from atalaia.backup.logical.toc import parse, printable
 from atalaia.backup.model import Backup, Progress, Untested, Wanted
+from atalaia.backup.physical.journal import NAME as JOURNAL
+from atalaia.backup.physical.journal import Journal, resume
 from atalaia.backup.site import Site
 from atalaia.backup.staging import staging
 from atalaia.backup.vault.place import Damaged, PlaceError
@@ -39,13 +43,17 @@ class Logical:
 
     def make(self, cluster: Cluster, site: Site, backup: Backup, writer: Writer, progress: Progress) -> Made:
         """Dump what the settings select."""
+        jobs = site.settings.jobs
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return _make(cluster, site, writer, progress)
-            except Crossed:
+                return _make(cluster, site, writer, jobs, progress)
+            except Crossed as error:
                 if attempt == ATTEMPTS:
                     raise
+                said = [line for line in error.what.splitlines() if "error:" in line] or [error.what]
+                progress(f"{backup.id}: begins anew: {said[0].strip()}")
                 writer.restart()
+                jobs = 1  # a single connection holds all its locks from its beginning
         raise AssertionError
 
     def prove(self, site: Site, backup: Backup, reader: Reader, progress: Progress) -> Proof:
@@ -92,29 +100,53 @@ class Logical:
         unknown = [name for name in wanted.selection.databases if name not in archive.folders]
         if unknown:
             raise InputError(f"{backup.id} has no database {unknown[0]!r}", f"it has {', '.join(archive.folders)}")
-        with (
-            private(replace(cluster, settings={**FAST, **cluster.settings})) as filling,
-            staging(site.temporary) as place,
-        ):
+        only = wanted.selection.databases
+        path, what = cluster.directory / JOURNAL, f"{backup.id} {backup.sha256} {sorted(only)}"
+        journal = resume(path, what)
+        try:
+            return _fill(site, backup, archive, cluster, wanted, progress, journal or Journal(path, what))
+        except Anew:
+            return _fill(site, backup, archive, cluster, wanted, progress, Journal(path, what))
+
+
+def _fill(
+    site: Site,
+    backup: Backup,
+    archive: Archive,
+    cluster: Cluster,
+    wanted: Wanted,
+    progress: Progress,
+    journal: Journal,
+) -> float:
+    """Make the server, or go on where the journal says that it was interrupted; seconds of the restore."""
+    only = wanted.selection.databases
+    if not journal.done:
+        for folder in (cluster.data, cluster.log):
+            shutil.rmtree(folder, ignore_errors=True)
+        (cluster.directory / init.MARKER).unlink(missing_ok=True)
+    with (
+        private(replace(cluster, settings={**FAST, **cluster.settings})) as filling,
+        staging(site.temporary) as place,
+    ):
+        if not journal.done:
             init.initialise(filling, durable=False)
-            init.mark(cluster, f"the restore of {backup.id}")
-            with running(filling, unfinished=True):
-                only = wanted.selection.databases
-                seconds = load(archive, filling, place, progress, jobs=wanted.jobs, only=only)
-                recorded = archive.dumped()
-                kept = {name: one for name, one in recorded.databases.items() if not only or name in only}
-                found = dump(filling, _again(backup, tuple(kept), wanted.jobs), place)
-                problem = _differences(backup, recorded, found, tuple(kept))
-                if problem:
-                    raise AtalaiaError(f"{backup.id} could not be restored: {problem}", "restore another backup")
-                set_password(filling)
-        return seconds
+        init.mark(cluster, f"the restore of {backup.id}")
+        with running(filling, unfinished=True):
+            seconds = load(archive, filling, place, progress, jobs=wanted.jobs, only=only, journal=journal)
+            recorded = archive.dumped()
+            kept = {name: one for name, one in recorded.databases.items() if not only or name in only}
+            found = dump(filling, _again(backup, tuple(kept), wanted.jobs), place)
+            problem = _differences(backup, recorded, found, tuple(kept))
+            if problem:
+                raise AtalaiaError(f"{backup.id} could not be restored: {problem}", "restore another backup")
+            set_password(filling)
+    return seconds
 
 
-def _make(cluster: Cluster, site: Site, writer: Writer, progress: Progress) -> Made:
+def _make(cluster: Cluster, site: Site, writer: Writer, jobs: int, progress: Progress) -> Made:
     settings = site.settings
     names, invalid = databases(cluster)
-    plan = Plan(selected(names, settings), settings.jobs, options(settings), settings.passwords)
+    plan = Plan(selected(names, settings), jobs, options(settings), settings.passwords)
     counter = Counter(progress, "dumping", total(cluster, plan.databases))
     with staging(site.temporary) as place:
         dumped = dump(cluster, plan, place, lambda name: Kept(writer, name), counter)

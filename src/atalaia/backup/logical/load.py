@@ -15,9 +15,11 @@ from atalaia.backup.logical.archive import Archive
 from atalaia.backup.logical.contents import FRAME, OWN
 from atalaia.backup.logical.copying import Copying
 from atalaia.backup.logical.partial import absent_schemas, hanging, listing
+from atalaia.backup.logical.progressed import Anew, Progressed
 from atalaia.backup.logical.sessions import Refused, execute, judged, pg_restore, session
 from atalaia.backup.logical.toc import Toc, printable
 from atalaia.backup.model import Progress, advance
+from atalaia.backup.physical.journal import Journal
 from atalaia.backup.plain.load import psql
 from atalaia.backup.restoring.toc import Entry, quoted
 from atalaia.postgres.cluster import Cluster
@@ -41,47 +43,82 @@ class Counter:
 
 
 def load(
-    archive: Archive, cluster: Cluster, place: Path, progress: Progress, *, jobs: int = 2, only: tuple[str, ...] = ()
+    archive: Archive,
+    cluster: Cluster,
+    place: Path,
+    progress: Progress,
+    *,
+    jobs: int = 2,
+    only: tuple[str, ...] = (),
+    journal: Journal | None = None,
 ) -> float:
     """Restore everything, or `only` some databases, into a new, running, private server; seconds that it took.
 
+    With a `journal` that has notes it goes on; it raises Anew when it cannot.
     Raises Refused when the backup does not restore, Untested when the machine is in the way, Damaged, PlaceError.
     """
     began = time.monotonic()
     chosen = tuple(name for name in archive.folders if not only or name in only)
     counter = Counter(progress, "restoring", archive.total(chosen))
-    _, said = psql(iter([archive.globals()]), cluster)
-    if said:
-        raise Refused(f"psql could not restore the roles: {said}", "restore another backup")
+    if not (journal and journal.done):
+        _, said = psql(iter([archive.globals()]), cluster)
+        if said:
+            raise Refused(f"psql could not restore the roles: {said}", "restore another backup")
     for name in chosen:
-        _database(archive, name, cluster, place / archive.folders[name], jobs, counter)
+        number = archive.folders[name]
+        progressed = Progressed(journal, number)
+        if not progressed.done:
+            _database(archive, name, cluster, place / number, jobs, counter, progressed)
+            progressed.finish()
     return time.monotonic() - began
 
 
 def _database(
-    archive: Archive, name: str, cluster: Cluster, folder: Path, jobs: int, counter: Callable[[int], None]
+    archive: Archive,
+    name: str,
+    cluster: Cluster,
+    folder: Path,
+    jobs: int,
+    counter: Callable[[int], None],
+    progressed: Progressed,
 ) -> None:
     data = archive.toc(name)
     contents = tocs.parse(data)
     folder.mkdir(mode=0o700)
     (folder / tocs.NAME).write_bytes(data)
-    try:
-        create(cluster, name, contents, existing=name in OWN)
-    except psycopg.Error as error:
-        raise judged(error, f"the database {name} could not be made") from error
-    if not any(_inside(entry) for entry in contents.entries):
-        return
-    make_schemas(cluster, name, contents)
-    pg_restore(cluster, name, folder, "pre-data")
-    if objects := large_objects(contents):
-        (folder / "objects").write_text(listing(objects))
-        pg_restore(cluster, name, folder, "data", options=[f"--use-list={folder / 'objects'}"])
-    Copying(archive, name, contents, cluster, name, counter).load(contents.entries, jobs)
+    copying = Copying(archive, name, contents, cluster, name, counter)
+    if not (progressed.loading and copying.repeatable):
+        _schema(cluster, name, contents, folder, progressed)
+    copying.load(contents.entries, jobs, done=progressed.tables(), mark=progressed.table)
+    progressed.post()
     chosen = []
     if left := {entry.number for entry in hanging(contents)}:
         (folder / "list").write_text(listing(entry for entry in contents.entries if entry.number not in left))
         chosen = [f"--use-list={folder / 'list'}"]
-    pg_restore(cluster, name, folder, "post-data", jobs, chosen)
+    if any(_inside(entry) for entry in contents.entries):
+        pg_restore(cluster, name, folder, "post-data", jobs, chosen)
+
+
+def _schema(cluster: Cluster, name: str, contents: Toc, folder: Path, progressed: Progressed) -> None:
+    """Make the database and all that its rows need."""
+    if progressed.begun and name in OWN:
+        raise Anew(f"{name} was interrupted where it cannot go on", "")
+    again = progressed.begun
+    progressed.begin()
+    try:
+        if again:
+            with session(cluster, "postgres") as connection:
+                connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} (FORCE)").format(sql.Identifier(name)))
+        create(cluster, name, contents, existing=name in OWN)
+    except psycopg.Error as error:
+        raise judged(error, f"the database {name} could not be made") from error
+    if any(_inside(entry) for entry in contents.entries):
+        make_schemas(cluster, name, contents)
+        pg_restore(cluster, name, folder, "pre-data")
+    if objects := large_objects(contents):
+        (folder / "objects").write_text(listing(objects))
+        pg_restore(cluster, name, folder, "data", options=[f"--use-list={folder / 'objects'}"])
+    progressed.schema()
 
 
 def _attached(entry: Entry, what: str) -> bool:

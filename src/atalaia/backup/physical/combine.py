@@ -31,7 +31,9 @@ def combine(
     laid = []
     for number, reader in enumerate(chain):
         part = replace(room, data=parts / str(number), tablespaces=parts / f"{number}.tablespaces")
-        progress(f"restoring {reader.manifest.identifier}, {number + 1} of {len(chain)}")
+        progress(
+            f"{chain[-1].manifest.identifier}: laying out {number + 1} of {len(chain)}, {reader.manifest.identifier}"
+        )
         make(part.tablespaces, None, cluster.account)
         files.lay(reader, part, jobs, journal, progress)
         laid.append(part)
@@ -56,7 +58,7 @@ def _combine(cluster: Cluster, parts: list[Room], room: Room, last: Reader, prog
     for place in _tablespaces(last):
         old, new = parts[-1].folder(place["member"]).resolve(), room.folder(place["member"]).resolve()
         arguments.append(f"--tablespace-mapping={_escaped(old)}={_escaped(new)}")
-    progress(f"combining {len(parts)} backups")
+    progress(f"{last.manifest.identifier}: combining {len(parts)} backups")
     done = run([*arguments, *(part.data for part in parts)], account=cluster.account, seconds=_DAY)
     if done.returncode:
         raise AtalaiaError(

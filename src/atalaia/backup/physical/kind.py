@@ -28,6 +28,10 @@ from atalaia.postgres.connect import connect, set_password
 from atalaia.postgres.temporary import private, vacant
 
 _INCREMENTAL = 17  # the first major version that makes incremental backups
+_CHOOSING = (
+    *("databases", "exclude_databases", "schemas", "exclude_schemas"),
+    *("tables", "exclude_tables", "exclude_data"),
+)
 _NO_SUMMARIES = "55000"  # object_not_in_prerequisite_state: WAL summaries are missing
 
 
@@ -48,7 +52,9 @@ class Physical:
         source = base.look(cluster)
         parent = self._parent(cluster, site, source) if self.incremental else Parent()
         before, problem = contents.gather(cluster)
-        said = [f"a full backup was made: {parent.why}"] if parent.why else []
+        said = _ignored(site)
+        if parent.why:
+            said.append(f"a full backup was made: {parent.why}")
         if parent.backup:
             progress(f"{backup.id}: incremental, on {parent.backup.id}")
         try:
@@ -66,7 +72,7 @@ class Physical:
         if problem or again:
             said.append(f"what is in it could not be recorded for comparison: {problem or again}")
         return Made(
-            contents.stable(before, after) if not (problem or again) else after,
+            contents.stable(before, after),
             details,
             "\n".join(said + taken.said),
             parent.backup.id if parent.backup else "",
@@ -107,7 +113,15 @@ class Physical:
                 feed = stack.enter_context(
                     feeding(site, backup.server, cluster, backup.details, wanted.target, progress)
                 )
-                source = WalSource(feed.restore_command, feed.target, feed.finish)
+                details = backup.details
+                source = WalSource(
+                    feed.restore_command,
+                    feed.target,
+                    feed.finish,
+                    targets.lsn(details["start_lsn"]),
+                    feed.end,
+                    details["wal_segment_size"],
+                )
             filling = stack.enter_context(private(cluster))
             server = stack.enter_context(recovered(filling, wanted, source, journal, progress))
             settle(server, wanted, progress)
@@ -154,6 +168,15 @@ def _test(
         progress(f"{backup.id}: checking every page with pg_checksums")
         return seconds, proof.pages_problem(cluster)
     return seconds, ""
+
+
+def _ignored(site: Site) -> list[str]:
+    """Settings of [backups] that choose a part of a server, which a physical backup cannot."""
+    names = [name for name in _CHOOSING if getattr(site.settings, name)]
+    names += [] if site.settings.passwords else ["passwords"]
+    return (
+        [f"{', '.join(names)} of [backups] mean nothing here: a physical backup holds all of a server"] if names else []
+    )
 
 
 def _now(cluster: Cluster) -> str:

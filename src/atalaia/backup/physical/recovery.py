@@ -13,9 +13,10 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from atalaia.backup.model import Progress, Target, Wanted
+from atalaia.backup.model import Progress, Target, Wanted, advance
 from atalaia.backup.physical import copied, targets
 from atalaia.backup.physical.journal import Journal
+from atalaia.backup.wal import segment
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.postgres import connect, control, settings
 from atalaia.postgres.cluster import Cluster, Setting
@@ -26,7 +27,7 @@ from atalaia.runtime.process import Process
 _EVERY = 5.0  # seconds between two lines on how far it is
 _PHASE = "recovering"
 _PREPARED = re.compile(r"^max_prepared_xacts setting:\s+(\d+)", re.MULTILINE)
-_REPLAYING = re.compile(rb"startup\s+recovering ([0-9A-F]{24})")
+_TITLE = re.compile(rb"startup\s+recovering ([0-9A-F]{24})")
 _FATAL = re.compile(r"(?:FATAL|PANIC):\s+(.*)")
 # The machine's trouble, not the backup's.
 _TROUBLE = re.compile(
@@ -65,11 +66,17 @@ _PRIVATE: Mapping[str, Setting] = {
 
 @dataclass(frozen=True, slots=True)
 class WalSource:
-    """Where WAL comes from beside that of the backup, and where recovery is to stop; `finish` is called at the end."""
+    """Where WAL comes from beside that of the backup, and where recovery is to stop; `finish` is called at the end.
+
+    `begin` and `end` are the positions between which WAL is replayed at most, for whoever shows progress.
+    """
 
     restore_command: str
     target: Target | None
     finish: Callable[[], None]
+    begin: int = 0
+    end: int = 0
+    segment_size: int = 16 << 20
 
 
 # Nothing but the WAL in the backup, up to the backup's own end: a command that finds nothing.
@@ -114,7 +121,7 @@ def recovered(
     cluster.stderr.unlink(missing_ok=True)
     process = control.start(cluster, unfinished=True, overriding=overriding)
     try:
-        lsn = _wait(cluster, process, progress)
+        lsn = _wait(cluster, process, source, progress)
         source.finish()
         yield Recovered(cluster, process, lsn)
         if not control.stop(process, 600):
@@ -155,9 +162,9 @@ def _prepared(cluster: Cluster) -> int:
     return int(found[1])
 
 
-def _wait(cluster: Cluster, process: Process, progress: Progress) -> str:
+def _wait(cluster: Cluster, process: Process, source: WalSource, progress: Progress) -> str:
     """Wait until recovery has ended; the LSN that it replayed up to."""
-    told, segment = time.monotonic(), ""
+    told, name = time.monotonic(), ""
     while True:
         seen = connect.ready(cluster)
         if seen.answer is connect.Answer.READY:
@@ -167,9 +174,12 @@ def _wait(cluster: Cluster, process: Process, progress: Progress) -> str:
         if process.wait(0.05):
             process.reap()
             raise _failure(cluster)
-        if time.monotonic() > told + _EVERY and (now := _segment(process)) not in ("", segment):
-            told, segment = time.monotonic(), now
-            progress(f"replaying WAL, at segment {segment}")
+        if time.monotonic() > told + _EVERY and (now := _replaying(process)) not in ("", name):
+            told, name = time.monotonic(), now
+            progress(f"replaying WAL, at segment {name}")
+            if source.end:
+                at = segment.parse(name, source.segment_size).start
+                advance(progress, "replaying WAL", max(0, at - source.begin), source.end - source.begin)
     with connect.connect(cluster, autocommit=True) as connection:
         row = connection.execute("SELECT pg_is_in_recovery(), pg_last_wal_replay_lsn()::text").fetchone()
     if not row or row[0]:
@@ -177,11 +187,11 @@ def _wait(cluster: Cluster, process: Process, progress: Progress) -> str:
     return str(row[1] or "")
 
 
-def _segment(process: Process) -> str:
+def _replaying(process: Process) -> str:
     """The WAL segment that the startup process works on, as its title says."""
     with contextlib.suppress(OSError):
         for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
-            if found := _REPLAYING.search(Path(f"/proc/{child}/cmdline").read_bytes()):
+            if found := _TITLE.search(Path(f"/proc/{child}/cmdline").read_bytes()):
                 return found[1].decode()
     return ""
 

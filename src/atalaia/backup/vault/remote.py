@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +23,7 @@ _PART = 8 << 20  # bytes of one part of an upload; S3 takes at most 10,000 of th
 _PARTS = 2  # uploads of parts at a time
 _BRIEF = 10.0  # seconds for a store that has just failed to answer in all its patience
 _ELSEWHERE = "use another backup, or another repository"
+_BOUNDS = re.compile(r", max_retries: \d+, retry_timeout: \S+ *")
 T = TypeVar("T")
 
 
@@ -126,6 +128,10 @@ class RemotePlace:
         """What `call` returns, its errors as ours."""
         try:
             found = call()
+        except KeyboardInterrupt:
+            # Whoever does not want to wait for it does not want to wait for the clearing up either.
+            self._away = True
+            raise
         except (FileNotFoundError, NotFoundError) as error:
             if "NoSuchBucket" in str(error) or "ContainerNotFound" in str(error):
                 raise PlaceError(
@@ -249,4 +255,4 @@ def _interruptible(call: Callable[[], T]) -> T:
 
 def _first(error: BaseException) -> str:
     """The words of obstore's error that a person needs: its first line, without what it says of its own retries."""
-    return str(error).strip().split("\n", 1)[0][:300]
+    return _BOUNDS.sub("", str(error).strip().split("\n", 1)[0])[:400]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 _WAITING = 2  # blocks that wait for the upload; with the parts under way they bound the memory
+_FORGETTING = 5.0  # seconds that a store gets to forget an upload
 
 
 class _GivenUp(Exception):
@@ -36,14 +39,15 @@ class Upload:
             raise self._error
 
     def abort(self) -> None:
-        """Have the store forget what was uploaded. Never raises."""
-        while self._thread.is_alive():
+        """Have the store forget what was uploaded; one that hangs is not waited for. Never raises."""
+        deadline = time.monotonic() + _FORGETTING
+        while self._thread.is_alive() and time.monotonic() < deadline:
             try:
                 self._blocks.put(_GivenUp(), timeout=0.1)
                 break
             except queue.Full:
                 continue
-        self._join()
+        self._join(deadline)
 
     def _feed(self, data: bytes | None) -> None:
         while self._thread.is_alive():
@@ -54,9 +58,9 @@ class Upload:
                 continue
         raise self._error or RuntimeError("the upload has ended already")
 
-    def _join(self) -> None:
+    def _join(self, deadline: float = math.inf) -> None:
         # In short steps, between which Ctrl-C is heard.
-        while self._thread.is_alive():
+        while self._thread.is_alive() and time.monotonic() < deadline:
             self._thread.join(0.2)
 
     def _work(self) -> None:

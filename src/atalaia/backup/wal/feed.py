@@ -48,8 +48,7 @@ cp -- "$d/ready/$1" "$2" || give_up "$1 could not be copied"
 class Feed:
     """What a recovery is given: `restore_command`, and `target` with the timeline resolved.
 
-    `way` are the segments from the backup's stop on, `end` is where they end; `hole` is what is missing there when
-    there is more behind it.
+    `way` are the segments from the backup's stop on, which end at `end`; `hole` is missing there, with more behind it.
     """
 
     def __init__(self, archive: Archive, cluster: Cluster, timeline: int, start: int, stop: int, target: Target):

@@ -21,7 +21,7 @@ from atalaia.backup.copies import copy_wal
 from atalaia.backup.model import Progress, logfmt
 from atalaia.backup.site import Site
 from atalaia.backup.vault.place import PlaceError
-from atalaia.backup.wal import beginning, segment, slot, spool, status, stream
+from atalaia.backup.wal import beginning, left, segment, slot, spool, status, stream
 from atalaia.backup.wal.archive import Archive, open_archive, systems
 from atalaia.backup.wal.spool import Spool
 from atalaia.backup.wal.view import interruptions
@@ -127,8 +127,11 @@ class _Receiver:
             source = slot.source(connection)
             folder = spool.folder_of(self._site, self._cluster.name, source.system)
             stream.end_abandoned(folder)
-            if self._spool is None or self._spool.folder != folder:
-                self._spool, self._archive, self._retry = Spool(folder, source.segment_size, self._every), None, 0.0
+            if self._spool is None or (self._spool.folder, self._spool.timeline) != (folder, source.timeline):
+                self._spool = Spool(folder, source.timeline, source.segment_size, self._every)
+                self._archive, self._retry = None, 0.0
+                self._samples.clear()
+                left.carry(self._site, self._cluster.name, folder, self._tell)
             self._set(system=source.system, timeline=source.timeline)
             self._carry(None)
             if self._full(1.0):
@@ -213,16 +216,19 @@ class _Receiver:
         assert archive
         mine = [each for each in archive.wholes if each.timeline == self._status.timeline]
         if mine:
-            kept.reach(max(mine).end)
+            kept.reach(kept.timeline, max(mine).end)
         return archive
 
     def _holes(self, archive: Archive) -> None:
         self._looked = time.monotonic()
-        found = tuple(str(gap) for gap in interruptions(self._site, archive))
+        found = tuple(
+            f"WAL is missing from {gap}: recovery to a point in time is interrupted there"
+            for gap in interruptions(self._site, archive)
+        )
         for hole in found:
             if hole not in self._status.interruptions:
-                self._tell(f"{self._cluster.name}: WAL is missing from {hole}: make a new physical backup")
-                _log.error(logfmt("wal_missing", server=self._cluster.name, missing=hole))
+                self._tell(f"{self._cluster.name}: {hole}; make a new physical backup")
+                _log.error(logfmt("wal_missing", server=self._cluster.name, problem=hole))
         self._set(interruptions=found)
 
     def _measure(self, connection: psycopg.Connection[Any], where: slot.Positions, asked: datetime) -> None:

@@ -24,9 +24,13 @@ def folder_of(site: Site, server: str, system: str) -> Path:
 
 @dataclass(slots=True)
 class Spool:
-    """`every`: seconds between two uploads of the segment being received; `archived` is the position carried so far."""
+    """`timeline` is the server's; `every`: seconds between two uploads of the segment being received.
+
+    `archived` is the position carried so far.
+    """
 
     folder: Path
+    timeline: int
     segment_size: int
     every: float
     archived: int | None = None
@@ -62,9 +66,10 @@ class Spool:
                 total += (self.folder / name).stat().st_size
         return total
 
-    def reach(self, position: int) -> None:
-        """All up to `position` is archived."""
-        self.archived = max(self.archived or 0, position)
+    def reach(self, timeline: int, position: int) -> None:
+        """All up to `position` is archived; of a timeline that was left it says nothing."""
+        if timeline == self.timeline:
+            self.archived = max(self.archived or 0, position)
 
     def carry(self, archive: Archive) -> None:
         """Archive all that is whole and remove it here. Raises OtherWal, Damaged, PlaceError."""
@@ -76,7 +81,8 @@ class Spool:
             path.unlink()
             if segment.is_segment(name):
                 self.archived_at = at
-                self.reach(segment.parse(name, self.segment_size).end)
+                whole = segment.parse(name, self.segment_size)
+                self.reach(whole.timeline, whole.end)
                 if name == self._partial.removesuffix(PARTIAL):
                     self._partial = ""
 
@@ -125,10 +131,10 @@ class Spool:
 
     def _reached(self, name: str, length: int, received: int | None) -> None:
         each = segment.parse(name.removesuffix(PARTIAL), self.segment_size)
-        self.reach(each.start + length)
+        self.reach(each.timeline, each.start + length)
         # The last bytes may be zeros: then the server knows better how far it goes.
         if received is not None and each.start <= received <= each.end and self._seen:
-            self.reach(received)
+            self.reach(each.timeline, received)
 
 
 def _known(archive: Archive, name: str, raw: bytes) -> int:
