@@ -13,7 +13,9 @@ from wal_support import flushed, streaming
 
 from atalaia.backup import service
 from atalaia.backup.model import Selection, Target, Wanted
+from atalaia.backup.restoring import reach
 from atalaia.backup.restoring.into import Into, put
+from atalaia.backup.restoring.plan import plan
 from atalaia.backup.site import Site
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.postgres.cluster import Cluster
@@ -158,6 +160,9 @@ def test_a_table_of_a_physical_backup_at_a_given_time_lands_in_another_server(
         received.archived(flushed(source))
 
     back = replace(wanted("shop.orders", "shop.customers", "shop.events"), target=Target(time=moment))
+    way = reach.describe(site, plan(site, backup, back, site.temporary))
+    assert way.wal.startswith(backup.details["start_lsn"])
+    assert not way.problem
     done = put(site, backup, back, Into(there, "rescued"), lambda _: None)
 
     assert done.databases == {"rescued": True}

@@ -7,13 +7,14 @@ import io
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from atalaia.backup import service
-from atalaia.backup.model import ALL
+from atalaia.backup.model import ALL, Backup, State
 from atalaia.backup.restoring import over
 from atalaia.backup.restoring.plan import plan
 from atalaia.backup.site import Site
@@ -101,8 +102,12 @@ def test_a_swap_that_was_ended_in_the_middle_loses_neither_server(server: Cluste
         assert rows(server) == 100
 
 
-def test_another_major_version_is_refused(server: Cluster, site: Site) -> None:
-    backup = replace(service.backup_now(server, site, kind="plain", verify=False), server_version="15.1")
+def a_backup(version: str) -> Backup:
+    return Backup("postgres_a_1", "postgres_a", "plain", State.COMPLETE, datetime.now(UTC), version, version)
+
+
+def test_another_major_version_is_refused(new_server: Any) -> None:
+    server, backup = new_server(run=False), a_backup("15.1")
     with pytest.raises(InputError, match="is of PostgreSQL 15, and postgres_a is 16") as error:
         over.check(server, backup)
     assert "version = 15" in error.value.remedy
@@ -130,7 +135,7 @@ def test_one_that_does_not_start_gives_its_place_back(
     monkeypatch.setattr(launch, "running", lambda _: control.postmaster(server))
     planned = plan(site, backup, ALL, over.fresh_directory(server))
     with pytest.raises(AtalaiaError, match=r"did not start \(PANIC.*the old one is in its place again") as error:
-        backup_over.replace_server(cast("Environment", None), site, planned, server, quiet, as_json=False)
+        backup_over.replace_server(cast("Environment", None), site, planned, server, quiet)
     assert held == ["postgres_a", "postgres_a"]
     (failed,) = server.directory.parent.glob(f"{server.name}.failed-*")
     assert str(failed) in error.value.remedy
@@ -148,9 +153,9 @@ class Terminal(io.StringIO):
     [("postgres_a\n", None, ""), ("yes\n", None, "typed as 'yes'"), ("", "postgres_b", "typed as 'postgres_b'")],
 )
 def test_its_name_is_typed(
-    server: Cluster, site: Site, monkeypatch: pytest.MonkeyPatch, typed: str, option: str | None, said: str
+    new_server: Any, site: Site, monkeypatch: pytest.MonkeyPatch, typed: str, option: str | None, said: str
 ) -> None:
-    backup = service.backup_now(server, site, kind="plain", verify=False)
+    server, backup = new_server(run=False), a_backup("16.1")
     planned = plan(site, backup, ALL, over.fresh_directory(server))
     screen = Terminal()
     monkeypatch.setattr("sys.stdin", Terminal(typed))

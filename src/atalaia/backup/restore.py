@@ -68,7 +68,7 @@ def restore_to(
     if not resumes:
         _check_place(directory, site)
         check_room(planned)
-        if damaged := reader.damage(told(progress, f"{backup.id}: checking", planned.backup.size)):
+        if damaged := reader.damage(told(progress, f"{backup.id}: checking", reader.manifest.size)):
             raise Damaged(
                 f"{backup.id} cannot be restored: {'; '.join(damaged)}",
                 "restore another; `atalaia backup verify` records this",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atalaia.cli.common import command_name, print_json
@@ -11,7 +13,7 @@ from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.environment.load import Environment
 
 if TYPE_CHECKING:
-    from atalaia.backup.model import Progress
+    from atalaia.backup.model import Progress, Restored
     from atalaia.backup.restoring.plan import Plan
     from atalaia.backup.site import Site
     from atalaia.postgres.cluster import Cluster
@@ -39,9 +41,18 @@ def agreed(server: Cluster, planned: Plan, typed: str | None) -> None:
         )
 
 
-def replace_server(
-    environment: Environment, site: Site, planned: Plan, server: Cluster, tell: Progress, *, as_json: bool
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Swapped:
+    """A server that was replaced: `aside` is where the old one lies, None when there was none; `back` leads to it."""
+
+    done: Restored
+    server: Cluster
+    aside: Path | None
+    running: bool
+    back: tuple[str, ...]
+
+
+def replace_server(environment: Environment, site: Site, planned: Plan, server: Cluster, tell: Progress) -> Swapped:
     """Make the new server, let it take the old one's place, and see it start; otherwise the old one comes back.
 
     Raises AtalaiaError.
@@ -64,31 +75,38 @@ def replace_server(
                 f"the restored {server.name} did not start ({problem}), and the old one is in its place again",
                 f"the restored one lies in {failed}: see its log there",
             )
-    back = [
+    there = aside.is_dir()
+    back = (
         f"{me} down",
         shlex.join(["mv", str(server.directory), f"{server.directory}.restored"]),
         shlex.join(["mv", str(aside), str(server.directory)]),
         f"{me} up",
         f"{me} backup now {server.name} --kind physical",
-    ]
+    )
+    return Swapped(done, server, aside if there else None, supervised, back if there else ())
+
+
+def print_swapped(swapped: Swapped, *, as_json: bool) -> None:
+    """Tell what was done, and how to go back."""
+    me, server = command_name(), swapped.server
     if as_json:
         print_json(
             {
-                "backup": done.backup.id,
+                "backup": swapped.done.backup.id,
                 "server": server.name,
                 "directory": str(server.directory),
-                "old": str(aside) if aside.is_dir() else None,
-                "seconds": done.seconds,
-                "running": supervised,
-                "back": back if aside.is_dir() else [],
+                "old": str(swapped.aside) if swapped.aside else None,
+                "seconds": swapped.done.seconds,
+                "running": swapped.running,
+                "back": list(swapped.back),
             }
         )
         return
-    print(f"restored {done.backup.id} over {server.name} in {done.seconds:.1f} s")
-    if not supervised:
+    print(f"restored {swapped.done.backup.id} over {server.name} in {swapped.done.seconds:.1f} s")
+    if not swapped.running:
         print(f"  {me} up")
     print(f"make a new backup of it: {me} backup now {server.name}")
-    if aside.is_dir():
-        print(f"the old server lies in {aside}; delete it when you need it no more. To go back to it:")
-        for command in back:
+    if swapped.aside:
+        print(f"the old server lies in {swapped.aside}; delete it when you need it no more. To go back to it:")
+        for command in swapped.back:
             print(f"  {command}")

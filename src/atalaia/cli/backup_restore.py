@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -60,7 +61,7 @@ def restore(
     from atalaia.backup.restoring import plan as plans
     from atalaia.backup.restoring import reach
     from atalaia.backup.restoring.into import put
-    from atalaia.cli.backup_over import agreed, replace_server
+    from atalaia.cli.backup_over import agreed, print_swapped, replace_server
     from atalaia.cli.backups import prepare
 
     if sum(place is not None for place in (to, into, over)) > 1:
@@ -80,19 +81,23 @@ def restore(
         room = asked.room_of(place, chosen, wanted, to, landing, replaced)
         planned = plans.plan(place, chosen, wanted, room)
         if preview:
-            _print_plan(planned, reach.describe(place, planned), _outcome(planned, landing, replaced), as_json=as_json)
-            return
-        if replaced:
-            agreed(replaced, planned, yes_replace)
-        with using(place, chosen.server, tell):
+            outcome = _outcome(planned, landing, replaced)
+            show = partial(_print_plan, planned, reach.describe(place, planned), outcome, as_json=as_json)
+        else:
             if replaced:
-                replace_server(environment, place, planned, replaced, tell, as_json=as_json)
-            elif landing:
-                plans.check_room(planned)
-                _print_put(put(place, chosen, wanted, landing, tell), landing, as_json=as_json)
-            else:
-                directory = to.resolve() if to else None
-                _print_restored(restore_to(place, chosen, directory, start, tell, wanted), as_json=as_json)
+                agreed(replaced, planned, yes_replace)
+            with using(place, chosen.server, tell):
+                if replaced:
+                    swapped = replace_server(environment, place, planned, replaced, tell)
+                    show = partial(print_swapped, swapped, as_json=as_json)
+                elif landing:
+                    plans.check_room(planned)
+                    show = partial(_print_put, put(place, chosen, wanted, landing, tell), landing, as_json=as_json)
+                else:
+                    directory = to.resolve() if to else None
+                    restored = restore_to(place, chosen, directory, start, tell, wanted)
+                    show = partial(_print_restored, restored, as_json=as_json)
+    show()
 
 
 def _outcome(planned: Plan, landing: Into | None, replaced: Cluster | None) -> list[str]:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 from atalaia.backup.restoring.plan import Plan
 from atalaia.backup.site import Site
-from atalaia.backup.wal import segment, targets
+from atalaia.backup.wal import extent, segment, targets
+from atalaia.backup.wal.archive import open_archive
 from atalaia.backup.wal.view import view
 
 
@@ -28,12 +29,14 @@ def describe(site: Site, planned: Plan) -> Way:
         return Way(f"{datetime.fromisoformat(at).astimezone(UTC):%Y-%m-%d %H:%M:%S}Z, when the backup was made")
     moment = targets.describe(target)
     own, stop = str(backup.details["system_identifier"]), segment.lsn(str(backup.details["stop_lsn"]))
-    reaches = [
-        reach for reach in view(site, backup.server).reaches if reach.system == own and segment.lsn(reach.start) <= stop
-    ]
+    archive = open_archive(site.repository, backup.server, own, site.keyring())
+    known = extent.timelines(archive, int(backup.details["timeline"]), stop) if archive else []
+    timeline = {"latest": known[-1] if known else 0, "current": int(backup.details["timeline"])}.get(target.timeline)
+    timeline = int(target.timeline) if timeline is None else timeline
+    reaches = [r for r in view(site, backup.server).reaches if r.system == own and r.timeline == timeline]
     if not reaches:
         return Way(moment, "", f"no WAL of {backup.server} is archived from {backup.details['stop_lsn']} on")
-    last = max(reaches, key=lambda reach: (reach.timeline, segment.lsn(reach.end)))
+    last = max(reaches, key=lambda reach: segment.lsn(reach.end))
     replayed = max(segment.lsn(last.end) - stop, 0)
     wal = (
         f"{backup.details['start_lsn']} to {last.end} of timeline {last.timeline}, received until "
