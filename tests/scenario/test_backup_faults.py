@@ -56,7 +56,7 @@ _ACTIONS = ("now", "restore", "prune", "verify", "now")
 @pytest.mark.parametrize("grounds", sorted(KINDS) if soak() else [KIND], indirect=True)
 def test_killed_at_random_points(grounds: Yard, rng: random.Random) -> None:
     killed = 0
-    for number in range(100 if soak() else 5):
+    for number in range(100 if soak() else len(_ACTIONS) - 1):
         change(grounds.server, rng)
         grounds.record()
         action = _ACTIONS[number % len(_ACTIONS)]
@@ -121,7 +121,7 @@ def test_killed_while_it_uploads(rng: random.Random) -> None:
         begin(grounds.server, _ROWS)
         grounds.backup()
         length = len(store.requests)
-        for _ in range(40 if soak() else 2):
+        for _ in range(40 if soak() else 1):
             change(grounds.server, rng)
             grounds.record()
             _kill_at_request(grounds, store, rng.randrange(1, length + 1))
@@ -129,7 +129,7 @@ def test_killed_while_it_uploads(rng: random.Random) -> None:
         grounds.backup()
         there = {path.split("/")[2] for path in objects(store)}
         assert there == set(grounds.usable()), "objects of killed backups are left"
-        for name in sorted(grounds.recorded) if soak() else [rng.choice(sorted(grounds.recorded))]:
+        for name in sorted(grounds.recorded) if soak() else ():
             grounds.check_restores(name)
 
 
