@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from atalaia.backup.site import Site
 from atalaia.backup.vault import keys
 from atalaia.backup.vault.local import LocalPlace
 from atalaia.backup.vault.place import Place, PlaceError
+from atalaia.backup.wal import sealed
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.postgres.cluster import Cluster
 from atalaia.postgres.connect import connect
@@ -340,19 +342,34 @@ def test_dumps_of_an_earlier_atalaia_are_told(site: Site) -> None:
     assert old.read_bytes() == b"a dump"
 
 
-def test_wal_is_copied(three: Site) -> None:
-    for number in range(3):
-        three.repository.put(f"postgres_a/wal/{number}", os.urandom(100 + number))
+def test_wal_is_copied_and_a_broken_segment_does_not_spoil_its_copy(three: Site) -> None:
+    def segment(name: str, raw: bytes) -> bytes:
+        return sealed.seal(name, "7", raw, None, "zstd", 1, datetime.now(UTC))
+
+    folder = "postgres_a/wal/7"
+    names = [f"{number:024X}" for number in range(3)]
+    for name in names:
+        three.repository.put(f"{folder}/{name}", segment(name, os.urandom(100)))
     assert copies.copy_wal(three, "postgres_a", lambda _: None) == {}
     assert objects(three.copies[1]) == objects(three.repository)
-    three.repository.put("postgres_a/wal/2", os.urandom(102))
-    three.repository.put("postgres_a/wal/3.open", b"")
+    three.repository.put(f"{folder}/{names[2]}", segment(names[2], os.urandom(102)))
+    three.repository.put(f"{folder}/{3:024X}.open", segment(f"{3:024X}.partial", b"beginning"))
     assert copies.copy_wal(three, "postgres_a", lambda _: None) == {}
     assert objects(three.copies[1]) == objects(three.repository)
-    three.repository.delete("postgres_a/wal/3.open")
-    three.repository.put("postgres_a/wal/3", b"whole")
+    three.repository.delete(f"{folder}/{3:024X}.open")
+    three.repository.put(f"{folder}/{3:024X}", segment(f"{3:024X}", b"whole"))
     assert copies.copy_wal(three, "postgres_a", lambda _: None) == {}
-    assert objects(three.copies[1]) == objects(three.repository)
+    sound = objects(three.repository)
+    assert objects(three.copies[1]) == sound
+    # A segment breaks where it was made: its copies stay, and what is new is copied all the same.
+    broken = bytearray(three.repository.read(f"{folder}/{names[1]}"))
+    broken[-1] ^= 1
+    three.repository.put(f"{folder}/{names[1]}", bytes(broken))
+    three.repository.put(f"{folder}/{4:024X}", new := segment(f"{4:024X}", b"new"))
+    told = copies.copy_wal(three, "postgres_a", lambda _: None)
+    assert all("has changed since it was written" in problem for problem in told.values())
+    assert len(told) == 2
+    assert objects(three.copies[1]) == sound | {f"{folder}/{4:024X}": new}
 
 
 def test_a_server_is_backed_up_into_all_and_comes_back_from_the_last(server: Cluster, three: Site) -> None:

@@ -14,7 +14,7 @@ from atalaia.backup.site import Site
 from atalaia.backup.sources import opened
 from atalaia.backup.vault.place import Missing, Place, PlaceError
 from atalaia.backup.vault.transfer import give, mirror
-from atalaia.backup.wal import archive
+from atalaia.backup.wal import archive, sealed
 from atalaia.environment.errors import AtalaiaError
 from atalaia.environment.units import show_size
 
@@ -77,7 +77,7 @@ def copy_wal(site: Site, server: str, tell: Progress) -> dict[str, str]:
     problems = {}
     for target in site.copies:
         try:
-            copied = mirror(site.repository, target, f"{archive.folder_of(server)}/", archive.OPEN)
+            copied = mirror(site.repository, target, f"{archive.folder_of(server)}/", archive.OPEN, _sound)
         except AtalaiaError as error:
             problems[target.address] = error.what
             _log.error(logfmt("copy_failed", server=server, wal=True, repository=target.address, problem=error.what))
@@ -86,6 +86,12 @@ def copy_wal(site: Site, server: str, tell: Progress) -> dict[str, str]:
             if copied:
                 _log.info(logfmt("wal_copied", server=server, repository=target.address, bytes=copied))
     return problems
+
+
+def _sound(name: str, data: bytes) -> None:
+    """Raise Damaged for an object of an archive that is not as it was written; keys and notes are told when read."""
+    if not name.endswith(".json"):
+        sealed.whole(data, name)
 
 
 def note_troubles(site: Site, backup: Backup, troubles: dict[str, str], sound: Sequence[str] = ()) -> Backup:

@@ -39,26 +39,34 @@ def give(reader: Reader, target: Place, count: Count = lambda _: None, *, thorou
     return copied
 
 
-def mirror(source: Place, target: Place, prefix: str, passing: str) -> int:
+def mirror(source: Place, target: Place, prefix: str, passing: str, check: Callable[[str, bytes], None]) -> int:
     """Let `target` have the objects below a prefix that it lacks, or has older or of another size, in order of names.
 
-    For objects that check themselves when they are read (WAL). Those whose names end in `passing` go from the target
-    when the source has them no more. Bytes that were copied. Raises PlaceError, Damaged.
+    What `check` (of a name and bytes) refuses with Damaged is not copied: a good copy outlives a source that broke.
+    Objects whose names end in `passing` go from the target when the source has them no more. Bytes that were copied.
+    Raises PlaceError, and Damaged, after all else was copied, for the first that was refused.
     """
     there = {found.name: found for found in target.objects(prefix)}
-    copied = 0
+    copied, refused = 0, None
     here = sorted(source.objects(prefix), key=lambda found: found.name)
     for found in here:
         old = there.get(found.name)
         if old is None or old.size != found.size or old.modified < found.modified:
             try:
-                target.put(found.name, source.read(found.name))
+                data = source.read(found.name)
+                check(found.name, data)
+                target.put(found.name, data)
             except Missing:
                 continue  # it went while we were at it, as what is passing does
+            except Damaged as error:
+                refused = refused or error
+                continue
             copied += found.size
     for name in there.keys() - {found.name for found in here}:
         if name.endswith(passing):
             target.delete(name)
+    if refused:
+        raise refused
     return copied
 
 

@@ -119,14 +119,21 @@ def head(data: bytes, where: str) -> tuple[Head, int]:
         raise Damaged(f"{where} is damaged: it has no header", _REMEDY) from error
 
 
+def whole(data: bytes, where: str) -> None:
+    """Raise Damaged unless an object is as it was written; needs no key, tells a chance change, not a forged one."""
+    found, begin = head(data, where)
+    payload = memoryview(data)[begin:]
+    if hashlib.sha256(payload).hexdigest() != found.sha256 or sum(found.stored) != len(payload):
+        raise Damaged(f"{where} has changed since it was written: its SHA-256 is another", _REMEDY)
+
+
 def unseal(data: bytes, name: str, system: str, keys: Mapping[str, ArchiveKey], where: str) -> tuple[Head, bytes]:
     """The raw bytes of an object, all checked. Raises Damaged, WrongKey."""
     found, begin = head(data, where)
     if (found.name, found.system) != (name, system):
         raise Damaged(f"{where} is {found.name} of the system {found.system}", "put the objects back where they were")
+    whole(data, where)
     payload = memoryview(data)[begin:]
-    if hashlib.sha256(payload).hexdigest() != found.sha256 or sum(found.stored) != len(payload):
-        raise Damaged(f"{where} has changed since it was written: its SHA-256 is another", _REMEDY)
     key = None
     if found.key:
         key = keys.get(found.key)
