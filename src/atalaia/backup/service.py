@@ -29,7 +29,7 @@ from atalaia.backup.verify import verify_one
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.postgres import control
 from atalaia.postgres.cluster import Cluster
-from atalaia.postgres.connect import connect
+from atalaia.postgres.connect import connect, said
 from atalaia.postgres.tools import run
 from atalaia.runtime.process import Process
 
@@ -192,11 +192,11 @@ def _begin(cluster: Cluster, site: Site, maker: Kind) -> Backup:
             ).fetchall()
             remarks = [row[0] for row in connection.execute(_REMARKS.get(maker.name, _NONE)).fetchall()]
     except psycopg.Error as error:
-        said = str(error).strip().splitlines()[-1]
-        remedy = control.lasting_refusal(cluster, said)
+        words = said(error)
+        remedy = control.lasting_refusal(cluster, words)
         raise (InputError if remedy else AtalaiaError)(
             f"{cluster.name} cannot be backed up, for it takes no connection on {cluster.host} port "
-            f"{cluster.port}: {said}",
+            f"{cluster.port}: {words}",
             remedy or "start it with `atalaia up`",
         ) from error
     if version.split(".")[0] != client.split(".")[0]:

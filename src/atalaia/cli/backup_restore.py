@@ -78,6 +78,7 @@ def restore(
         landing = asked.into_of(environment, into, rename_schema)
         replaced = asked.cluster_of(environment, over) if over else None
         chosen = plans.choose(place, backup, server, wanted)
+        wanted = plans.named(chosen, wanted)
         room = asked.room_of(place, chosen, wanted, to, landing, replaced)
         planned = plans.plan(place, chosen, wanted, room)
         if preview:

@@ -87,6 +87,13 @@ def _why(message: str) -> Readiness:
     return Readiness(Answer.WAITING, reason=(fatal[1] if fatal else message.splitlines()[0]).strip())
 
 
+def said(error: Exception) -> str:
+    """What a server or libpq said, in one line: without the hint that libpq adds, or the place in a statement."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(("Is the server running", "LINE ", "^"))]
+    return telling[-1] if telling else type(error).__name__
+
+
 def dsn(cluster: Cluster, dbname: str = "postgres") -> str:
     """The server's address as a URI, without the password."""
     host = f"[{cluster.host}]" if ":" in cluster.host else cluster.host.replace("/", "%2F")

@@ -11,7 +11,7 @@ import pytest
 from atalaia.backup import catalogue
 from atalaia.backup.model import Backup, Selection, State, Target, Verification, Wanted
 from atalaia.backup.restore import directory_of
-from atalaia.backup.restoring.plan import check_room, choose, plan
+from atalaia.backup.restoring.plan import check_room, choose, named, plan
 from atalaia.backup.site import Site
 from atalaia.backup.vault.local import LocalPlace
 from atalaia.environment.backing import BackupsSettings
@@ -130,3 +130,11 @@ def test_each_moment_and_part_has_a_directory_of_its_own(site: tuple[Site, list[
     found = [directory_of(place, backup, one) for one in wanted]
     assert len(set(found)) == len(wanted)
     assert {path.parent for path in found} == {place.restored}
+
+
+def test_the_only_database_needs_no_name() -> None:
+    table = Wanted(selection=Selection(tables=("s.t",)))
+    one = made(1, contents={"databases": {"template1": {"tables": {}}, "shop": {"tables": {}}}})
+    assert named(one, table).selection == Selection(databases=("shop",), tables=("s.t",))
+    assert named(made(1), table) == table
+    assert named(one, Wanted()) == Wanted()

@@ -25,7 +25,7 @@ from atalaia.backup.staging import staging
 from atalaia.backup.vault.reader import Reader
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.postgres.cluster import Cluster
-from atalaia.postgres.connect import connect
+from atalaia.postgres.connect import connect, said
 
 _log = logging.getLogger("atalaia.backup")
 
@@ -84,7 +84,7 @@ def check(backup: Backup, wanted: Wanted, into: Into) -> tuple[tuple[str, str], 
         there -= set(marks.abandoned(into.cluster))
     except psycopg.Error as error:
         raise AtalaiaError(
-            f"{into.cluster.name} takes no connection: {str(error).strip().splitlines()[-1]}",
+            f"{into.cluster.name} takes no connection: {said(error)}",
             "start it with `atalaia up`",
         ) from error
     pairs = tuple((name, into.database or name) for name in names)

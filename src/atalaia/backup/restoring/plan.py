@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -81,6 +81,15 @@ def choose(site: Site, identifier: str | None, server: str | None, wanted: Wante
             f"the newest, {usable[-1].id}, has: {', '.join(databases(usable[-1]))}",
         )
     return held[-1]
+
+
+def named(backup: Backup, wanted: Wanted) -> Wanted:
+    """`wanted` with the backup's only database named, where schemas or tables were asked for without one."""
+    selection = wanted.selection
+    only = [name for name in databases(backup) if not name.startswith("template")]
+    if selection.databases or not (selection.schemas or selection.tables) or len(only) != 1:
+        return wanted
+    return replace(wanted, selection=replace(selection, databases=(only[0],)))
 
 
 def plan(site: Site, backup: Backup, wanted: Wanted, room: Path) -> Plan:

@@ -116,6 +116,11 @@ class LocalPlace:
         except OSError as error:
             raise _error(f"{self.root / name} cannot be looked at", error) from error
 
+    def begin(self) -> None:
+        """Make an empty repository: from now on it is told from a disk that is not mounted. Raises PlaceError."""
+        if not self.root.is_dir() or not any(self.root.iterdir()):
+            self.put("repository.json", b'{"format": 1}\n')
+
     def _here(self) -> None:
         """Raise PlaceError when all of the repository is gone: that is a disk not mounted, not an object removed."""
         with contextlib.suppress(OSError):

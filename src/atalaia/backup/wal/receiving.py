@@ -17,9 +17,11 @@ from typing import Any
 
 import psycopg
 
+from atalaia.backup import catalogue
 from atalaia.backup.copies import copy_wal
 from atalaia.backup.model import Progress, logfmt
 from atalaia.backup.site import Site
+from atalaia.backup.vault.local import LocalPlace
 from atalaia.backup.vault.place import PlaceError
 from atalaia.backup.wal import beginning, left, segment, slot, spool, status, stream
 from atalaia.backup.wal.archive import Archive, open_archive, systems
@@ -28,7 +30,7 @@ from atalaia.backup.wal.view import interruptions
 from atalaia.environment.errors import AtalaiaError
 from atalaia.environment.units import parse_size
 from atalaia.postgres.cluster import Cluster
-from atalaia.postgres.connect import connect
+from atalaia.postgres.connect import connect, said
 
 EVERY = 5.0
 """Seconds between two uploads of a segment that is still being received."""
@@ -100,7 +102,7 @@ class _Receiver:
             except AtalaiaError as error:
                 problem, remedy = error.what, error.remedy
             except (psycopg.Error, OSError) as error:
-                problem = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+                problem = said(error)
                 remedy = "`atalaia status` shows whether the server runs"
             if problem and not self._stop.is_set():
                 self._report("wal_waiting", problem)
@@ -203,6 +205,8 @@ class _Receiver:
                 "see that its disk is mounted; if it was removed on purpose, delete "
                 f"{status.path_of(self._site, name)} and make a physical backup",
             )
+        if not self._known and isinstance(place, LocalPlace) and not catalogue.list_backups(self._site.catalogue):
+            place.begin()  # a repository that was never used: else an empty folder is a disk that is not mounted
         archive = open_archive(
             place,
             name,
