@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atalaia.environment import secrets
+from atalaia.environment.backing import BackupsSettings
 from atalaia.environment.load import Environment
+from atalaia.environment.settings import ServerSettings
 from atalaia.postgres.binaries import Installation, find
 from atalaia.postgres.places import directory, reachable
 from atalaia.runtime.accounts import Account, server_account
 
 SUPERUSER = "postgres"
+SUMMARIES = 17
+"""The first major version that takes incremental base backups (summarize_wal)."""
 Setting = str | int | float | bool
 
 
@@ -84,6 +88,13 @@ def of(environment: Environment, name: str, port: int) -> Cluster:
         listen=server.listen,
         installation=installation,
         account=account,
-        settings=server.settings,
+        settings=_settings(server, environment.settings.backups),
         password_file=secrets.password_file(environment.state, name),
     )
+
+
+def _settings(server: ServerSettings, backups: BackupsSettings) -> Mapping[str, Setting]:
+    """The user's settings; where incremental backups are scheduled, WAL is summarised unless they say otherwise."""
+    if backups.schedule.incremental and server.version >= SUMMARIES:
+        return {"summarize_wal": True, **server.settings}
+    return server.settings

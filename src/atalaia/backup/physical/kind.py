@@ -23,11 +23,10 @@ from atalaia.backup.vault.writer import Writer
 from atalaia.backup.wal.feed import feeding
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.postgres import init
-from atalaia.postgres.cluster import Cluster
+from atalaia.postgres.cluster import SUMMARIES, Cluster
 from atalaia.postgres.connect import connect, set_password
 from atalaia.postgres.temporary import private, vacant
 
-_INCREMENTAL = 17  # the first major version that makes incremental backups
 _CHOOSING = (
     *("databases", "exclude_databases", "schemas", "exclude_schemas"),
     *("tables", "exclude_tables", "exclude_data"),
@@ -132,10 +131,10 @@ class Physical:
 
     def _parent(self, cluster: Cluster, site: Site, source: base.Source) -> Parent:
         """What to build on. Raises InputError when the server can make no incremental backup at all."""
-        if cluster.installation.major < _INCREMENTAL:
+        if cluster.installation.major < SUMMARIES:
             raise InputError(
                 f"{cluster.name} is PostgreSQL {cluster.installation.major}, which makes no incremental backups",
-                f"make full ones, or upgrade it to {_INCREMENTAL} or newer",
+                f"make full ones, or upgrade it to {SUMMARIES} or newer",
             )
         if not source.summarizes:
             raise InputError(
