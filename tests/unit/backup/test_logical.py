@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
 from atalaia.backup.logical.partial import absent_schemas, hanging, listing, options, selected
-from atalaia.backup.logical.programs import conninfo
 from atalaia.backup.logical.streams import END, Blocks, Stream
 from atalaia.backup.logical.toc import Toc, full_name, parse
+from atalaia.backup.programs import conninfo
 from atalaia.backup.restoring.toc import Entry
 from atalaia.backup.vault.chunks import SIZE
 from atalaia.backup.vault.place import Damaged

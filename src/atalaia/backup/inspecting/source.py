@@ -10,17 +10,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from atalaia.backup.model import Progress, advance
-from atalaia.collector.reading.contents import Compressed, Plain
+from atalaia.collector.reading.contents import LZ4, Compressed, Plain, kind_of
 from atalaia.environment.errors import InputError
 
 BLOCK = 1 << 20
-_MAGIC = (
-    (b"\x1f\x8b", "gz"),
-    (b"BZh", "bz2"),
-    (b"\xfd7zXZ\x00", "xz"),
-    (b"\x28\xb5\x2f\xfd", "zst"),
-    (b"\x04\x22\x4d\x18", "lz4"),
-)
 
 
 class Source:
@@ -42,7 +35,7 @@ class Source:
         self.size = status.st_size
         self.mode = stat.S_IMODE(status.st_mode)
         self.modified = status.st_mtime_ns
-        self.compression = next((name for mark, name in _MAGIC if magic.startswith(mark)), "")
+        self.compression = "lz4" if magic.startswith(LZ4) else kind_of(magic) or ""
         self.broken = ""
 
     def blocks(self, progress: Progress | None = None, what: str = "reading") -> Iterator[bytes]:

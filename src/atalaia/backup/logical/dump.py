@@ -13,10 +13,10 @@ import psycopg
 
 from atalaia.backup.logical import toc as tocs
 from atalaia.backup.logical.follow import Followed, Follower
-from atalaia.backup.logical.programs import conninfo, output_of, running
 from atalaia.backup.logical.streams import Nowhere, Output
 from atalaia.backup.model import logfmt
 from atalaia.backup.plain.head import Head, tolerant
+from atalaia.backup.programs import conninfo, output_of, running
 from atalaia.environment.errors import AtalaiaError
 from atalaia.postgres.cluster import SUPERUSER, Cluster
 from atalaia.postgres.connect import connect

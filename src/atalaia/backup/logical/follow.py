@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from atalaia.backup.logical import toc as tocs
-from atalaia.backup.logical.programs import Program, children
 from atalaia.backup.logical.streams import Blocks, Outputs, Stream, Text
 from atalaia.backup.logical.toc import Toc
+from atalaia.backup.programs import Program, children
 from atalaia.environment.errors import AtalaiaError
 
 BLOBS = "blobs"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import psycopg
 
-from atalaia.backup.logical.programs import conninfo, running
 from atalaia.backup.logical.toc import Toc
 from atalaia.backup.model import Untested
 from atalaia.backup.plain.load import TROUBLE
+from atalaia.backup.programs import conninfo, running
 from atalaia.environment.errors import AtalaiaError
 from atalaia.postgres.cluster import Cluster
 from atalaia.postgres.connect import connect

@@ -8,27 +8,21 @@ import logging
 import os
 import re
 import select
-import signal
 import subprocess
-import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import IO
+from collections.abc import Callable, Iterator
 
 from atalaia.backup.model import logfmt
 from atalaia.backup.plain.contents import CLOSING, Contents, Reader
 from atalaia.backup.plain.head import Head, tolerant
+from atalaia.backup.programs import running
 from atalaia.backup.vault.writer import MemberWriter, Writer
 from atalaia.environment.errors import AtalaiaError
 from atalaia.postgres.cluster import SUPERUSER, Cluster
-from atalaia.postgres.connect import environment_variables
-from atalaia.postgres.tools import variables
 
 BLOCK = 1 << 20
 LOCK_WAIT = 300_000  # ms; a table locked for longer fails the dump instead of letting it hang unseen
 ATTEMPTS = 10  # a DROP must come in the moment between list and lock of one database, each time anew
 _DROPPED = re.compile(r'relation ".*" does not exist|could not open relation with OID|cache lookup failed for')
-_SAID_LIMIT = 65_536
 _log = logging.getLogger("atalaia.backup")
 
 
@@ -75,39 +69,16 @@ def _with_head(blocks: Iterator[bytes], head: Head) -> Iterator[bytes]:
 
 
 @contextlib.contextmanager
-def dumping(cluster: Cluster) -> Iterator[tuple[Iterator[bytes], Outcome]]:
+def dumping(cluster: Cluster) -> Iterator[tuple[Iterator[bytes], Callable[[], str]]]:
     """Run pg_dumpall: its output in blocks, and a function that waits for its end and returns its warnings.
 
-    On the way out all its processes are ended. It writes times in UTC and bytea as hex, whatever the server's
-    settings, so that two dumps of the same data are alike.
+    That one raises AtalaiaError when it has failed. On the way out all its processes are ended. It writes times in UTC
+    and bytea as hex, whatever the server's settings, so that two dumps of the same data are alike.
     """
-    with tempfile.TemporaryFile() as said:
-        try:
-            process = subprocess.Popen(
-                [
-                    cluster.installation.program("pg_dumpall"),
-                    "--no-password",
-                    f"--lock-wait-timeout={LOCK_WAIT}",
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=said,
-                cwd="/",
-                env=variables(environment_variables(cluster) | {"PGTZ": "UTC", "PGOPTIONS": "-c bytea_output=hex"}),
-                start_new_session=True,  # it starts a pg_dump for each database: all are ended as one group
-            )
-        except OSError as error:
-            raise AtalaiaError(
-                f"pg_dumpall could not be started: {error}", "`atalaia doctor` checks what is needed"
-            ) from error
-        assert process.stdout
-        try:
-            yield _blocks(process), Outcome(cluster, process, said)
-        finally:
-            if process.poll() is None or process.returncode != 0:
-                _end(process)
-            process.stdout.close()
-            process.wait()
+    with running(cluster, "pg_dumpall", [f"--lock-wait-timeout={LOCK_WAIT}"], subprocess.PIPE) as program:
+        assert program.process.stdout
+        with program.process.stdout:
+            yield _blocks(program.process), program.outcome
 
 
 def _blocks(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
@@ -134,31 +105,3 @@ def _blocks(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
                 poller.unregister(ended)
     finally:
         os.close(ended)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How pg_dumpall has ended; call it after the last block."""
-
-    cluster: Cluster
-    process: subprocess.Popen[bytes]
-    said: IO[bytes]
-
-    def __call__(self) -> str:
-        """Its warnings. Raises AtalaiaError when its exit status is not 0, or it was killed."""
-        status = self.process.wait()
-        self.said.seek(0)
-        text = self.said.read(_SAID_LIMIT).decode(errors="replace").strip()
-        if status:
-            how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
-            words = "\n    ".join(["", *text.splitlines()[:10]]) if text else ""
-            raise AtalaiaError(
-                f"pg_dumpall of {self.cluster.name} {how}; no backup was made{words}",
-                f"the server's own log is in {self.cluster.log}",
-            )
-        return text

@@ -23,15 +23,9 @@ from typing import IO, BinaryIO, TypeAlias, cast
 
 import pyarrow as pa
 
+from atalaia.collector.reading.contents import LZ4, kind_of
 from atalaia.environment.errors import InputError
 
-_MAGIC = (
-    (b"\x1f\x8b", "gz"),
-    (b"BZh", "bz2"),
-    (b"\xfd7zXZ\x00", "xz"),
-    (b"\x28\xb5\x2f\xfd", "zst"),
-    (b"\x04\x22\x4d\x18", "lz4"),
-)
 _HEAD = 4096
 _KEPT = 32 << 20  # bytes of an archive's member that are kept in memory, not in a temporary file
 _SUFFIXES = {".gz", ".bz2", ".xz", ".zst", ".lz4"}
@@ -138,7 +132,7 @@ def _stream(name: str, base: str, file: BinaryIO, modified: float) -> Iterator[F
     if head.startswith(b"PK\x03\x04"):
         yield from _zip(name, file)
         return
-    kind = next((kind for magic, kind in _MAGIC if head.startswith(magic)), None)
+    kind = "lz4" if head.startswith(LZ4) else kind_of(head)
     inner = head
     if kind is not None:
         try:

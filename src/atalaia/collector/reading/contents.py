@@ -16,6 +16,8 @@ _FEED = 64 << 10  # compressed bytes at a time
 _PIECE = 1 << 20  # uncompressed bytes at a time, whatever they were compressed to
 _KEPT = 8 << 20  # uncompressed bytes behind the reader that can be read again without beginning anew
 _MAGIC = {b"\x1f\x8b": "gz", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zst"}
+LZ4 = b"\x04\x22\x4d\x18"
+"""How an LZ4 frame begins, which is not read here."""
 KINDS = {"gz": "gz", "bz2": "bz2", "xz": "xz", "zst": "zst", "zstd": "zst", "z": "z"}
 """Names of compressions (Promtail's and extensions) and what they are here."""
 
@@ -210,7 +212,7 @@ def _zstd(descriptor: int) -> Iterator[bytes | None]:
 
 
 def kind_of(head: bytes) -> str | None:
-    """The compression that a file's first bytes tell of; None: none that can be told by them."""
+    """The compression that a file's first bytes tell of; None: none that is read here, and can be told by them."""
     return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
 
 

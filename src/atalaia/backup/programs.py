@@ -1,4 +1,4 @@
-"""pg_dump, pg_dumpall and pg_restore as this folder runs them: ended as a group, with us, and heard out."""
+"""pg_dump, pg_dumpall and pg_restore as backups run them: ended as a group, with us, and heard out."""
 
 from __future__ import annotations
 
