@@ -19,7 +19,8 @@ from atalaia.postgres.tools import variables
 
 _SAID_LIMIT = 65_536
 # Ends the whole group when we are gone, however that came: a worker may wait for ever for a reader of its pipe.
-_GUARDED = 'exec 3<&0 </dev/null; (read -r line <&3; kill -KILL 0) & exec 3<&-; exec "$@"'
+# The guard holds no output: whoever reads that waits for its end.
+_GUARDED = 'exec 3<&0 </dev/null; (read -r line <&3; kill -KILL 0) >/dev/null 2>&1 & exec 3<&-; exec "$@"'
 # All that decides how values are written; the server's own settings must not.
 OPTIONS = "-c bytea_output=hex -c default_transaction_read_only=off -c statement_timeout=0 -c lock_timeout=0"
 
