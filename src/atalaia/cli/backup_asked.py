@@ -81,12 +81,14 @@ def target_of(
 
 def _before(environment: Environment, server: str | None, text: str, tell: Progress) -> Target:
     from atalaia.backup.wal import targets
-    from atalaia.backup.wal.statement import before_statement
+    from atalaia.backup.wal.statement import before_statement, caught_up
     from atalaia.cli.connection import client_of
 
     if server is None:
         raise InputError("--before looks for a statement of one server, and none was named", "name it with --server")
     with closing(client_of(environment)) as client:
+        if server in environment.settings.servers and not caught_up(client, cluster_of(environment, server)):
+            tell(f"{server} does not run, or its log is not collected: its newest lines may be missing")
         target, entry = before_statement(client, server, text)
     tell(f"the statement: {entry.line.strip()}")
     tell(f"restoring to {targets.describe(target)}")

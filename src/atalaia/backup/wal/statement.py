@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+import secrets
 import time
 from datetime import UTC, datetime, timedelta
+
+import psycopg
 
 from atalaia.backup.model import Target
 from atalaia.client.entries import LogEntry
 from atalaia.client.loki import LokiClient
 from atalaia.environment.errors import InputError
 from atalaia.logql.literals import quote
+from atalaia.postgres.cluster import Cluster
+from atalaia.postgres.connect import connect
 
 # What log_statement, log_min_duration_statement and auto_explain's kin write; STATEMENT stands below an error.
 _DONE = re.compile(
@@ -51,6 +56,29 @@ def before_statement(
         "only statements that are logged are found: those slower than log_min_duration_statement, all that "
         'log_statement names ("ddl", "mod"); give a time instead',
     )
+
+
+def caught_up(client: LokiClient, cluster: Cluster, patience: float = 20.0) -> bool:
+    """Wait until what a running server has logged up to now is stored, at most `patience` seconds; whether it is.
+
+    A line of our own goes through the same log: once it is found, all that was logged before it is there too. Without
+    this an older statement with the same text would be taken for the newest. Raises what LokiClient raises.
+    """
+    mark, began = secrets.token_hex(8), time.time_ns()
+    try:
+        with connect(cluster, autocommit=True) as connection:
+            connection.execute(f"DO $$BEGIN RAISE LOG 'atalaia looks for a statement ({mark})'; END$$".encode())
+    except psycopg.Error:
+        return False
+    query = f'{{job="postgres", server={quote(cluster.name)}}} |= "{mark}"'
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        # The server's clock may be a little behind ours.
+        start, end = began - 3600 * 10**9, time.time_ns() + 3600 * 10**9
+        if any(True for _ in client.entries(query, start=start, end=end, limit=1)):
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def _began(entry: LogEntry, milliseconds: str | None) -> datetime:
