@@ -199,6 +199,16 @@ def test_whole_archives_are_restorable_and_cut_ones_are_not(filled: Cluster, fol
     assert any("TABLE DATA shop items" in finding.what for finding in one.report.findings)
 
 
+def test_an_archive_that_no_pg_restore_here_reads_is_not_called_restorable(filled: Cluster, folder: Path) -> None:
+    whole = dumped(filled, "pg_dump", "-Fc", "Upper")
+    report = inspected(folder / "dump", whole[:6] + b"\x63" + whole[7:]).report  # of the archive format 1.99
+    assert not report.restorable
+    assert report.verdict.startswith("not read here")
+    assert "unread" in codes(report)
+    assert "unsupported version (1.99)" in next(one.what for one in report.findings if one.code == "unread")
+    assert not any("repaired" in line for line in report.commands)
+
+
 def test_compressed_texts_whole_and_cut_off(filled: Cluster, folder: Path) -> None:
     text = dumped(filled, "pg_dump", "--inserts", "-c", "--if-exists", "Upper")
     zstd = subprocess.run(["zstd", "-q"], input=text, capture_output=True, check=True).stdout

@@ -16,8 +16,22 @@ if TYPE_CHECKING:
     from atalaia.backup.inspecting.findings import Finding, Report
     from atalaia.backup.inspecting.prove import Proof
 
-_COLOURS = {"NOTE": "cyan", "WARNING": "yellow", "REPAIR": "yellow", "PARTIAL": "red", "FATAL": "red"}
-_LABELS = {"NOTE": "note", "WARNING": "warning", "REPAIR": "repair", "PARTIAL": "lost", "FATAL": "fatal"}
+_COLOURS = {
+    "NOTE": "cyan",
+    "WARNING": "yellow",
+    "REPAIR": "yellow",
+    "UNKNOWN": "red",
+    "PARTIAL": "red",
+    "FATAL": "red",
+}
+_LABELS = {
+    "NOTE": "note",
+    "WARNING": "warning",
+    "REPAIR": "repair",
+    "UNKNOWN": "unread",
+    "PARTIAL": "lost",
+    "FATAL": "fatal",
+}
 _LARGEST = 10
 
 
@@ -79,7 +93,7 @@ def inspect(
     if as_json:
         copy: dict[str, Any] = {"path": str(repair), "size": size, "changes": list(inspected.changes)}
         print_json(report.as_dict() | {"repaired": copy if repair else None, "proof": _proof(proof)})
-    good = report.effect < (Effect.PARTIAL if repair or prove else Effect.REPAIR)
+    good = report.effect < (Effect.UNKNOWN if repair or prove else Effect.REPAIR)
     if not good or (proof and proof.problem):
         raise typer.Exit(1)
 

@@ -107,7 +107,7 @@ def _inspect(
         )
     what = f"what is in it could not be read here: {unable}"
     findings.append(
-        Finding("unread", Effect.WARNING, what, "install the PostgreSQL version that made it, and try again")
+        Finding("unread", Effect.UNKNOWN, what, "install the PostgreSQL version that made it, and try again")
     )
     return Archive(
         versions[0], versions[1], 0, Contents(), tuple(findings), False, None, copy, tuple(_changes(damage, copy)), ()

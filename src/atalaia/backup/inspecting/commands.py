@@ -37,7 +37,7 @@ def _psql(read: str, scope: str, creates: bool) -> tuple[str, ...]:
 def for_archive(path: Path, effect: Effect) -> tuple[str, ...]:
     """For an archive of pg_dump."""
     name = shlex.quote(str(path))
-    if effect >= Effect.REPAIR:
+    if effect is Effect.REPAIR or effect > Effect.UNKNOWN:
         name = "repaired.dump"
     first = (f"atalaia backup inspect {shlex.quote(str(path))} --repair {name}",) if effect is Effect.REPAIR else ()
     return (

@@ -14,14 +14,16 @@ class Effect(IntEnum):
     NOTE = 0
     WARNING = 1
     REPAIR = 2
-    PARTIAL = 3
-    FATAL = 4
+    UNKNOWN = 3
+    PARTIAL = 4
+    FATAL = 5
 
 
 VERDICTS = {
     Effect.NOTE: "restorable as it is",
     Effect.WARNING: "restorable as it is",
     Effect.REPAIR: "restorable after repair",
+    Effect.UNKNOWN: "not read here: it may be whole or not",
     Effect.PARTIAL: "restorable in part",
     Effect.FATAL: "not restorable",
 }
