@@ -19,6 +19,7 @@ from pathlib import Path
 
 import backup_sample
 import pytest
+from logs_support import wait_for
 
 from atalaia.backup.inspecting import inspect as inspecting
 from atalaia.backup.inspecting import prove as proving
@@ -310,3 +311,20 @@ def test_the_command(filled: Cluster, folder: Path) -> None:
     done = subprocess.run([*atalaia, "missing.sql"], capture_output=True, text=True, check=False, cwd=folder)
     assert done.returncode == 2
     assert "cannot be read" in done.stderr
+
+
+def test_what_a_killed_proof_leaves_is_removed_by_the_next(filled: Cluster, folder: Path) -> None:
+    path = folder / "dump"
+    path.write_bytes(dumped(filled, "pg_dump", "-Fc", "Upper"))
+    (temp := folder / "tmp").mkdir(mode=0o711)
+    folder.chmod(0o711)  # the servers' account passes through it
+    prove = [sys.executable, "-m", "atalaia", "backup", "inspect", path, "--prove"]
+    process = subprocess.Popen(prove, env=os.environ | {"TMPDIR": str(temp)}, stdout=subprocess.DEVNULL, cwd=folder)
+    try:
+        wait_for(lambda: list(temp.glob("atalaia-prove-*/server-*/**/postmaster.pid")), what="its server")
+    finally:
+        process.kill()
+        process.wait()
+    assert list(temp.glob("atalaia-prove-*"))
+    subprocess.run(prove, env=os.environ | {"TMPDIR": str(temp)}, stdout=subprocess.DEVNULL, cwd=folder, check=True)
+    assert not list(temp.glob("atalaia-prove-*"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import tempfile
@@ -21,7 +22,7 @@ from atalaia.postgres.binaries import OLDEST, Installation, available
 from atalaia.postgres.cluster import SUPERUSER, Cluster
 from atalaia.postgres.connect import connect
 from atalaia.postgres.places import reachable
-from atalaia.postgres.temporary import temporary
+from atalaia.postgres.temporary import sweep, temporary
 from atalaia.runtime.accounts import server_account
 
 _OF_DATABASE = re.compile(
@@ -30,6 +31,8 @@ _OF_DATABASE = re.compile(
 _DATABASE_ENTRY = re.compile(
     rb"-- Name: .*; Type: DATABASE(?: PROPERTIES)?; |-- Name: DATABASE .*; Type: (?:ACL|COMMENT); "
 )
+_PREFIX = "atalaia-prove-"
+_NEW = 60.0  # seconds: as old as that, an empty folder is not one in which a server is about to be made
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +56,20 @@ def prove(inspected: Inspected, progress: Progress) -> Proof:
         raise InputError(f"{report.path} cannot be proven: it is {report.verdict}", "restore another dump")
     account = server_account()
     installation = reachable(fitting(report.server_version), account)
-    with tempfile.TemporaryDirectory(prefix="atalaia-prove-") as folder:
+    _sweep(Path(tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
         os.chmod(folder, 0o711)  # noqa: S103 - the servers' account must pass through it; what is in it is 0750
         progress(f"restoring into a temporary PostgreSQL {installation.version}")
         with temporary(installation, account, Path(folder)) as cluster:
             return _restore(inspected, cluster)
+
+
+def _sweep(parent: Path) -> None:
+    """End and remove what a proof of ours that was killed has left."""
+    for folder in parent.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):  # another user's, or not empty
+            if folder.lstat().st_uid == os.geteuid() and (sweep(folder) or time.time() - folder.stat().st_mtime > _NEW):
+                folder.rmdir()
 
 
 def fitting(version: str) -> Installation:
