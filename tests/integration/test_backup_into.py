@@ -17,6 +17,7 @@ from atalaia.backup.restoring import reach
 from atalaia.backup.restoring.into import Into, put
 from atalaia.backup.restoring.plan import plan
 from atalaia.backup.site import Site
+from atalaia.environment.backing import BackupsSettings
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.postgres.cluster import Cluster
 from atalaia.postgres.connect import connect
@@ -91,6 +92,11 @@ def looks(cluster: Cluster, database: str, table: str) -> dict[str, Any]:
         seen = {what: connection.execute(query.encode(), {"t": table}).fetchall() for what, query in _LOOKS.items()}
         seen["rows"] = sorted(map(repr, connection.execute(f"SELECT * FROM {table}".encode()).fetchall()))
         return seen
+
+
+@pytest.fixture
+def logical(site: Site) -> Site:
+    return replace(site, settings=BackupsSettings(kind="logical"))
 
 
 def run(cluster: Cluster, text: str, database: str = "postgres") -> None:
@@ -195,7 +201,9 @@ def test_a_table_lands_beside_the_one_that_is_there_under_another_schema(new_ser
     assert everything(server) == before
 
 
-def test_a_schema_and_a_database_land_whole_in_a_new_database(new_server: Any, site: Site) -> None:
+@pytest.mark.parametrize("kind", ["plain", "logical"])
+def test_a_schema_and_a_database_land_whole_in_a_new_database(new_server: Any, site: Site, kind: str) -> None:
+    site = replace(site, settings=BackupsSettings(kind=kind))
     source, there = new_server("postgres_a"), new_server("postgres_b")
     fill(source, rows=200)
     original = everything(source)
@@ -220,6 +228,47 @@ def test_a_schema_and_a_database_land_whole_in_a_new_database(new_server: Any, s
         what: rows[what] for what in rows if " shop." in what
     }
     assert done.tables["shop.items"] == 207
+
+
+def test_a_database_lands_whole_where_its_roles_are_not(new_server: Any, logical: Site) -> None:
+    source, there = new_server("postgres_a"), new_server("postgres_b")
+    run(source, SHOP)
+    run(source, "CREATE ROLE idle; CREATE SCHEMA own AUTHORIZATION clerk; CREATE VIEW own.v AS SELECT 1 AS one")
+    run(source, "SELECT lo_from_bytea(4711, 'large')")
+    original = looks(source, "postgres", "shop.orders")
+    backup = service.backup_now(source, logical, verify=False)
+    roles = "SELECT rolname FROM pg_roles ORDER BY 1"
+    with connect(there) as connection:
+        before = connection.execute(roles.encode()).fetchall()
+
+    done = put(logical, backup, wanted(), Into(there, "again"), lambda _: None)
+
+    found = looks(there, "again", "shop.orders")
+    for what in ("rows", "constraints", "indexes", "triggers", "sequences"):
+        assert found[what] == original[what], what
+    assert [one[:-2] for one in found["columns"]] == [one[:-2] for one in original["columns"]]
+    assert found["table"][0][0] == "postgres"
+    assert done.remarks == (
+        "there is no role clerk here: what it owned belongs to postgres",
+        "there is no role unknown_there here: what it owned belongs to postgres",
+    )
+    with connect(there, "again") as connection:
+        assert connection.execute(roles.encode()).fetchall() == before
+        assert connection.execute("SELECT lo_get(4711)").fetchone() == (b"large",)
+
+
+def test_a_whole_database_that_fails_leaves_nothing(new_server: Any, logical: Site) -> None:
+    source, there = new_server("postgres_a"), new_server("postgres_b")
+    run(source, "CREATE ROLE owner")
+    run(source, "CREATE FUNCTION here() RETURNS bool LANGUAGE sql AS $$SELECT current_database() = 'postgres'$$")
+    run(source, "CREATE TABLE t (i int CHECK (here())); ALTER TABLE t OWNER TO owner; INSERT INTO t VALUES (1)")
+    backup = service.backup_now(source, logical, verify=False)
+    before = everything(there)
+    with pytest.raises(AtalaiaError, match="violates check constraint") as error:
+        put(logical, backup, wanted(), Into(there, "elsewhere"), lambda _: None)
+    assert "had been made was removed" in error.value.remedy
+    assert everything(there) == before
+    assert list(logical.temporary.iterdir()) == []
 
 
 @pytest.mark.parametrize("database", ["postgres", "new one"])
@@ -263,6 +312,8 @@ def test_a_database_that_a_killed_restore_left_is_removed_by_the_next(new_server
         run(server, statement)
     backup = service.backup_now(server, site, verify=False)
     run(server, "COMMENT ON DATABASE half IS 'atalaia: being restored by process 4194304 1'")
+    run(server, "CREATE ROLE lent; COMMENT ON ROLE lent IS 'atalaia: being restored by process 4194304 1'")
+    run(server, "CREATE TABLE its (i int); ALTER TABLE its OWNER TO lent", "half")
     own = Process.of(os.getpid())
     assert own
     run(server, f"COMMENT ON DATABASE other IS 'atalaia: being restored by process {own.pid} {own.started}'")
@@ -272,6 +323,7 @@ def test_a_database_that_a_killed_restore_left_is_removed_by_the_next(new_server
         "removed the database half of postgres_a, left by a restore that was killed"
     ]
     with connect(server, "half") as connection:
+        assert not connection.execute("SELECT FROM pg_roles WHERE rolname = 'lent'").fetchall()
         assert connection.execute("SELECT i FROM orders").fetchone() == (1,)
         assert connection.execute(
             "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'half'"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,21 +82,36 @@ def _database(
     counter: Callable[[int], None],
     progressed: Progressed,
 ) -> None:
-    data = archive.toc(name)
-    contents = tocs.parse(data)
-    folder.mkdir(mode=0o700)
-    (folder / tocs.NAME).write_bytes(data)
+    contents = _contents(archive, name, folder)
     copying = Copying(archive, name, contents, cluster, name, counter)
     if not (progressed.loading and copying.repeatable):
         _schema(cluster, name, contents, folder, progressed)
     copying.load(contents.entries, jobs, done=progressed.tables(), mark=progressed.table)
     progressed.post()
-    chosen = []
-    if left := {entry.number for entry in hanging(contents)}:
-        (folder / "list").write_text(listing(entry for entry in contents.entries if entry.number not in left))
-        chosen = [f"--use-list={folder / 'list'}"]
-    if any(_inside(entry) for entry in contents.entries):
-        pg_restore(cluster, name, folder, "post-data", jobs, chosen)
+    _finish(cluster, name, contents, folder, jobs)
+
+
+def load_as(
+    archive: Archive, name: str, cluster: Cluster, new: str, folder: Path, jobs: int, progress: Progress
+) -> None:
+    """Restore a database's objects and rows into `new` of a running server, which is empty and nobody else uses.
+
+    Its roles must be there; tablespaces need not. Raises as `load` does.
+    """
+    contents = _contents(archive, name, folder)
+    copying = Copying(archive, name, contents, cluster, new, Counter(progress, name, archive.total((name,))))
+    anywhere = ["--no-tablespaces"]
+    _make(cluster, new, contents, folder, anywhere)
+    copying.load(contents.entries, jobs)
+    _finish(cluster, new, contents, folder, jobs, anywhere)
+
+
+def _contents(archive: Archive, name: str, folder: Path) -> Toc:
+    """What a database has, as a directory that pg_restore reads."""
+    data = archive.toc(name)
+    folder.mkdir(mode=0o700)
+    (folder / tocs.NAME).write_bytes(data)
+    return tocs.parse(data)
 
 
 def _schema(cluster: Cluster, name: str, contents: Toc, folder: Path, progressed: Progressed) -> None:
@@ -112,13 +127,28 @@ def _schema(cluster: Cluster, name: str, contents: Toc, folder: Path, progressed
         create(cluster, name, contents, existing=name in OWN)
     except psycopg.Error as error:
         raise judged(error, f"the database {name} could not be made") from error
+    _make(cluster, name, contents, folder)
+    progressed.schema()
+
+
+def _make(cluster: Cluster, name: str, contents: Toc, folder: Path, options: Sequence[str] = ()) -> None:
+    """Make in a database all that its rows need."""
     if any(_inside(entry) for entry in contents.entries):
         make_schemas(cluster, name, contents)
-        pg_restore(cluster, name, folder, "pre-data")
+        pg_restore(cluster, name, folder, "pre-data", options=options)
     if objects := large_objects(contents):
         (folder / "objects").write_text(listing(objects))
-        pg_restore(cluster, name, folder, "data", options=[f"--use-list={folder / 'objects'}"])
-    progressed.schema()
+        pg_restore(cluster, name, folder, "data", options=[*options, f"--use-list={folder / 'objects'}"])
+
+
+def _finish(cluster: Cluster, name: str, contents: Toc, folder: Path, jobs: int, options: Sequence[str] = ()) -> None:
+    """Make what is made when the rows are there: indexes, constraints, triggers."""
+    chosen = list(options)
+    if left := {entry.number for entry in hanging(contents)}:
+        (folder / "list").write_text(listing(entry for entry in contents.entries if entry.number not in left))
+        chosen.append(f"--use-list={folder / 'list'}")
+    if any(_inside(entry) for entry in contents.entries):
+        pg_restore(cluster, name, folder, "post-data", jobs, chosen)
 
 
 def _attached(entry: Entry, what: str) -> bool:

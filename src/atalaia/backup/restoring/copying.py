@@ -8,7 +8,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -116,13 +116,8 @@ def transfer(source: Cluster, database: str, cluster: Cluster, name: str, size: 
 
     What roles own that the server does not know belongs to the superuser then. Raises AtalaiaError.
     """
-    if source.installation.major > cluster.installation.major:
-        raise InputError(
-            f"{database} is of PostgreSQL {source.installation.major}, and {cluster.name} is an older "
-            f"{cluster.installation.major}",
-            "take it into a server of the same or a newer version",
-        )
-    missing = _missing_roles(source, cluster)
+    refuse_older(source.installation.major, database, cluster)
+    missing = missing_roles(_roles(source), cluster)
     quoted = [sql.Identifier(role).as_string(None) for role in missing]
     before = "".join(f"CREATE ROLE {role};\n" for role in quoted)
     after = "".join(
@@ -182,15 +177,31 @@ def transfer(source: Cluster, database: str, cluster: Cluster, name: str, size: 
                     if pipe:
                         with contextlib.suppress(BrokenPipeError):
                             pipe.close()
+    return without_roles(missing)
+
+
+def refuse_older(major: int, database: str, cluster: Cluster) -> None:
+    """Raise InputError when a database is of a newer major version than the server that it shall go into."""
+    if major > cluster.installation.major:
+        raise InputError(
+            f"{database} is of PostgreSQL {major}, and {cluster.name} is an older {cluster.installation.major}",
+            "take it into a server of the same or a newer version",
+        )
+
+
+def missing_roles(wanted: Iterable[str], cluster: Cluster) -> list[str]:
+    """Those roles that a server does not know."""
+    return sorted(set(wanted) - _roles(cluster))
+
+
+def without_roles(missing: Sequence[str]) -> list[str]:
+    """What is remarked of them."""
     return [f"there is no role {role} here: what it owned belongs to postgres" for role in missing]
 
 
-def _missing_roles(source: Cluster, cluster: Cluster) -> list[str]:
-    def roles(of: Cluster) -> set[str]:
-        with connect(of, autocommit=True) as connection:
-            return {row[0] for row in connection.execute("SELECT rolname FROM pg_roles").fetchall()}
-
-    return sorted(roles(source) - roles(cluster))
+def _roles(cluster: Cluster) -> set[str]:
+    with connect(cluster, autocommit=True) as connection:
+        return {row[0] for row in connection.execute("SELECT rolname FROM pg_roles").fetchall()}
 
 
 def _words(file: IO[bytes]) -> str:

@@ -12,11 +12,21 @@ from pathlib import Path
 
 import psycopg
 
-from atalaia.backup.logical.archive import open_archive
+from atalaia.backup.logical.archive import Archive, open_archive
+from atalaia.backup.logical.load import load_as
+from atalaia.backup.logical.sessions import Refused
 from atalaia.backup.logical.source import Stored
 from atalaia.backup.model import Backup, Progress, Selection, Wanted, logfmt
 from atalaia.backup.restoring import marks
-from atalaia.backup.restoring.copying import copy_of, create_database, drop_database, transfer
+from atalaia.backup.restoring.copying import (
+    copy_of,
+    create_database,
+    drop_database,
+    missing_roles,
+    refuse_older,
+    transfer,
+    without_roles,
+)
 from atalaia.backup.restoring.landing import Landed, land
 from atalaia.backup.restoring.sources import Running
 from atalaia.backup.site import Site
@@ -116,6 +126,13 @@ def put(site: Site, backup: Backup, wanted: Wanted, into: Into, progress: Progre
         created, landed = _from_members(site, backup, reader, wanted.selection, pair, into, progress)
         made, tables, remarks = {pair[1]: created}, dict(landed.tables), list(landed.remarks)
         return _told(Put(backup, made, tables, tuple(dict.fromkeys(remarks))), into)
+    if backup.kind == "logical":
+        progress(f"{backup.id}: taking {describe(wanted.selection)} out of it")
+        archive = open_archive(reader)
+        for old, new in pairs:
+            remarks += _whole(site, backup, archive, old, new, into.cluster, wanted.jobs, progress)
+            made[new] = True
+        return _told(Put(backup, made, tables, tuple(dict.fromkeys(remarks))), into)
     progress(f"{backup.id}: taking {describe(wanted.selection)} out of it, through a temporary server")
     with copy_of(site, backup, reader, wanted, progress) as source:
         for old, new in pairs:
@@ -154,6 +171,37 @@ def _from_members(
         source = Stored(open_archive(reader), old, site.installation(backup.major), folder / "schema")
         with _database(partial(source.create, into.cluster, new), into.cluster, new) as created:
             return created, land(source, into.cluster, new, selection, progress, into.renamed)
+
+
+def _whole(
+    site: Site,
+    backup: Backup,
+    archive: Archive,
+    old: str,
+    new: str,
+    cluster: Cluster,
+    jobs: int,
+    progress: Progress,
+) -> list[str]:
+    """A database of a logical backup, in parallel, without a server between; remarks."""
+    refuse_older(backup.major, old, cluster)
+    with staging(site.temporary) as folder:
+        source = Stored(archive, old, site.installation(backup.major), folder / "schema")
+        missing = missing_roles([*source.roles, *(entry.owner for entry in source.entries if entry.owner)], cluster)
+        try:
+            with (
+                _database(partial(source.create, cluster, new), cluster, new),
+                marks.lent(cluster, new, missing) as used,
+            ):
+                load_as(archive, old, cluster, new, folder / "load", jobs, progress)
+        except Refused as error:
+            raise AtalaiaError(error.what, "correct that and try again; what had been made was removed") from error
+        except psycopg.Error as error:
+            raise AtalaiaError(
+                f"{old} could not be put into {new} of {cluster.name}: {said(error)}",
+                "correct that and try again; what had been made was removed",
+            ) from error
+    return without_roles(used)
 
 
 def describe(selection: Selection) -> str:
