@@ -15,6 +15,7 @@ from pathlib import Path
 from atalaia.backup.model import Progress, advance
 from atalaia.backup.physical.base import BASE, MANIFEST
 from atalaia.backup.physical.journal import Journal
+from atalaia.backup.physical.shares import Shares
 from atalaia.backup.physical.tar import File, Layout
 from atalaia.backup.vault.chunks import SIZE
 from atalaia.backup.vault.local import LocalPlace
@@ -86,7 +87,7 @@ def lay(reader: Reader, room: Room, jobs: int, journal: Journal, progress: Progr
         works = list(_works(reader, room))
         folders = [room.data, *(room.folder(name) for name in _tars(reader) if name != BASE)]
         todo = [work for work in works if work.number not in journal.has(work.stream)]
-        _write_all(reader, todo, jobs, journal, progress)
+        _write_all(reader, todo, room.account, jobs, journal, progress)
         manifest = room.data / MANIFEST
         manifest.write_bytes(reader.read(MANIFEST))
         manifest.chmod(0o600)
@@ -113,16 +114,18 @@ def _tars(reader: Reader) -> list[str]:
 
 
 def _works(reader: Reader, room: Room) -> Iterator[_Work]:
-    """Make directories and files, still without content; the chunks that have some."""
+    """Make directories, and files without content; the chunks of the others."""
     for name in _tars(reader):
         seen, folder = layout(reader, name), room.folder(name)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for below, mode in sorted(seen.folders):
             (folder / below).mkdir(mode=mode, parents=True, exist_ok=True)
             _give(folder / below, room.account)
-        for file in seen.files:
-            _create(folder / file.name, file, room.account)
         files = [file for file in seen.files if file.size and not room.left_out(file.name)]
+        filled = set(files)
+        for file in seen.files:
+            if file not in filled:
+                os.close(_begin(folder / file.name, file, room.account))
         starts = [file.offset for file in files]
         chunks = reader.members[name].chunks
         begins = accumulate((chunk.size for chunk in chunks), initial=0)
@@ -132,58 +135,57 @@ def _works(reader: Reader, room: Room) -> Iterator[_Work]:
                 yield work
 
 
-def _create(path: Path, file: File, account: Account | None) -> None:
+def _begin(path: Path, file: File, account: Account | None) -> int:
+    """Open a file with its size and owner, still without content. Again, it does no harm."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, file.mode)
     try:
         os.ftruncate(descriptor, file.size)
         if account and os.geteuid() == 0:
             os.fchown(descriptor, account.uid, account.gid)
-    finally:
+    except BaseException:
         os.close(descriptor)
+        raise
+    return descriptor
 
 
-def _write_all(reader: Reader, todo: list[_Work], jobs: int, journal: Journal, progress: Progress) -> None:
+def _write_all(
+    reader: Reader, todo: list[_Work], account: Account | None, jobs: int, journal: Journal, progress: Progress
+) -> None:
     total = sum(work.chunk.size for work in todo)
-    waiting, lock, done = iter(todo), threading.Lock(), 0
+    workers = jobs if isinstance(reader.place, LocalPlace) else jobs * _PER_JOB_AFAR
+    shares, lock, done = Shares(len(todo), workers), threading.Lock(), 0
 
-    def work_on() -> None:
+    def work_on(worker: int) -> None:
         nonlocal done
         buffer = bytearray(SIZE)
-        while True:
-            with lock:
-                work = next(waiting, None)
-            if work is None:
-                return
+        while (number := shares.take(worker)) is not None:
+            work = todo[number]
             try:
                 reader.chunk_into(work.chunk, buffer)
-                _write(buffer, work)
+                _write(buffer, work, account)
             except BaseException:
-                with lock:  # the others end after what they have in hand
-                    for _ in waiting:
-                        pass
+                shares.stop()  # the others end after what they have in hand
                 raise
             journal.mark(work.stream, work.number)
             with lock:
                 done += work.chunk.size
                 advance(progress, "restoring files", done, total)
 
-    workers = jobs if isinstance(reader.place, LocalPlace) else jobs * _PER_JOB_AFAR
     with ThreadPoolExecutor(workers, thread_name_prefix="restore") as pool:
-        running = [pool.submit(work_on) for _ in range(workers)]
+        running = [pool.submit(work_on, worker) for worker in range(workers)]
         try:
             for one in running:
                 one.result()
         except BaseException:
-            with lock:
-                for _ in waiting:
-                    pass
+            shares.stop()
             raise
 
 
-def _write(raw: bytearray, work: _Work) -> None:
+def _write(raw: bytearray, work: _Work, account: Account | None) -> None:
     view = memoryview(raw)
     for file, begin, stop in work.pieces():
-        descriptor = os.open(work.folder / file.name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # Where a file system is slow in making files, threads do it side by side; a later chunk may come first.
+        descriptor = _begin(work.folder / file.name, file, account)
         try:
             for first, last in _runs(raw, begin - work.begin, stop - work.begin):
                 at = work.begin + first - file.offset
