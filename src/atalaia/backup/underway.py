@@ -15,10 +15,10 @@ from atalaia.backup import catalogue
 from atalaia.backup.keeping.guard import using
 from atalaia.backup.model import Backup, Progress, State, logfmt
 from atalaia.backup.site import Site
-from atalaia.backup.staging import sweep
 from atalaia.backup.vault.local import LocalPlace
 from atalaia.backup.vault.place import PlaceError
 from atalaia.environment.errors import AtalaiaError
+from atalaia.postgres.temporary import sweep
 
 _log = logging.getLogger("atalaia.backup")
 

@@ -23,7 +23,7 @@ from atalaia.runtime.accounts import Account
 from atalaia.runtime.process import Process
 
 _OWNER = "owner.json"
-_FOLDER_PREFIX = "server-"
+_SERVER, STAGING = "server-", "staging-"
 _NEW_PREFIX = "new-"  # PID and start time of its owner follow, until they stand in its file
 _SOCKET = "socket"
 # A crash may destroy it: nobody will miss it.
@@ -121,20 +121,20 @@ def private(cluster: Cluster) -> Iterator[Cluster]:
         note.unlink(missing_ok=True)
 
 
-def own(parent: Path, account: Account | None) -> Path:
-    """A new folder that says whose it is; it has a name that `sweep` looks at only when it does."""
+def own(parent: Path, account: Account | None, prefix: str = _SERVER) -> Path:
+    """A new folder that says whose it is. `sweep` finds it at any moment: first its name says that, then its file."""
     process = Process.of(os.getpid())
     assert process
     folder = Path(tempfile.mkdtemp(prefix=f"{_NEW_PREFIX}{process.pid}-{process.started}-", dir=parent))
     make(folder, None, account)
     process.save(folder / _OWNER)
-    return folder.rename(parent / f"{_FOLDER_PREFIX}{folder.name.rsplit('-', 1)[-1]}")
+    return folder.rename(parent / f"{prefix}{folder.name.rsplit('-', 1)[-1]}")
 
 
 def sweep(parent: Path) -> list[Path]:
-    """Stop and remove the temporary servers below `parent` whose owner was killed; what was removed."""
+    """Stop and remove the temporary servers and other folders below `parent` whose owner was killed; these."""
     removed = []
-    for folder in sorted(parent.glob(f"{_FOLDER_PREFIX}*")):
+    for folder in sorted([*parent.glob(f"{_SERVER}*"), *parent.glob(f"{STAGING}*")]):
         if not Process.read(folder / _OWNER):
             end_abandoned(folder)
             shutil.rmtree(folder, ignore_errors=True)
