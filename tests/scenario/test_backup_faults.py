@@ -83,7 +83,8 @@ def _action(grounds: Yard, rng: random.Random, action: str) -> bool:
     killed = _killed(grounds, rng, action, *arguments)
     grounds.check()
     if action == "restore" and killed and target.exists():
-        if (target / "restoring").exists():
+        # Without that file it is whole, or nothing of it is there yet.
+        if (target / "restoring").exists() or not (target / "data").exists():
             grounds.run("backup", action, *arguments)
         assert (target / "data" / "PG_VERSION").is_file()
     shutil.rmtree(target, ignore_errors=True)
