@@ -14,7 +14,8 @@ from atalaia.backup.kind import Made, Proof
 from atalaia.backup.model import Backup, Progress, Untested, Wanted
 from atalaia.backup.physical import base, chain, contents, proof, restoring, targets
 from atalaia.backup.physical.chain import Parent
-from atalaia.backup.physical.recovery import OWN_END, Unrecoverable, WalSource, recovered, settle
+from atalaia.backup.physical.recovery import OWN_END, Unrecoverable, WalSource, recovered
+from atalaia.backup.physical.settling import settle
 from atalaia.backup.physical.walsender import Refused
 from atalaia.backup.site import Site
 from atalaia.backup.vault.place import Damaged, PlaceError
@@ -120,10 +121,11 @@ class Physical:
                     targets.lsn(details["start_lsn"]),
                     feed.end,
                     details["wal_segment_size"],
+                    feed.kept,
                 )
             filling = stack.enter_context(private(cluster))
             server = stack.enter_context(recovered(filling, wanted, source, journal, progress))
-            settle(server, wanted, progress)
+            settle(server, wanted, source.kept, progress)
             set_password(filling)
             seconds = time.monotonic() - began
         restoring.finish(cluster)

@@ -10,9 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg
-from psycopg import sql
-
 from atalaia.backup.model import Progress, Target, Wanted, advance
 from atalaia.backup.physical import copied, targets
 from atalaia.backup.physical.journal import Journal
@@ -68,7 +65,8 @@ _PRIVATE: Mapping[str, Setting] = {
 class WalSource:
     """Where WAL comes from beside that of the backup, and where recovery is to stop; `finish` is called at the end.
 
-    `begin` and `end` are the positions between which WAL is replayed at most, for whoever shows progress.
+    `begin` and `end` are the positions between which WAL is replayed at most, for whoever shows progress. `kept` are
+    OIDs of databases whose DROP had begun there.
     """
 
     restore_command: str
@@ -77,6 +75,7 @@ class WalSource:
     begin: int = 0
     end: int = 0
     segment_size: int = 16 << 20
+    kept: frozenset[int] = frozenset()
 
 
 # Nothing but the WAL in the backup, up to the backup's own end: a command that finds nothing.
@@ -203,34 +202,3 @@ def _failure(cluster: Cluster) -> AtalaiaError:
         return InputError("the target lies before the end of the backup", "take an earlier backup or a later target")
     kind = AtalaiaError if not fatal or _TROUBLE.search(words) else Unrecoverable
     return kind(f"recovery failed: {words}", "restore another backup; see docs/backup-physical.md")
-
-
-def settle(server: Recovered, wanted: Wanted, progress: Progress) -> None:
-    """Make the copy one of its own: no subscription takes from a publisher, no database is there that is empty.
-
-    Raises AtalaiaError; InputError when a database that is wanted is not there.
-    """
-    cluster, names = server.cluster, wanted.selection.databases
-    try:
-        with connect.connect(cluster, autocommit=True) as connection:
-            subscriptions = connection.execute(
-                "SELECT datname, subname FROM pg_subscription s JOIN pg_database d ON d.oid = subdbid WHERE subenabled"
-            ).fetchall()
-            there = [row[0] for row in connection.execute("SELECT datname FROM pg_database").fetchall()]
-            if missing := set(names) - set(there):
-                raise InputError(f"there was no database {', '.join(sorted(missing))} then", "give another moment")
-            for name in there if names else ():
-                if name not in {*names, "postgres", "template0", "template1"}:
-                    own = sql.Identifier(name)
-                    connection.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(own))
-                    connection.execute(sql.SQL("DROP DATABASE {}").format(own))
-        for database, name in subscriptions:
-            if names and database not in names:
-                continue
-            with connect.connect(cluster, database, autocommit=True) as connection:
-                connection.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(sql.Identifier(name)))
-            progress(
-                f"the subscription {name} of {database} is disabled in the copy: it would take the original's data"
-            )
-    except psycopg.Error as error:
-        raise AtalaiaError(f"the restored server could not be prepared: {str(error).strip()}", "tell of it") from error

@@ -16,7 +16,7 @@ from typing import Any
 
 from atalaia.backup.model import Progress, Target
 from atalaia.backup.site import Site
-from atalaia.backup.wal import extent, idle, segment, targets
+from atalaia.backup.wal import dropping, extent, idle, segment, targets
 from atalaia.backup.wal.archive import Archive, open_archive
 from atalaia.backup.wal.segment import HISTORY, PARTIAL, Segment
 from atalaia.environment.errors import AtalaiaError, InputError
@@ -49,10 +49,12 @@ class Feed:
     """What a recovery is given: `restore_command`, and `target` with the timeline resolved.
 
     `way` are the segments from the backup's stop on, which end at `end`; `hole` is missing there, with more behind it.
+    `kept` are the OIDs of databases whose DROP is not replayed although it had begun.
     """
 
     def __init__(self, archive: Archive, cluster: Cluster, timeline: int, start: int, stop: int, target: Target):
         self._archive, self._cluster, self.target = archive, cluster, target
+        self.kept: frozenset[int] = frozenset()
         self._folder = cluster.directory / _FOLDER
         size = archive.segment_size
         # Up to its stop the backup has the WAL itself; from there on nothing may be missing.
@@ -231,6 +233,10 @@ def feeding(
     if target.time and not feed.hole and idle.after(archive, feed.way, resolved, cluster):
         progress(f"nothing was committed after {targets.describe(target)}: all of the archived WAL is recovered")
         feed.target = target = replace(resolved, time=None, inclusive=True)
+    elif dropped := dropping.before(archive, feed.way, resolved, cluster, stop):
+        progress(f"a DROP DATABASE is just before {targets.describe(target)}: recovery stops before it removes files")
+        feed.target = replace(resolved, time=None, lsn=dropped.lsn, inclusive=False)
+        feed.kept = dropped.databases
     if feed.hole and not (target.time or target.lsn or target.name):
         raise _interrupted(server, feed.hole, target)
     if target.lsn and segment.lsn(target.lsn) > feed.end:

@@ -6,17 +6,14 @@ PostgreSQL takes a time for reached only when something was committed later, and
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 
 from atalaia.backup.model import Target
 from atalaia.backup.wal.archive import Archive
-from atalaia.backup.wal.segment import PARTIAL, Segment, show
-from atalaia.environment.errors import AtalaiaError
+from atalaia.backup.wal.dump import dump
+from atalaia.backup.wal.segment import Segment
 from atalaia.postgres.cluster import Cluster
-from atalaia.postgres.tools import run
 
 _MOST = 16  # segments that are looked at, from the end
 _ENDED = re.compile(r"desc: (?:COMMIT|ABORT)\w* (?:\d+: )?(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+) UTC")
@@ -35,24 +32,11 @@ def after(archive: Archive, way: Sequence[Segment], target: Target, cluster: Clu
 
 def _last(archive: Archive, way: Sequence[Segment], cluster: Cluster) -> datetime | None:
     """When the last transaction of the WAL ended, as pg_waldump tells; None when it does not."""
-    program = cluster.installation.program("pg_waldump")
-    with tempfile.TemporaryDirectory(prefix="atalaia-wal-") as name:
-        folder = Path(name)
-        # Back from the end: most often the last segment has a commit.
-        for each in reversed([one for one in way if one.timeline == way[-1].timeline][-_MOST:]):
-            partial = PARTIAL if each in archive.partials else ""
-            try:
-                raw = archive.read(each.name + partial)
-                (folder / each.name).write_bytes(raw + bytes(each.size - len(raw)))
-                done = run(
-                    [
-                        *(program, f"--path={folder}", f"--timeline={each.timeline}", f"--start={show(each.start)}"),
-                        "--rmgr=Transaction",
-                    ],
-                    extra={"TZ": "UTC"},
-                )
-            except (AtalaiaError, OSError):
-                return None
-            if found := _ENDED.findall(done.stdout):
-                return max(datetime.fromisoformat(f"{text}+00:00") for text in found)
+    # Back from the end: most often the last segment has a commit.
+    for each in reversed([one for one in way if one.timeline == way[-1].timeline][-_MOST:]):
+        lines = dump(archive, [each], cluster, ["Transaction"])
+        if lines is None:
+            return None
+        if found := _ENDED.findall("\n".join(lines)):
+            return max(datetime.fromisoformat(f"{text}+00:00") for text in found)
     return None
