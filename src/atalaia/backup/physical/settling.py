@@ -46,7 +46,7 @@ def settle(server: Recovered, wanted: Wanted, kept: frozenset[int], progress: Pr
                     connection.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(own))
                     connection.execute(sql.SQL("DROP DATABASE {}").format(own))
         for database, name in subscriptions:
-            if names and database not in names:
+            if there[database] == _INVALID or (names and database not in names):
                 continue
             with connect.connect(cluster, database, autocommit=True) as connection:
                 connection.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(sql.Identifier(name)))
