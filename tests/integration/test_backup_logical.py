@@ -62,6 +62,8 @@ def test_what_is_restored_is_what_was_backed_up_column_by_column(new_server: Any
     assert set(backup.contents["databases"]) == {"postgres", "template1", *ODD_DATABASES}
     assert set(backup.contents["roles"]) == {"alice", "Bob Smith", "staff", "aa_before_postgres", "postgres"}
     assert backup.messages == ""
+    tables = sum(size for one in backup.contents["databases"].values() for _, size in one["tables"].values())
+    assert tables + upper["large_object_bytes"] < backup.raw_size < tables + (1 << 20)
     assert list(logical.temporary.iterdir()) == []
 
     restored = service.restore(logical, backup.id, progress=told.append, keep_running=True)

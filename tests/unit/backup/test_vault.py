@@ -46,6 +46,19 @@ def write(place: RemotePlace, members: dict[str, bytes], keyring: Keyring | None
         writer.finish({"server": "postgres_a"}, {"contents": {"tables": len(members)}})
 
 
+@pytest.mark.parametrize("begun", [b"", b"some that waits"])
+def test_blocks_given_without_a_copy_are_read_and_counted(begun: bytes) -> None:
+    place, given_blocks = memory(), [block(1, SIZE), block(2, 5000), block(3, 1)]
+    with Writer(place, FOLDER, compression="zstd", level=1, keyring=None) as writer:
+        member = writer.member("a")
+        member.write(begun)
+        for one in given_blocks:
+            member.give(memoryview(one))
+        assert writer.raw_size == member.size == len(begun) + sum(map(len, given_blocks))
+        writer.finish({"server": "postgres_a"}, {"contents": {}})
+    assert open_backup(place, FOLDER, None).read("a") == begun + b"".join(given_blocks)
+
+
 SIZES = st.sampled_from([0, 1, 2, 70_001, SIZE - 1, SIZE, SIZE + 1, 2 * SIZE]) | st.integers(0, 3 * SIZE)
 
 

@@ -197,6 +197,7 @@ class MemberWriter:
             self.write(block)
             return None
         self.size += len(block)
+        self._writer.count(len(block))
         self._chunks.append(self._writer.submit(block))
         return self._chunks[-1]
 
