@@ -142,8 +142,8 @@ def room_of(
     from atalaia.backup.restore import directory_of
     from atalaia.backup.restoring.over import fresh_directory
 
-    if into:
-        return site.temporary
+    if into:  # through a temporary server, or straight into that one
+        return into.cluster.directory if backup.kind == "logical" else site.temporary
     if over:
         return fresh_directory(over)
     return to.resolve() if to else directory_of(site, backup, wanted)
