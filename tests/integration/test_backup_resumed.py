@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import pytest
 from backup_sample import everything
-from test_backup_killed import child
+from test_backup_killed import child, until
 from tests.conftest import soak
 
 from atalaia.backup import service
@@ -25,6 +25,7 @@ from atalaia.backup.site import Site
 from atalaia.backup.vault.local import LocalPlace
 from atalaia.backup.vault.place import PlaceError
 from atalaia.backup.vault.reader import open_backup
+from atalaia.environment.backing import BackupsSettings
 from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.postgres.connect import connect
 from atalaia.postgres.temporary import running
@@ -177,3 +178,48 @@ def test_a_restore_that_is_killed_again_and_again_comes_to_its_end(new_server: A
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             assert os.fsencode(target) not in path.read_bytes(), "a server of a killed restore runs on"
+
+
+@pytest.mark.parametrize("where", ["aaa", "postgres", "zzz"])
+def test_tables_that_a_crash_empties_are_loaded_again(new_server: Any, site: Site, where: str) -> None:
+    """An unlogged table that was restored is empty when the restore is killed, and its server with it."""
+    site = replace(site, settings=BackupsSettings(kind="logical", jobs=1))
+    server = new_server()
+    for name in ("aaa", "zzz"):
+        with connect(server, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+    with connect(server, where, autocommit=True) as connection:
+        connection.execute("CREATE UNLOGGED TABLE unlogged (id int GENERATED ALWAYS AS IDENTITY, t text)")
+        connection.execute("INSERT INTO unlogged (t) SELECT repeat('x', 100) FROM generate_series(1, 2000) i")
+    with connect(server, "zzz", autocommit=True) as connection:
+        connection.execute(
+            "CREATE FUNCTION slow(int) RETURNS bool LANGUAGE sql AS 'SELECT pg_sleep(0.02 * $1) IS NOT NULL'"
+        )
+        connection.execute("CREATE TABLE slow (i int CHECK (slow(i)))")
+        connection.execute("INSERT INTO slow SELECT 1 FROM generate_series(1, 100) i")
+    original = everything(server)
+    backup = service.backup_now(server, site, verify=False)
+    target = site.restored / "here"
+    process = child(server, site, "restore to", f"{backup.id} {target}")
+    # All that comes before the slow rows is there; of its own database the other table is larger, and comes first.
+    until(lambda: _noted(target, backup.details["databases"][-1][1]))
+    process.kill()
+    process.communicate()
+    assert (target / RESTORING).exists()
+    told: list[str] = []
+    done = service.restore(site, backup.id, target, told.append)
+    assert any("going on" in line for line in told)
+    with running(done.cluster):
+        assert everything(done.cluster) == original
+
+
+def _noted(target: Path, last: str) -> bool:
+    """Whether the restore's journal says that the last database's rows are being loaded, and some are there."""
+    with contextlib.suppress(OSError, ValueError):
+        done = json.loads((target / JOURNAL).read_text())["done"]
+        return f"{last} schema" in done and all(f"{number} done" in done for number in _others(last))
+    return False
+
+
+def _others(last: str) -> list[str]:
+    return [f"{number:04d}" for number in range(1, int(last))]

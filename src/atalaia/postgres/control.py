@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from atalaia.environment.errors import AtalaiaError
 from atalaia.postgres import connect, init, settings
 from atalaia.postgres.cluster import Cluster, Setting
 from atalaia.postgres.places import make
-from atalaia.postgres.tools import variables
+from atalaia.postgres.tools import run, variables
 from atalaia.runtime import process as processes
 from atalaia.runtime.process import Process
 
@@ -125,3 +126,9 @@ def stop(process: Process, patience: float = 60) -> bool:
     """Fast shutdown with `patience` in seconds, then immediate shutdown; True once the server has ended."""
     (first, _), *rest = STOP_STEPS
     return processes.stop(process, ((first, patience), *rest))
+
+
+def was_shut_down(cluster: Cluster) -> bool:
+    """Whether a server that does not run was stopped in order; after a crash its unlogged tables are empty."""
+    done = run([cluster.installation.program("pg_controldata"), str(cluster.data)], account=cluster.account)
+    return re.search(r"^Database cluster state: +shut down$", done.stdout, re.MULTILINE) is not None

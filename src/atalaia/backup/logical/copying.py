@@ -39,7 +39,7 @@ class Copying:
         self._archive, self._database, self._contents = archive, database, contents
         self._cluster, self._into, self._advance = cluster, into, advance
         self._stop = threading.Event()
-        self._mark: Callable[[int], None] = lambda _: None
+        self._mark: Callable[[int], None] | None = None
         self._created = {(e.schema, e.name) for e in contents.entries if e.kind == "TABLE"}
 
     @property
@@ -53,16 +53,18 @@ class Copying:
         jobs: int,
         *,
         done: frozenset[int] = frozenset(),
-        mark: Callable[[int], None] = lambda _: None,
+        mark: Callable[[int], None] | None = None,
     ) -> None:
         """Load rows, sequences' values and large objects, but not the files whose numbers are `done`; `mark` others.
+
+        What is marked outlives a kill of the server.
 
         Raises Refused when the server refuses them, Untested, Damaged, PlaceError.
         """
         self._mark = mark
         all_tables = [entry for entry in entries if entry.kind == "TABLE DATA" and entry.file]
-        tables = [entry for entry in all_tables if _number(entry) not in done]
-        self._advance(sum(self._archive.size(self._database, e.file) for e in all_tables if _number(e) in done))
+        tables = [entry for entry in all_tables if file_number(entry) not in done]
+        self._advance(sum(self._archive.size(self._database, e.file) for e in all_tables if file_number(e) in done))
         work: deque[Callable[[psycopg.Connection], None]] = deque()
         if self._archive.objects(self._database):
             work.append(self._objects)
@@ -109,12 +111,15 @@ class Copying:
         assert statement.endswith(_STDIN)
         statement = statement.removesuffix(_STDIN) + " FROM STDIN" + (" WITH (FREEZE)" if own else "")
         with connection.transaction():
+            if self._mark:
+                connection.execute("SET LOCAL synchronous_commit = on")
             if own:
                 execute(connection, f"TRUNCATE TABLE ONLY {quoted(entry.schema)}.{quoted(entry.name)}")
             with connection.cursor().copy(statement.encode(errors="surrogateescape")) as copy:
                 for block in self._rows(entry):
                     copy.write(block)
-        self._mark(_number(entry))
+        if self._mark:
+            self._mark(file_number(entry))
 
     def _own(self, entry: Entry) -> bool:
         """Whether its table has no rows but those."""
@@ -145,5 +150,6 @@ class Copying:
                     self._advance(len(block))
 
 
-def _number(entry: Entry) -> int:
+def file_number(entry: Entry) -> int:
+    """The number of the file that has a table's rows."""
     return int(entry.file.partition(".")[0])

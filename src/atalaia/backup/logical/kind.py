@@ -28,6 +28,7 @@ from atalaia.environment.errors import AtalaiaError, InputError
 from atalaia.postgres import init
 from atalaia.postgres.cluster import Cluster
 from atalaia.postgres.connect import set_password
+from atalaia.postgres.control import was_shut_down
 from atalaia.postgres.temporary import FAST, private, running, temporary
 
 
@@ -128,11 +129,16 @@ def _fill(
         private(replace(cluster, settings={**FAST, **cluster.settings})) as filling,
         staging(site.temporary) as place,
     ):
-        if not journal.done:
+        crashed = False
+        if journal.done:
+            crashed = not was_shut_down(filling)
+        else:
             init.initialise(filling, durable=False)
         init.mark(cluster, f"the restore of {backup.id}")
         with running(filling, unfinished=True):
-            seconds = load(archive, filling, place, progress, jobs=wanted.jobs, only=only, journal=journal)
+            seconds = load(
+                archive, filling, place, progress, jobs=wanted.jobs, only=only, journal=journal, crashed=crashed
+            )
             recorded = archive.dumped()
             kept = {name: one for name, one in recorded.databases.items() if not only or name in only}
             found = dump(filling, _again(backup, tuple(kept), wanted.jobs), place)

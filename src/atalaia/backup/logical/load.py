@@ -13,7 +13,7 @@ from psycopg import sql
 from atalaia.backup.logical import toc as tocs
 from atalaia.backup.logical.archive import Archive
 from atalaia.backup.logical.contents import FRAME, OWN
-from atalaia.backup.logical.copying import Copying
+from atalaia.backup.logical.copying import Copying, file_number
 from atalaia.backup.logical.partial import absent_schemas, hanging, listing
 from atalaia.backup.logical.progressed import Anew, Progressed
 from atalaia.backup.logical.sessions import Refused, execute, judged, pg_restore, session
@@ -51,10 +51,12 @@ def load(
     jobs: int = 2,
     only: tuple[str, ...] = (),
     journal: Journal | None = None,
+    crashed: bool = False,
 ) -> float:
     """Restore everything, or `only` some databases, into a new, running, private server; seconds that it took.
 
-    With a `journal` that has notes it goes on; it raises Anew when it cannot.
+    With a `journal` that has notes it goes on; it raises Anew when it cannot. `crashed`: what it goes on with was not
+    shut down in order, so that unlogged tables are empty.
     Raises Refused when the backup does not restore, Untested when the machine is in the way, Damaged, PlaceError.
     """
     began = time.monotonic()
@@ -64,11 +66,13 @@ def load(
         _, said = psql(iter([archive.globals()]), cluster)
         if said:
             raise Refused(f"psql could not restore the roles: {said}", "restore another backup")
+        _flush(cluster, "postgres")
     for name in chosen:
         number = archive.folders[name]
         progressed = Progressed(journal, number)
-        if not progressed.done:
-            _database(archive, name, cluster, place / number, jobs, counter, progressed)
+        if not progressed.done or (crashed and _unlogged(tocs.parse(archive.toc(name)))):
+            _database(archive, name, cluster, place / number, jobs, counter, progressed, crashed)
+            _flush(cluster, name)
             progressed.finish()
     return time.monotonic() - began
 
@@ -81,12 +85,14 @@ def _database(
     jobs: int,
     counter: Callable[[int], None],
     progressed: Progressed,
+    crashed: bool,
 ) -> None:
     contents = _contents(archive, name, folder)
     copying = Copying(archive, name, contents, cluster, name, counter)
     if not (progressed.loading and copying.repeatable):
         _schema(cluster, name, contents, folder, progressed)
-    copying.load(contents.entries, jobs, done=progressed.tables(), mark=progressed.table)
+    kept = progressed.tables() - (_unlogged(contents) if crashed else frozenset())
+    copying.load(contents.entries, jobs, done=kept, mark=progressed.table)
     progressed.post()
     _finish(cluster, name, contents, folder, jobs)
 
@@ -128,7 +134,28 @@ def _schema(cluster: Cluster, name: str, contents: Toc, folder: Path, progressed
     except psycopg.Error as error:
         raise judged(error, f"the database {name} could not be made") from error
     _make(cluster, name, contents, folder)
+    _flush(cluster, name)
     progressed.schema()
+
+
+def _flush(cluster: Cluster, name: str) -> None:
+    """Before it is noted that something is there, it must outlive a kill of the server: commits did not wait for that.
+
+    Raises Untested.
+    """
+    try:
+        with session(cluster, name) as connection:
+            connection.execute("SET synchronous_commit = on")
+            # A commit waits when its transaction has written something; this does, and changes nothing.
+            connection.execute("SELECT pg_catalog.pg_logical_emit_message(true, 'atalaia', '')")
+    except psycopg.Error as error:
+        raise judged(error, f"what is in {name} could not be made sure") from error
+
+
+def _unlogged(contents: Toc) -> frozenset[int]:
+    """The numbers of the data files of unlogged tables."""
+    names = {(e.schema, e.name) for e in contents.entries if e.definition.startswith("CREATE UNLOGGED TABLE ")}
+    return frozenset(file_number(entry) for entry in contents.data if (entry.schema, entry.name) in names)
 
 
 def _make(cluster: Cluster, name: str, contents: Toc, folder: Path, options: Sequence[str] = ()) -> None:

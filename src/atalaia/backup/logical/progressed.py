@@ -48,7 +48,7 @@ class Progressed:
     def begin(self) -> None:
         """All of it is to be made; what was noted is void."""
         if self.journal:
-            for name in (self.number, *(self._name(step) for step in (_SCHEMA, _POST))):
+            for name in (self.number, *(self._name(step) for step in (_SCHEMA, _POST, _DONE))):
                 self.journal.done.pop(name, None)
             self._enter(_BEGUN)
 
