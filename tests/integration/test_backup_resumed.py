@@ -16,6 +16,7 @@ import pytest
 from backup_sample import everything
 from test_backup_killed import child, until
 from tests.conftest import soak
+from wal_support import flushed, streaming
 
 from atalaia.backup import service
 from atalaia.backup.model import Selection, Target, Wanted
@@ -27,7 +28,8 @@ from atalaia.backup.vault.place import PlaceError
 from atalaia.backup.vault.reader import open_backup
 from atalaia.environment.backing import BackupsSettings
 from atalaia.environment.errors import AtalaiaError, InputError
-from atalaia.postgres.connect import connect
+from atalaia.postgres.cluster import Cluster
+from atalaia.postgres.connect import connect, set_password
 from atalaia.postgres.temporary import running
 from atalaia.runtime.process import Process
 
@@ -223,3 +225,36 @@ def _noted(target: Path, last: str) -> bool:
 
 def _others(last: str) -> list[str]:
     return [f"{number:04d}" for number in range(1, int(last))]
+
+
+@pytest.mark.parametrize("kind", ["logical", "physical"])
+def test_a_restore_that_is_interrupted_at_its_very_end_goes_on(
+    new_server: Any, site: Site, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """The superuser has a new password by then, which is not the one of the backup, and all WAL is replayed."""
+    server = new_server()
+    with connect(server, autocommit=True) as connection:
+        connection.execute("CREATE TABLE t AS SELECT i FROM generate_series(1, 1000) i")
+    backup = service.backup_now(server, site, kind=kind, verify=False)
+    wanted = Wanted()
+    if kind == "physical":
+        with streaming(server, site) as received, connect(server, autocommit=True) as connection:
+            connection.execute("DELETE FROM t WHERE i > 500")
+            connection.execute("SELECT pg_switch_wal()")
+            received.archived(flushed(server))
+        wanted = Wanted(Target())
+    original = everything(server)
+
+    def interrupted(cluster: Cluster) -> None:
+        set_password(cluster)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"atalaia.backup.{kind}.kind.set_password", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            service.restore(site, backup.id, wanted=wanted)
+    told: list[str] = []
+    done = service.restore(site, backup.id, progress=told.append, wanted=wanted)
+    assert any("going on" in line for line in told)
+    with running(done.cluster):
+        assert everything(done.cluster) == original

@@ -10,7 +10,7 @@ from atalaia.backup.kind import Made, Proof
 from atalaia.backup.logical.archive import Archive, open_archive
 from atalaia.backup.logical.contents import compared, evidence
 from atalaia.backup.logical.dump import ATTEMPTS, GLOBALS, Crossed, Dumped, Plan, databases, dump, total
-from atalaia.backup.logical.load import Counter, load
+from atalaia.backup.logical.load import Counter, load, unlogged
 from atalaia.backup.logical.partial import hanging, options, selected
 from atalaia.backup.logical.progressed import Anew
 from atalaia.backup.logical.sessions import Refused
@@ -30,6 +30,8 @@ from atalaia.postgres.cluster import Cluster
 from atalaia.postgres.connect import set_password
 from atalaia.postgres.control import was_shut_down
 from atalaia.postgres.temporary import FAST, private, running, temporary
+
+_COMPARED = "compared"  # the last phase of a restore's journal
 
 
 class Logical:
@@ -135,16 +137,22 @@ def _fill(
         else:
             init.initialise(filling, durable=False)
         init.mark(cluster, f"the restore of {backup.id}")
+        if crashed and journal.phase == _COMPARED and any(unlogged(archive, name) for name in archive.folders):
+            raise Anew("unlogged tables have lost their rows", "")
         with running(filling, unfinished=True):
-            seconds = load(
-                archive, filling, place, progress, jobs=wanted.jobs, only=only, journal=journal, crashed=crashed
-            )
-            recorded = archive.dumped()
-            kept = {name: one for name, one in recorded.databases.items() if not only or name in only}
-            found = dump(filling, _again(backup, tuple(kept), wanted.jobs), place)
-            problem = _differences(backup, recorded, found, tuple(kept))
-            if problem:
-                raise AtalaiaError(f"{backup.id} could not be restored: {problem}", "restore another backup")
+            seconds = 0.0
+            if journal.phase != _COMPARED:
+                seconds = load(
+                    archive, filling, place, progress, jobs=wanted.jobs, only=only, journal=journal, crashed=crashed
+                )
+                recorded = archive.dumped()
+                kept = {name: one for name, one in recorded.databases.items() if not only or name in only}
+                found = dump(filling, _again(backup, tuple(kept), wanted.jobs), place)
+                problem = _differences(backup, recorded, found, tuple(kept))
+                if problem:
+                    raise AtalaiaError(f"{backup.id} could not be restored: {problem}", "restore another backup")
+                # From here on its superuser's password differs from the backup's.
+                journal.enter(_COMPARED)
             set_password(filling)
     return seconds
 

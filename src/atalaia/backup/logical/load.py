@@ -70,7 +70,7 @@ def load(
     for name in chosen:
         number = archive.folders[name]
         progressed = Progressed(journal, number)
-        if not progressed.done or (crashed and _unlogged(tocs.parse(archive.toc(name)))):
+        if not progressed.done or (crashed and unlogged(archive, name)):
             _database(archive, name, cluster, place / number, jobs, counter, progressed, crashed)
             _flush(cluster, name)
             progressed.finish()
@@ -152,8 +152,12 @@ def _flush(cluster: Cluster, name: str) -> None:
         raise judged(error, f"what is in {name} could not be made sure") from error
 
 
+def unlogged(archive: Archive, name: str) -> frozenset[int]:
+    """The numbers of the data files of a database's unlogged tables. Raises PlaceError, Damaged."""
+    return _unlogged(tocs.parse(archive.toc(name)))
+
+
 def _unlogged(contents: Toc) -> frozenset[int]:
-    """The numbers of the data files of unlogged tables."""
     names = {(e.schema, e.name) for e in contents.entries if e.definition.startswith("CREATE UNLOGGED TABLE ")}
     return frozenset(file_number(entry) for entry in contents.data if (entry.schema, entry.name) in names)
 

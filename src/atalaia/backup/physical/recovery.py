@@ -22,7 +22,7 @@ from atalaia.runtime import process as processes
 from atalaia.runtime.process import Process
 
 _EVERY = 5.0  # seconds between two lines on how far it is
-_PHASE = "recovering"
+_PHASE, _ENDED = "recovering", "recovered"  # of a restore's journal
 _PREPARED = re.compile(r"^max_prepared_xacts setting:\s+(\d+)", re.MULTILINE)
 _TITLE = re.compile(rb"startup\s+recovering ([0-9A-F]{24})")
 _FATAL = re.compile(r"(?:FATAL|PANIC):\s+(.*)")
@@ -104,7 +104,7 @@ def recovered(
     Where that was interrupted it goes on. Raises InputError when the target cannot be reached, AtalaiaError with the
     server's own words otherwise.
     """
-    if journal.phase != _PHASE:
+    if journal.phase not in (_PHASE, _ENDED):
         _prepare(cluster, progress)
         journal.enter(_PHASE)
     overriding = {
@@ -121,7 +121,9 @@ def recovered(
     process = control.start(cluster, unfinished=True, overriding=overriding)
     try:
         lsn = _wait(cluster, process, source, progress)
-        source.finish()
+        if journal.phase != _ENDED:  # else no WAL was asked for this time
+            source.finish()
+            journal.enter(_ENDED)
         yield Recovered(cluster, process, lsn)
         if not control.stop(process, 600):
             raise AtalaiaError(f"{cluster.data} could not be shut down", f"see {cluster.stderr}")
