@@ -227,6 +227,21 @@ def _others(last: str) -> list[str]:
     return [f"{number:04d}" for number in range(1, int(last))]
 
 
+def test_a_restore_that_was_killed_before_it_began_is_in_nobodys_way(new_server: Any, site: Site) -> None:
+    backup = service.backup_now(new_server(), site, verify=False)
+    target = site.restored / "here"
+    target.mkdir()
+    own = os.getpid()
+    (target / f".{RESTORING}.{own}.partial").write_text("")  # its process lives
+    with pytest.raises(InputError, match="is not empty"):
+        service.restore(site, backup.id, target)
+    (target / f".{RESTORING}.{own}.partial").rename(target / f".{RESTORING}.4194304.partial")
+    done = service.restore(site, backup.id, target)
+    assert not list(target.glob(".*"))
+    with running(done.cluster):
+        pass
+
+
 @pytest.mark.parametrize("kind", ["logical", "physical"])
 def test_a_restore_that_is_interrupted_at_its_very_end_goes_on(
     new_server: Any, site: Site, monkeypatch: pytest.MonkeyPatch, kind: str

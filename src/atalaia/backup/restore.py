@@ -138,6 +138,10 @@ def _reclaim(directory: Path, order: str, progress: Progress) -> bool:
     """
     marker = directory / RESTORING
     if not marker.is_file():
+        for path in directory.glob(f".{RESTORING}.*.partial"):  # killed while it wrote the marker, before all else
+            pid = path.name.split(".")[2]
+            if pid.isdecimal() and not Process.of(int(pid)):
+                path.unlink(missing_ok=True)
         return False
     if found := Process.read(marker):
         raise InputError(
