@@ -205,7 +205,7 @@ def test_kill_9_of_a_restore_test_leaves_nothing_that_the_next_does_not_remove(s
     told: list[str] = []
     (judged,) = service.verify(site, [backup.id], told.append)
     assert judged.state is State.VERIFIED
-    assert any("left by a restore test" in line for line in told)
+    assert any(left.name in line and "that was killed" in line for line in told)
     assert list(site.temporary.iterdir()) == []
     assert Process.of(pid) is None
 
