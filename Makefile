@@ -33,7 +33,7 @@ lint: setup
 	$(BIN)/mypy
 
 test: setup clients lint  ## everything: lint, types, unit, integration, scenario
-	$(BIN)/python -m pytest --durations=30 --durations-min=5 tests
+	$(BIN)/python -m pytest tests --durations=30 --durations-min=5
 
 soak: setup clients  ## scenario tests and round trips of queries with the full counts
 	ATALAIA_SOAK=1 $(BIN)/python -m pytest -s -o timeout=3600 tests/scenario tests/unit/logql/test_roundtrip.py tests/unit/logql_plan/test_pipelines.py
