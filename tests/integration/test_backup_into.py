@@ -13,7 +13,7 @@ from wal_support import flushed, streaming
 
 from atalaia.backup import service
 from atalaia.backup.model import Selection, Target, Wanted
-from atalaia.backup.restoring import reach
+from atalaia.backup.restoring import marks, reach
 from atalaia.backup.restoring.into import Into, put
 from atalaia.backup.restoring.plan import plan
 from atalaia.backup.site import Site
@@ -328,3 +328,13 @@ def test_a_database_that_a_killed_restore_left_is_removed_by_the_next(new_server
         assert connection.execute(
             "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'half'"
         ).fetchone() == (None,)
+
+
+def test_a_role_that_another_made_meanwhile_is_not_dropped(new_server: Any) -> None:
+    server = new_server()
+    run(server, "CREATE ROLE theirs")
+    with pytest.raises(psycopg.errors.DuplicateObject), marks.lent(server, "none", ["lent", "theirs"]):
+        pass
+    with connect(server) as connection:
+        found = connection.execute("SELECT rolname FROM pg_roles WHERE rolname IN ('lent', 'theirs')").fetchall()
+    assert found == [("theirs",)]

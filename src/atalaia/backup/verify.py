@@ -20,7 +20,6 @@ from atalaia.backup.vault.keys import WrongKey
 from atalaia.backup.vault.place import Damaged, Missing, PlaceError
 from atalaia.backup.vault.reader import open_backup
 from atalaia.environment.errors import InputError
-from atalaia.postgres.temporary import sweep
 
 _log = logging.getLogger("atalaia.backup")
 
@@ -41,8 +40,6 @@ def _verify(site: Site, backup: Backup, progress: Progress) -> Backup:
             f"{backup.id} is {backup.state.value} and has nothing to verify",
             "make another: `atalaia backup now`",
         )
-    for folder in sweep(site.temporary):
-        progress(f"removed {folder.name}, a temporary server left by a restore test that was killed")
     progress(f"{backup.id}: reading its {backup.size} bytes again")
     backup, proof = _prove(site, backup, progress)
     problem, seconds, version = proof.problem, proof.seconds, proof.server_version

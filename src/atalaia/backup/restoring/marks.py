@@ -35,13 +35,7 @@ def unmark(cluster: Cluster, name: str) -> None:
 
 def abandoned(cluster: Cluster) -> list[str]:
     """Databases whose restore was killed."""
-    with connect(cluster, autocommit=True) as connection:
-        found = connection.execute(
-            "SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database"
-            " WHERE starts_with(shobj_description(oid, 'pg_database'), %s)",
-            (_MARK,),
-        ).fetchall()
-    return [name for name, text in found if not _alive(text)]
+    return _abandoned(cluster, "SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database")
 
 
 def sweep(cluster: Cluster, progress: Progress) -> None:
@@ -49,13 +43,7 @@ def sweep(cluster: Cluster, progress: Progress) -> None:
     for name in abandoned(cluster):
         drop_database(cluster, name)
         progress(f"removed the database {name} of {cluster.name}, left by a restore that was killed")
-    with connect(cluster, autocommit=True) as connection:
-        found = connection.execute(
-            "SELECT rolname, shobj_description(oid, 'pg_authid') FROM pg_roles"
-            " WHERE starts_with(shobj_description(oid, 'pg_authid'), %s)",
-            (_MARK,),
-        ).fetchall()
-    drop_roles(cluster, [name for name, text in found if not _alive(text)])
+    drop_roles(cluster, _abandoned(cluster, "SELECT rolname, shobj_description(oid, 'pg_authid') FROM pg_roles"))
 
 
 @contextlib.contextmanager
@@ -66,11 +54,11 @@ def lent(cluster: Cluster, database: str, roles: Sequence[str]) -> Iterator[list
     """
     note = sql.Literal(_note())
     used: list[str] = []
+    with connect(cluster) as connection:  # all or none: one that another has made meanwhile is not ours to drop
+        for role in map(sql.Identifier, roles):
+            connection.execute(sql.SQL("CREATE ROLE {}").format(role))
+            connection.execute(sql.SQL("COMMENT ON ROLE {} IS {}").format(role, note))
     try:
-        with connect(cluster) as connection:
-            for role in map(sql.Identifier, roles):
-                connection.execute(sql.SQL("CREATE ROLE {}").format(role))
-                connection.execute(sql.SQL("COMMENT ON ROLE {} IS {}").format(role, note))
         yield used
         with connect(cluster, database) as connection:
             found = connection.execute(
@@ -98,6 +86,13 @@ def drop_roles(cluster: Cluster, roles: Sequence[str]) -> None:
                 connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(role)))
     except psycopg.Error as error:
         _log.warning(logfmt("roles_left", server=cluster.name, roles=" ".join(roles), problem=error))
+
+
+def _abandoned(cluster: Cluster, query: str) -> list[str]:
+    """Those names of a query's names and comments that a process which is gone has marked."""
+    with connect(cluster, autocommit=True) as connection:
+        found = connection.execute(query.encode()).fetchall()
+    return [name for name, text in found if text and text.startswith(_MARK) and not _alive(text)]
 
 
 def _note() -> str:

@@ -13,15 +13,12 @@ from datetime import datetime
 
 from atalaia.backup.model import Target
 from atalaia.backup.wal.archive import Archive
-from atalaia.backup.wal.dump import dump
+from atalaia.backup.wal.dump import ENDED, dump
 from atalaia.backup.wal.segment import Segment, lsn, show
 from atalaia.postgres.cluster import Cluster
 
 _AT_ONCE = 128 << 20  # bytes of WAL
-_RECORD = re.compile(
-    r"lsn: (?P<lsn>[0-9A-F]+/[0-9A-F]+), .*?desc: "
-    r"(?:DROP dir (?P<folders>[\d/ ]+)|(?:COMMIT|ABORT)\w* (?:\d+: )?(?P<at>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+) UTC)"
-)
+_RECORD = re.compile(rf"lsn: (?P<lsn>[0-9A-F]+/[0-9A-F]+), .*?desc: (?:DROP dir (?P<folders>[\d/ ]+)|{ENDED})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,9 @@ from atalaia.environment.errors import AtalaiaError
 from atalaia.postgres.cluster import Cluster
 from atalaia.postgres.tools import run
 
+# What pg_waldump says of a record that ends a transaction; `at` is when, in UTC.
+ENDED = r"(?:COMMIT|ABORT)\w* (?:\d+: )?(?P<at>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+) UTC"
+
 
 def dump(archive: Archive, segments: Sequence[Segment], cluster: Cluster, managers: Sequence[str]) -> list[str] | None:
     """Lines on the records of some resource managers in neighbouring segments of one timeline, times in UTC.

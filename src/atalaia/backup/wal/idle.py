@@ -11,12 +11,12 @@ from datetime import datetime
 
 from atalaia.backup.model import Target
 from atalaia.backup.wal.archive import Archive
-from atalaia.backup.wal.dump import dump
+from atalaia.backup.wal.dump import ENDED, dump
 from atalaia.backup.wal.segment import Segment
 from atalaia.postgres.cluster import Cluster
 
 _MOST = 16  # segments that are looked at, from the end
-_ENDED = re.compile(r"desc: (?:COMMIT|ABORT)\w* (?:\d+: )?(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+) UTC")
+_ENDED = re.compile(f"desc: {ENDED}")
 
 
 def after(archive: Archive, way: Sequence[Segment], target: Target, cluster: Cluster) -> bool:
