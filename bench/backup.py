@@ -164,7 +164,8 @@ def _restore(
         shutil.rmtree(runs[-1][1]["directory"])
     used, told = min(runs, key=lambda run: run[1]["seconds"])
     alone = float(told["seconds"])
-    proof, judged = _ours(scene, "verify", made[kind])
+    proofs = [_ours(scene, "verify", made[kind]) for _ in range(times)]
+    proof, judged = min(proofs, key=lambda run: run[0].seconds)
     note = f"{proof.note}; {judged['state']} {judged['detail']}"
     return [
         _judged(f"atalaia: {kind} restore", alone, beside, share, used.note),

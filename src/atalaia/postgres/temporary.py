@@ -36,6 +36,7 @@ FAST: Mapping[str, Setting] = {
     "max_wal_senders": 0,
     "max_wal_size": "4GB",
     "maintenance_work_mem": "128MB",
+    "jit": False,  # each connection would load LLVM anew, for statements that run once
     "log_connections": False,
     "log_disconnections": False,
     "log_checkpoints": False,

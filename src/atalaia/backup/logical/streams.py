@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import xxhash
 
 from atalaia.backup.vault.chunks import SIZE
@@ -73,7 +72,7 @@ class Blocks:
 
     def __init__(self) -> None:
         self._free: list[bytearray] = []
-        self._same = np.empty(SIZE, np.bool_)
+        self._same = bytearray(SIZE)
 
     def take(self) -> bytearray:
         """A block with anything in it."""
@@ -88,7 +87,9 @@ class Blocks:
 
     def lines(self, block: memoryview) -> int:
         """Line ends in a block of at most SIZE bytes."""
-        found = self._same[: len(block)]
+        import numpy as np  # not above: it takes 0.1 s, and commands that dump nothing do without
+
+        found = np.frombuffer(self._same, np.bool_, len(block))
         np.equal(np.frombuffer(block, np.uint8), 10, out=found)
         return int(np.count_nonzero(found))
 
