@@ -36,9 +36,12 @@ def s3() -> Iterator[str]:
 
 
 @pytest.fixture
-def store(s3: str) -> Iterator[Store]:
-    with bucket(s3) as made:
+def store(s3: str, request: pytest.FixtureRequest) -> Iterator[Store]:
+    with bucket(s3, getattr(request, "param", "s3")) as made:
         yield made
+
+
+each_client = pytest.mark.parametrize("store", ["s3", "gs"], indirect=True)
 
 
 def place(store: Store, patience: float = 20) -> RemotePlace:
@@ -60,6 +63,7 @@ def blocks(count: int) -> list[bytes]:
     return [os.urandom(4 * MIB) for _ in range(count)]
 
 
+@each_client
 def test_a_store_is_a_place(store: Store) -> None:
     at = place(store)
     assert at.size("a/b") is None
@@ -94,6 +98,7 @@ def test_a_store_is_a_place(store: Store) -> None:
     assert store.unfinished() == 0
 
 
+@each_client
 def test_an_upload_given_up_leaves_nothing(store: Store) -> None:
     at = place(store)
     sink = at.create("a/x")
@@ -104,6 +109,7 @@ def test_an_upload_given_up_leaves_nothing(store: Store) -> None:
     assert store.unfinished() == 0
 
 
+@each_client
 def test_a_short_outage_passes(store: Store) -> None:
     """Each request is answered 500, cut in its body, cut in its answer, or slow, before it is answered well."""
     seen: dict[str, int] = {}
@@ -166,6 +172,7 @@ def test_a_long_outage_fails_in_bounded_time(store: Store, fault: Fault) -> None
     assert at.read("a/b") == b"good"
 
 
+@each_client
 def test_refusals_say_what_to_do(store: Store) -> None:
     at = place(store)
     store.fault = lambda *_: Fault(status=403)
@@ -173,13 +180,13 @@ def test_refusals_say_what_to_do(store: Store) -> None:
         at.put("a", b"")
     assert "keys" in told.value.remedy
     store.fault = lambda *_: None
-    nowhere = RemotePlace("s3://no-such-bucket/x", store.options, 5)
+    nowhere = RemotePlace(f"{store.scheme}://no-such-bucket/x", store.options, 5)
     for call in (lambda: nowhere.put("a", b""), lambda: nowhere.read("a")):
         with pytest.raises(PlaceError, match="no such bucket") as gone:
             call()
         assert not isinstance(gone.value, Missing)
     with pytest.raises(PlaceError, match="could not"):
-        RemotePlace("s3://b/x", store.options | {"endpoint": "http://127.0.0.1:1"}, 1).put("a", b"")
+        RemotePlace(store.address, replace(store, endpoint="http://127.0.0.1:1").options, 1).put("a", b"")
 
 
 INTERRUPTED = """
@@ -225,6 +232,7 @@ def away(site: Site, store: Store) -> Site:
     return replace(site, repository=place(store, patience=2))
 
 
+@each_client
 def test_a_backup_in_a_store_verifies_and_restores(server: Cluster, away: Site, store: Store) -> None:
     fill(server)
     before = everything(server)

@@ -223,12 +223,14 @@ def _connect(url: str, options: Mapping[str, str], patience: float) -> ObjectSto
         "timeout": timedelta(seconds=min(60.0, max(1.0, patience / 2))),
         "connect_timeout": timedelta(seconds=min(10.0, max(1.0, patience / 4))),
     }
-    if any(str(options.get(name, "")).startswith("http://") for name in ("endpoint", "aws_endpoint", "azure_endpoint")):
+    asked = options.get("allow_http") == "true"
+    if asked or any(options.get(f"{who}endpoint", "").startswith("http://") for who in ("", "aws_", "azure_")):
         client["allow_http"] = True
     backoff = {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=15), "base": 2}
     # Without a bound on the count: the time alone bounds it.
     retry = {"max_retries": 1000, "retry_timeout": timedelta(seconds=patience), "backoff": backoff}
-    return from_url(url, client_options=client, retry_config=retry, **options)  # type: ignore[call-overload,no-any-return]  # its overloads name each store's settings
+    settings = {name: value for name, value in options.items() if name != "allow_http"}
+    return from_url(url, client_options=client, retry_config=retry, **settings)  # type: ignore[call-overload,no-any-return]  # its overloads name each store's settings
 
 
 def _interruptible(call: Callable[[], T]) -> T:
