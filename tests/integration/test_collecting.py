@@ -23,6 +23,7 @@ from atalaia.collector.listeners.opening import listening
 from atalaia.collector.listeners.stdin import opener
 from atalaia.collector.outputs.access import Access, Tls
 from atalaia.collector.plan import Job, Output, Plan, Target
+from atalaia.collector.reading.positions import Positions
 from atalaia.environment.errors import InputError
 
 
@@ -127,6 +128,8 @@ def test_what_ends_one_ends_all_and_is_told(tmp_path: Path, loki: Scripted) -> N
     collecting = Collecting(plan_of(tmp_path, output(loki.url), bad))
     with pytest.raises(InputError, match="nowhere"):
         collecting.run()
+    for name in ("positions", "positions.bad"):
+        Positions(tmp_path / name).close()  # they can be had again
 
 
 def test_positions_that_cannot_be_used_are_told_at_once(tmp_path: Path, loki: Scripted) -> None:

@@ -43,7 +43,8 @@ def configure(environment: Home, cron: str) -> None:
 
 
 def rows(environment: Home, where: str = "true") -> list[dict[str, Any]]:
-    with sqlite3.connect(f"file:{environment.state / 'backups.sqlite'}?mode=ro", uri=True) as connection:
+    catalogue = f"file:{environment.state / 'backups.sqlite'}?mode=ro"
+    with contextlib.closing(sqlite3.connect(catalogue, uri=True)) as connection:
         connection.row_factory = sqlite3.Row
         return [dict(row) for row in connection.execute(f"SELECT * FROM backup WHERE {where} ORDER BY started")]
 

@@ -87,12 +87,19 @@ class Collector:
 
     def run(self) -> None:
         """Collect until `stop`."""
-        # What is there now is held, though nothing is read yet: it may be rotated before the sink can be reached.
-        self._files.look()
-        stored = self._reach()
-        if stored is None:
+        try:
+            # What is there now is held, though nothing is read yet: it may be rotated before the sink can be reached.
+            self._files.look()
+            stored = self._reach()
+            if stored is not None:
+                self._follow(stored)
+        finally:
             self._files.close()
-            return
+            if self._sink is not None:
+                self._sink.close()
+
+    def _follow(self, stored: dict[str, int]) -> None:
+        """Read on from where the sink stands."""
         self._files.resume(stored)
         if stored:
             self._files.rewind(stored)
@@ -108,9 +115,6 @@ class Collector:
         finally:
             self._pusher.stop()
             self._settle()
-            self._files.close()
-            if self._sink is not None:
-                self._sink.close()
 
     def _reach(self) -> dict[str, int] | None:
         """Connect, and ask where the sink stands; None when stopped."""

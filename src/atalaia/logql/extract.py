@@ -16,6 +16,7 @@ PRESERVED = "__preserve_error__"
 # What Go's strings.TrimSpace takes off.
 BLANKS = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"  # noqa: E501
 _MOST_NESTED = 100
+_TOO_DEEP = "nested too deep"
 _INVALID = re.compile(r"[^A-Za-z0-9_]")
 
 
@@ -43,7 +44,7 @@ def _load(line: str) -> Any:
             orjson.loads(line)  # refuses escapes that are half a character
         return _decode(line)
     except RecursionError:
-        raise ValueError("nested too deep") from None
+        raise ValueError(_TOO_DEEP) from None
 
 
 def json_labels(line: str) -> dict[str, str]:
@@ -63,6 +64,8 @@ def json_labels(line: str) -> dict[str, str]:
             _flatten_loosely("", line, found, 0)
     except loosejson.Fault as fault:
         return {**found, ERROR: JSON_ERROR, DETAILS: str(fault)}
+    except RecursionError:  # newer Pythons load what nests deeper than they may call
+        return {**found, ERROR: JSON_ERROR, DETAILS: _TOO_DEEP}
     return found
 
 
@@ -77,7 +80,7 @@ def _flatten(prefix: str, data: tuple[tuple[str, Any], ...], found: dict[str, st
 
 def _flatten_loosely(prefix: str, text: str, found: dict[str, str], depth: int) -> None:
     if depth > _MOST_NESTED:
-        raise loosejson.Fault("nested too deep")
+        raise loosejson.Fault(_TOO_DEEP)
     for key, value in loosejson.members(text):
         name = _joined(prefix, key)
         if value.startswith("{"):

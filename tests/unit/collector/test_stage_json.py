@@ -77,6 +77,17 @@ def test_what_is_not_there_is_taken_away_and_what_is_no_json_changes_nothing() -
     assert extracted(Json({"level": "length(`1`)"})(made(["{}"], level="kept"))) == {"level": ["kept"]}
 
 
+@pytest.mark.parametrize("depth", [900, 1500, 30_000])
+@pytest.mark.parametrize("first", ['"x"', '"\\ud800"'])
+def test_what_nests_deeper_than_python_follows_harms_no_other_line(depth: int, first: str) -> None:
+    deep = ['{"c":' * depth + "1" + "}" * depth, "[" * depth + "]" * depth]
+    lines = ['{"a":"b"}', *(f'{{"a":{first},"b":{value}}}' for value in deep), '{"b":[1, 2]}']
+    found = extracted(Json({"b": "b", "a": "a"})(made(lines)))
+    assert found["b"][::3] == [None, "[1,2]"]
+    assert set(found["b"][1:3]) <= {*deep, None}
+    assert found["a"][::3] == ["b", None]
+
+
 def test_malformed_lines_are_dropped_when_asked_for() -> None:
     entries = made(['{"a":1}', "x", "null", "{", '{"b":1}'])
     kept = Json({"a": None}, drop_malformed=True)(entries)
