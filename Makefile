@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Processes that run the files of tests side by side; most tests wait for servers.
+# Processes that share the files of tests (tests/conftest.py); most tests wait for servers.
 TESTERS ?= 2
 
 CLIENTS := tests/clients/node_modules/.package-lock.json
@@ -35,7 +35,7 @@ lint: setup
 	$(BIN)/mypy
 
 test: setup clients lint  ## everything: lint, types, unit, integration, scenario
-	$(BIN)/python -m pytest tests --numprocesses=$(TESTERS) --dist=loadfile --durations=30 --durations-min=5
+	$(BIN)/python -m pytest tests --numprocesses=$(TESTERS) --dist=loadgroup --durations=30 --durations-min=5
 
 soak: setup clients  ## scenario tests and round trips of queries with the full counts
 	ATALAIA_SOAK=1 $(BIN)/python -m pytest -s -o timeout=3600 tests/scenario tests/unit/logql/test_roundtrip.py tests/unit/logql_plan/test_pipelines.py
