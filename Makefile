@@ -1,8 +1,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Processes that share the files of tests (tests/conftest.py); most tests wait for servers.
-TESTERS ?= 2
+# `make test TESTERS=2`: two processes share the files of tests; many tests wait for servers.
+TESTERS ?= 0
 
 CLIENTS := tests/clients/node_modules/.package-lock.json
 
@@ -35,7 +35,7 @@ lint: setup
 	$(BIN)/mypy
 
 test: setup clients lint  ## everything: lint, types, unit, integration, scenario
-	$(BIN)/python -m pytest tests --numprocesses=$(TESTERS) --dist=loadgroup --durations=30 --durations-min=5
+	$(BIN)/python -m pytest tests --numprocesses=$(TESTERS) --dist=loadfile --durations=30 --durations-min=5
 
 soak: setup clients  ## scenario tests and round trips of queries with the full counts
 	ATALAIA_SOAK=1 $(BIN)/python -m pytest -s -o timeout=3600 tests/scenario tests/unit/logql/test_roundtrip.py tests/unit/logql_plan/test_pipelines.py

@@ -18,18 +18,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(trylast=True)  # after the shuffle
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What processes that share the tests take whole: a file; all scenarios, which bring up servers on default ports.
-
-    Two environments that come up in the same moment would both find a port free. Scenarios begin: they take longest.
-    """
-    for item in items:
-        scenario = item.path.parent.name == "scenario"
-        item.add_marker(pytest.mark.xdist_group("scenario" if scenario else str(item.path)))
-    items.sort(key=lambda item: item.path.parent.name != "scenario")
-
-
 @pytest.fixture
 def rng(request: pytest.FixtureRequest) -> random.Random:
     """Random numbers for a test; the seed is printed when it fails, and taken back from ATALAIA_SEED."""
